@@ -235,6 +235,7 @@ var rooms = map[string][]string{
 	"bus/internal/journal":        {"bus/internal/session"},
 	"bus/internal/wsframe":        {},
 	"bus/internal/subscriptions":  {"bus"},
+	"bus/internal/callbacks":      {},
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
 	"edged/internal/notfound":     {},

@@ -39,9 +39,9 @@ type Handler func(ctx context.Context, m Message)
 // Bus publishes and subscribes at all its transports. All methods may be
 // called by several goroutines at once.
 type Bus struct {
-	transports []Transport // those that hear subscriptions
-	outlets    []Transport // those that Publish goes to
-	runs       []Transport // those that run
+	transports []Transport // where Subscribe subscribes
+	outlets    []Transport // where Publish publishes
+	runs       []Transport // what Run runs
 	queue      int
 	log        *slog.Logger
 	ready      chan struct{}
@@ -101,14 +101,14 @@ func (b *Bus) connect(cfg Config) error {
 	default:
 		return nil
 	}
-	r := newRelay(cfg.External, max(b.queue, relayQueue), &b.dropped, b.log)
-	var err error
-	if r.bridge, err = newBridge(inside, cfg.External, cfg.Bridge, b.log); err != nil {
+	between, err := newBridge(inside, cfg.External, cfg.Bridge, b.log)
+	if err != nil {
 		return err
 	}
+	r := newRelay(cfg.External, between, max(b.queue, relayQueue), &b.dropped, b.log)
 	b.transports[len(b.transports)-1] = r
 	b.outlets, b.runs = b.transports, []Transport{inside, r}
-	if r.bridge != nil { // what goes out takes the way through the gateway
+	if between != nil { // what goes out takes the way through the gateway
 		b.outlets = []Transport{inside}
 	}
 	return nil

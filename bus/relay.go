@@ -13,13 +13,13 @@ import (
 // outside one does not get: it does not answer, and too many messages wait for it.
 var ErrBacklog = errors.New("bus: outside broker does not answer and its queue is full")
 
-// relay is the outside transport in mode Both. Nobody who publishes or subscribes waits
-// for it: messages go through a queue, in their order, and a subscription that takes long
-// is made in the background.
+// relay is the outside transport in mode Both, and in mode External with an outbox. Nobody who
+// publishes or subscribes waits for it: messages go through the bridge's gateway or through a
+// queue, in their order, and a subscription that takes long is made in the background.
 type relay struct {
 	Transport
-	queue   chan Message
-	bridge  *bridge // nil: what is published comes by Publish alone
+	bridge  *bridge      // nil: what is published comes by Publish
+	queue   chan Message // of Publish; nil with a bridge
 	dropped *atomic.Int64
 	log     *slog.Logger
 
@@ -27,8 +27,12 @@ type relay struct {
 	spawn func(func()) bool // runs a function that Run waits for; nil before Run
 }
 
-func newRelay(t Transport, size int, dropped *atomic.Int64, log *slog.Logger) *relay {
-	return &relay{Transport: t, queue: make(chan Message, size), dropped: dropped, log: log}
+func newRelay(t Transport, between *bridge, size int, dropped *atomic.Int64, log *slog.Logger) *relay {
+	r := &relay{Transport: t, bridge: between, dropped: dropped, log: log}
+	if between == nil {
+		r.queue = make(chan Message, size)
+	}
+	return r
 }
 
 // Run runs the transport and what is done in the background.
@@ -48,9 +52,10 @@ func (r *relay) Run(ctx context.Context) error {
 		background.Go(f)
 		return true
 	}
-	r.spawn(func() { r.pass(ctx) })
 	if r.bridge != nil {
 		r.spawn(func() { r.bridge.run(ctx) })
+	} else {
+		r.spawn(func() { r.pass(ctx) })
 	}
 	r.mu.Unlock()
 	err := r.Transport.Run(ctx)
@@ -77,7 +82,7 @@ func (r *relay) pass(ctx context.Context) {
 	}
 }
 
-// Publish queues m or returns ErrBacklog.
+// Publish queues m or returns ErrBacklog. With a bridge the Bus does not call it.
 func (r *relay) Publish(_ context.Context, m Message) error {
 	r.mu.Lock()
 	running := r.spawn != nil

@@ -56,9 +56,7 @@ func (a *Agent) reportBoot(ctx context.Context, in *podSources) bool {
 		if !changed {
 			continue
 		}
-		out := &corev1.Pod{TypeMeta: p.TypeMeta, Status: st}
-		out.Namespace, out.Name, out.UID = p.Namespace, p.Name, uid
-		if err := a.cfg.Reports.PodStatus(ctx, out); err != nil && ctx.Err() == nil {
+		if err := a.sendStatus(ctx, p, uid, st); err != nil && ctx.Err() == nil {
 			a.log.Warn("cannot report that a pod is not ready after the boot", "pod", podspec.Title(p), "err", err)
 		}
 	}

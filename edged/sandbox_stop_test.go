@@ -54,12 +54,18 @@ func (r *stopCounter) counts() []int {
 	return out
 }
 
-// sandboxBench is a bench whose runtime counts.
-func sandboxBench(t *testing.T) (*bench, *stopCounter) {
+// sandboxBench is a bench that has started, whose runtime counts, and a pod that has run there for
+// a minute.
+func sandboxBench(t *testing.T, policy corev1.RestartPolicy) (*bench, *stopCounter, *corev1.Pod) {
 	b := newBench(t)
 	rt := &stopCounter{Runtime: b.rt, stops: make(map[string]int)}
 	b.edit = func(cfg *edged.Config) { cfg.Runtime = rt }
-	return b, rt
+	b.start()
+	p := newPod("web", busybox("serve"))
+	p.Spec.RestartPolicy = policy
+	b.put(p)
+	settle(time.Minute)
+	return b, rt, p
 }
 
 // TestDeadSandboxIsStopped: a sandbox that died by itself keeps its network, and so its
@@ -104,13 +110,8 @@ func TestDeadSandboxIsStopped(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, rt := sandboxBench(t)
-				b.start()
+				b, rt, p := sandboxBench(t, tt.policy)
 				defer func() { b.stop() }()
-				p := newPod("web", busybox("serve"))
-				p.Spec.RestartPolicy = tt.policy
-				b.put(p)
-				settle(time.Minute)
 				tt.trouble(b, p)
 				settle(5 * time.Minute)
 				if got := rt.counts(); !slices.Equal(got, tt.stops) {
@@ -144,13 +145,8 @@ func TestDeadSandboxCannotBeStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, rt := sandboxBench(t)
-				b.start()
+				b, rt, p := sandboxBench(t, tt.policy)
 				defer func() { b.stop() }()
-				p := newPod("web", busybox("serve"))
-				p.Spec.RestartPolicy = tt.policy
-				b.put(p)
-				settle(time.Minute)
 				b.stop()
 				b.rt.KillSandboxes()
 				if tt.deleted {

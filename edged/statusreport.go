@@ -75,9 +75,7 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		w.keepStatus(&st)
 		return true
 	}
-	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
-	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
-	if err := w.a.cfg.Reports.PodStatus(ctx, out); err != nil {
+	if err := w.a.sendStatus(ctx, pod, uid, st); err != nil {
 		if ctx.Err() == nil && !w.reportFailing {
 			w.a.log.Warn("cannot report a pod's status; trying until it can be", "pod", podspec.Title(pod), "err", err)
 			w.reportFailing = true
@@ -93,6 +91,13 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		w.a.retryResizes(triggerTerminated)
 	}
 	return true
+}
+
+// sendStatus reports a status of a pod, which the API server knows by the uid.
+func (a *Agent) sendStatus(ctx context.Context, pod *corev1.Pod, uid types.UID, st corev1.PodStatus) error {
+	out := &corev1.Pod{TypeMeta: pod.TypeMeta, Status: st}
+	out.Namespace, out.Name, out.UID = pod.Namespace, pod.Name, uid
+	return a.cfg.Reports.PodStatus(ctx, out)
 }
 
 // keepStatus sets the status that Agent.Pods gives from now on.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/internal/callbacks"
 )
 
 // Config sets up an Access. Every field may be left out: then nobody is let in.
@@ -57,7 +58,7 @@ type Access struct {
 	files   files
 	removed sync.Map // names of users that were removed from the file: true
 	started atomic.Bool
-	changes changes
+	changes callbacks.List // of NotifyChange
 	tokens  tokens
 	counters
 }

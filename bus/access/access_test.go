@@ -192,18 +192,24 @@ func TestKnownPassword(t *testing.T) {
 	}
 }
 
+// replace gives a file another text, in one step.
+func replace(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		users, rules := filepath.Join(dir, "users"), filepath.Join(dir, "rules")
 		put := func(name, text string) {
 			t.Helper()
-			if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Rename(name+".new", name); err != nil {
-				t.Fatal(err)
-			}
+			replace(t, name, text)
 			time.Sleep(6 * time.Second)
 			synctest.Wait()
 		}

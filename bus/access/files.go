@@ -138,7 +138,8 @@ func (a *Access) loadRules() error {
 	return nil
 }
 
-// Run reads files again that change, and checks tokens again, until ctx ends. A second call returns bus.ErrStarted.
+// Run reads files again that change, and checks tokens again, until ctx ends. A second call
+// returns bus.ErrStarted.
 func (a *Access) Run(ctx context.Context) error {
 	if a.started.Swap(true) {
 		return bus.ErrStarted
@@ -153,7 +154,7 @@ func (a *Access) Run(ctx context.Context) error {
 			return nil
 		case <-check.C:
 			if a.checkTokens(ctx) {
-				a.changes.notify()
+				a.changes.Call()
 			}
 		case <-tick.C:
 			before := a.versions()
@@ -161,7 +162,7 @@ func (a *Access) Run(ctx context.Context) error {
 				a.log.Error("a file of the MQTT broker was not read; what was read before stays", "err", fmt.Sprint(err))
 			}
 			if a.versions() != before {
-				a.changes.notify()
+				a.changes.Call()
 			}
 		}
 	}

@@ -129,40 +129,6 @@ func (a *Access) checkTokens(ctx context.Context) (revoked bool) {
 	return revoked
 }
 
-// changes are the functions of NotifyChange.
-type changes struct {
-	mu   sync.Mutex
-	next int
-	all  map[int]func()
-}
-
 // NotifyChange calls changed after each change of the files that Run has read, and when it
 // finds that a token was revoked, until stop is called. It implements broker.Revoker.
-func (a *Access) NotifyChange(changed func()) (stop func()) {
-	c := &a.changes
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.all == nil {
-		c.all = make(map[int]func())
-	}
-	c.next++
-	id := c.next
-	c.all[id] = changed
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.all, id)
-	}
-}
-
-func (c *changes) notify() {
-	c.mu.Lock()
-	all := make([]func(), 0, len(c.all))
-	for _, f := range c.all {
-		all = append(all, f)
-	}
-	c.mu.Unlock()
-	for _, f := range all {
-		f()
-	}
-}
+func (a *Access) NotifyChange(changed func()) (stop func()) { return a.changes.Add(changed) }

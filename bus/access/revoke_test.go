@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -18,8 +17,8 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 )
 
-// TestRevoked changes the files while clients are connected: those whose login is not right
-// any more are disconnected with the reason "not authorized", and the others are not.
+// TestRevoked changes the files while clients are connected: those whose login is no
+// longer valid are disconnected with the reason "not authorized", and the others are not.
 func TestRevoked(t *testing.T) {
 	const rules = `users:
 - {name: mapper, role: mapper, devices: [plant/*]}
@@ -40,17 +39,8 @@ func TestRevoked(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			cfg := access.Config{Users: filepath.Join(dir, "users"), Rules: filepath.Join(dir, "rules"), Poll: 10 * time.Millisecond}
-			put := func(name, text string) {
-				t.Helper()
-				if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.Rename(name+".new", name); err != nil {
-					t.Fatal(err)
-				}
-			}
-			put(cfg.Users, line(t, "mapper", "secret")+operator)
-			put(cfg.Rules, rules)
+			replace(t, cfg.Users, line(t, "mapper", "secret")+operator)
+			replace(t, cfg.Rules, rules)
 			a := open(t, cfg)
 			b, err := broker.New(broker.Config{Address: "tcp://127.0.0.1:0", Access: a})
 			if err != nil {
@@ -71,10 +61,10 @@ func TestRevoked(t *testing.T) {
 			<-b.Ready()
 			conns := map[string]net.Conn{"mapper": login5(t, b.Addr(), "mapper"), "operator": login5(t, b.Addr(), "operator")}
 			if test.users != "" {
-				put(cfg.Users, test.users)
+				replace(t, cfg.Users, test.users)
 			}
 			if test.rules != "" {
-				put(cfg.Rules, test.rules)
+				replace(t, cfg.Rules, test.rules)
 			}
 			last, err := io.ReadAll(conns[test.ends]) // until the broker closes it
 			if err != nil || string(last) != "\xe0\x02\x87\x00" {

@@ -69,7 +69,7 @@ func (f found) readsAll() bool {
 	return false
 }
 
-// isBound reports whether the user is a mapper of its protocols only.
+// isBound reports whether the user is a mapper that is limited to its protocols.
 func (f found) isBound() bool {
 	return f.role == roleMapper && len(f.protocols) > 0 && !slices.ContainsFunc(f.devices, pattern.all)
 }

@@ -25,8 +25,8 @@ type Login struct {
 type User struct {
 	Name   string
 	Groups []string
-	// Proof is what Access wants to know again when its Valid is asked: how the client proved
-	// who it is. Nil if it needs nothing. The broker does not look at it.
+	// Proof says how the client proved who it is. The broker only gives it back to
+	// Revoker.Valid. Nil if Access needs nothing there.
 	Proof any
 }
 
@@ -55,7 +55,7 @@ type Access interface {
 }
 
 // Revoker is an Access whose users, passwords or rules may change while clients are connected.
-// The broker ends the connections of clients whose login is not right any more (MQTT 5: reason
+// The broker ends the connections of clients whose login is no longer valid (MQTT 5: reason
 // 0x87).
 type Revoker interface {
 	Access
@@ -73,7 +73,7 @@ func (b *Broker) valid(user User, clientID string) bool {
 	return !ok || r.Valid(user, clientID)
 }
 
-// watchAccess ends connections when logins become wrong, until stop is called.
+// watchAccess ends connections whose login is no longer valid, until stop is called.
 func (b *Broker) watchAccess() (stop func()) {
 	r, ok := b.cfg.Access.(Revoker)
 	if !ok {
@@ -82,8 +82,8 @@ func (b *Broker) watchAccess() (stop func()) {
 	return r.NotifyChange(b.revoke)
 }
 
-// revoke ends the connections of all clients whose login is not right any more. What they
-// have sent and what was not read yet is not handled.
+// revoke ends the connections of all clients whose login is no longer valid. What they have
+// sent and the broker has not read yet is not handled.
 func (b *Broker) revoke() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,7 +91,7 @@ func (b *Broker) revoke() {
 		if s := c.session; s != nil && !b.valid(c.user, s.id) {
 			b.counters.revoked.Add(1)
 			b.log.Info("MQTT client is disconnected: its user, password or rule was changed", "client", s.id, "user", c.user.Name)
-			c.revoked = true
+			c.ignored = true
 			c.disconnect(codeNotAuthorized)
 		}
 	}

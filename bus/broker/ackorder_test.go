@@ -2,16 +2,13 @@ package broker_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
-	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // gate is a disk that writes only when it may.
@@ -79,16 +76,7 @@ func TestAcknowledgedFirst(t *testing.T) {
 	default:
 	}
 	release()
-	for i := range 4 {
-		select {
-		case text := <-asked:
-			if text != fmt.Sprint(i+1) {
-				t.Errorf("the program got %s, want %d", text, i+1)
-			}
-		case <-time.After(patience):
-			t.Fatalf("the program got %d messages", i)
-		}
-	}
+	expectCalls(t, asked, "1", "2", "3", "4")
 	acknowledged := 0
 	for answers := 0; answers < 4; {
 		switch pk := client.any(); pk.FixedHeader.Type {
@@ -103,9 +91,23 @@ func TestAcknowledgedFirst(t *testing.T) {
 	}
 }
 
-// TestOldConnectionFirst has a message of a client on its way to the program while the client
-// takes its session over with another connection: what it sends there comes after.
+// TestOldConnectionFirst has a message of a client, or its will, on its way to the program while
+// the client comes back with another connection: what it sends there comes after.
 func TestOldConnectionFirst(t *testing.T) {
+	client := connect{id: "client", keep: true}
+	t.Run("message", func(t *testing.T) {
+		oldConnectionFirst(t, client, func(old *peer) {
+			old.publish(publishing{topic: "a/x", payload: "1", qos: 1, pid: 1})
+		})
+	})
+	client.flags, client.will = 4, append(text("a/x"), text("1")...)
+	t.Run("will", func(t *testing.T) {
+		oldConnectionFirst(t, client, func(old *peer) { _ = old.conn.Close() })
+	})
+}
+
+// oldConnectionFirst has client send "1" to a/x with the function send.
+func oldConnectionFirst(t *testing.T, client connect, send func(old *peer)) {
 	b, _ := start(t, broker.Config{})
 	held, release := make(chan struct{}, 10), make(chan struct{})
 	open := sync.OnceFunc(func() { close(release) })
@@ -119,8 +121,7 @@ func TestOldConnectionFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old := join(t, b.Addr(), connect{id: "client", keep: true})
-	old.publish(publishing{topic: "a/x", payload: "1", qos: 1, pid: 1})
+	send(join(t, b.Addr(), client))
 	<-held
 	done := make(chan struct{})
 	go func() {
@@ -129,23 +130,8 @@ func TestOldConnectionFirst(t *testing.T) {
 		again.publish(publishing{topic: "b/x", payload: "2", qos: 1, pid: 2})
 		again.expect(packets.Puback)
 	}()
-	waits := 0 // a login that does not wait has time to end
-	hubtest.Until(t, "the client is back, or waits", func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-		}
-		if b.Stats().Pending > 0 {
-			waits++
-		}
-		return waits >= 50
-	})
+	waitForLogin(t, b, done)
 	open()
 	<-done
-	for _, want := range []string{"1", "2"} {
-		if text := <-got; text != want {
-			t.Errorf("the program got %s, want %s", text, want)
-		}
-	}
+	expectCalls(t, got, "1", "2")
 }

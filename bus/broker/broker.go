@@ -41,8 +41,8 @@ type Broker struct {
 	pending   int            // connections that have not logged in
 	clients   int            // connections that have
 	sessions  map[string]*clientSession
-	ending    map[string]*clientSession // ended ones whose messages are on their way to the program
-	kept      int                       // sessions that outlive their connection
+	calling   map[caller]int // messages of clients that are on their way to the program
+	kept      int            // sessions that outlive their connection
 	lastID    uint64
 	queued    int // bytes of messages in queues
 
@@ -68,7 +68,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, endpoints: endpoints, log: cfg.Logger, ready: make(chan struct{}),
 		commits: make(chan struct{}, 1), lazy: make(chan struct{}, 1), sweeps: make(chan struct{}, 1),
-		conns: make(map[*conn]struct{}), addresses: make(map[string]int), sessions: make(map[string]*clientSession), ending: make(map[string]*clientSession),
+		conns: make(map[*conn]struct{}), addresses: make(map[string]int), sessions: make(map[string]*clientSession), calling: make(map[caller]int),
 	}
 	b.committed.L = &b.mu
 	b.buffers.New = func() any { buf := make([]byte, bufferSize); return &buf }
@@ -181,7 +181,6 @@ type clientSession struct {
 	will    *journal.Will
 	willAt  int64 // when the will of a client that left is published; 0 while connected
 
-	calling int    // messages of the client that are on their way to the program
 	round   uint64 // of routing: its target is at index
 	index   int
 	full    bool // messages are being dropped
@@ -299,9 +298,6 @@ func (b *Broker) endSession(s *clientSession) {
 	}
 	if b.sessions[s.id] == s {
 		delete(b.sessions, s.id)
-	}
-	if s.calling > 0 {
-		b.ending[s.id] = s
 	}
 	if s.durable {
 		b.batch.removeSession(s)

@@ -47,6 +47,24 @@ func expectCalls(t *testing.T, got <-chan string, want ...string) {
 	}
 }
 
+// waitForLogin waits until a client is back, which done says, or waits in its login: one that does
+// not wait has time to end.
+func waitForLogin(t *testing.T, b *broker.Broker, done <-chan struct{}) {
+	t.Helper()
+	waits := 0
+	hubtest.Until(t, "the client is back, or waits", func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+		}
+		if b.Stats().Pending > 0 {
+			waits++
+		}
+		return waits >= 50
+	})
+}
+
 // TestEndedSessionFirst has a client whose session ended with its connection come back while its
 // earlier message waits for the storage: what it sends now comes after.
 func TestEndedSessionFirst(t *testing.T) {
@@ -60,18 +78,7 @@ func TestEndedSessionFirst(t *testing.T) {
 		again.publish(publishing{topic: "b", payload: "2"})
 		again.ping()
 	}()
-	waits := 0 // a login that does not wait has time to end
-	hubtest.Until(t, "the client is back, or waits", func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-		}
-		if b.Stats().Pending > 0 {
-			waits++
-		}
-		return waits >= 50
-	})
+	waitForLogin(t, b, done)
 	release()
 	<-done
 	expectCalls(t, got, "1", "2")

@@ -202,25 +202,8 @@ func (b *Broker) commit(ctx context.Context) {
 	b.committed.Broadcast()
 	b.mu.Unlock()
 	if len(calls) > 0 {
-		b.callProgram(calls)
+		b.callAll(calls)
 	}
-}
-
-// callProgram passes messages to the program whose acknowledgements are on their way. What the
-// same client has sent since then waits until they are through.
-func (b *Broker) callProgram(calls []after) {
-	for _, a := range calls {
-		a.call.call()
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, a := range calls {
-		if a.conn != nil { // nil for a will
-			a.conn.unsettled--
-		}
-		b.calledLocked(a.call.from)
-	}
-	b.committed.Broadcast()
 }
 
 // apply writes the changes, again and again if the storage fails, until ctx ends. If the

@@ -49,7 +49,7 @@ type conn struct {
 	session   *clientSession // nil before CONNECT and after a takeover
 	unsettled int            // packets that wait for a commit
 	counted   bool           // it is one of Broker.clients
-	revoked   bool           // its login is not right any more: nothing that it sends counts
+	ignored   bool           // nothing more that it sends counts: its login is no longer valid, or the client comes back
 	waiting   bool           // it is one of Broker.pending
 
 	mu        sync.Mutex
@@ -64,6 +64,15 @@ type conn struct {
 	maxAlias  int     // topic aliases that the client takes
 	aliased   map[string]uint16
 	writers   sync.WaitGroup // added to with mu, while not ended
+}
+
+// served is the session that gets what c sends; nil if that does not count any more. It needs
+// Broker.mu.
+func (c *conn) served() *clientSession {
+	if c.ignored {
+		return nil
+	}
+	return c.session
 }
 
 // roomLocked reports whether more may be queued. It needs c.mu.

@@ -55,8 +55,9 @@
 // do not stand in the queue and may overtake. After a reconnect all that was not
 // acknowledged comes again in the old order, with DUP.
 //
-// The program gets a message of a client after the client's acknowledgement is on its way. So a
-// client that has the answer of the program never sends the request again.
+// The program gets a client's messages and its will in their order too, over connections and
+// sessions, and each message after its acknowledgement is on its way. So a client that has the
+// answer of the program never sends the request again.
 //
 // # An outside broker
 //
@@ -64,10 +65,10 @@
 // with the bounds, the order and the records of a client's. Its client identifier,
 // "$edgekit/outside", is refused to clients. It ends when a Broker runs without Outgoing.
 //
-// # Logins that become wrong
+// # Revoked logins
 //
 // If Config.Access is a Revoker, a connection ends as soon as its login would be refused, with
-// the reason 0x87; what it has sent and was not read yet is not handled.
+// the reason 0x87; what its client has sent and the broker has not read yet is not handled.
 //
 // # Slow subscribers
 //
@@ -96,10 +97,10 @@
 //
 // # Deviations from MQTT
 //
-// Enhanced authentication (AUTH) is refused with 0x8C. Not there: server redirection (0x9C,
-// 0x9D), response information in CONNACK, reason strings, more than 16 topic aliases. Wills of connected clients are published
-// after a restart only if their session is stored. A retained message over the bound is
-// passed on and not kept; MQTT 5 clients get 0x97 for it at QoS 1. Publishing to
-// "$SYS/" and "$share/" is refused; there are no $SYS topics. MQTT 3 has no reason codes:
-// what is refused there is acknowledged and goes nowhere.
+// Enhanced authentication (AUTH) is refused with 0x8C. Not supported: server redirection (0x9C,
+// 0x9D), response information in CONNACK, reason strings, more than 16 topic aliases. Wills of
+// connected clients are published after a restart only if their session is stored. A retained
+// message over the bound is passed on and not kept; MQTT 5 clients get 0x97 for it at QoS 1.
+// Publishing to "$SYS/" and "$share/" is refused; there are no $SYS topics. MQTT 3 has no reason
+// codes: what is refused there is acknowledged and goes nowhere.
 package broker

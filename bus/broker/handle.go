@@ -44,11 +44,10 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 		p.Expires = time.Now().UnixMilli() + int64(in.expiry)*1000
 	}
 	b.mu.Lock()
-	if c.session == nil || c.revoked { // taken over
+	if p.from = c.served(); p.from == nil {
 		b.mu.Unlock()
 		return errTakenOver
 	}
-	p.from = c.session
 	switch in.qos {
 	case 0:
 		if code == 0 {
@@ -62,28 +61,16 @@ func (b *Broker) handlePublish(c *conn, first byte, body []byte) error {
 	case 2:
 		err = b.publish2(c, &in, &p, code)
 	}
-	from, direct := p.from, len(p.program) > 0 && c.unsettled == 0
-	if len(p.program) > 0 {
-		from.calling++
-	}
-	if len(p.program) > 0 && !direct {
-		// The program's answer must not overtake the acknowledgement, nor this message the
-		// ones before it.
-		b.onCommit(after{conn: c, call: &publication{Message: *p.message(), from: from, program: p.program}}, false)
-		p.program = nil
-	}
+	now := b.toProgram(c, p.from, &p)
 	for c.unsettled >= b.cfg.MaxInflight && c.session != nil && b.running {
 		b.committed.Wait() // the client gets no faster than the disk
 	}
 	b.mu.Unlock()
-	if direct {
-		p.call()
-		b.called(from)
-	}
+	b.call(now)
 	return err
 }
 
-// errTakenOver ends the reader of a connection whose session has another one now.
+// errTakenOver ends the reader of a connection that has no session any more; see conn.served.
 var errTakenOver = errors.New("session was taken over")
 
 // mustWait reports whether a message may be acknowledged only after the next commit.
@@ -175,8 +162,8 @@ func (b *Broker) handleAck(c *conn, first byte, body []byte) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := c.session
-	if s == nil || c.revoked {
+	s := c.served()
+	if s == nil {
 		return errTakenOver
 	}
 	switch kind {
@@ -201,35 +188,6 @@ func (b *Broker) handleAck(c *conn, first byte, body []byte) error {
 	}
 	b.pump(s)
 	return nil
-}
-
-// called notes that a message of a session is through to the program.
-func (b *Broker) called(s *clientSession) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.calledLocked(s)
-}
-
-// calledLocked is called with b.mu.
-func (b *Broker) calledLocked(s *clientSession) {
-	if s.calling--; s.calling > 0 {
-		return
-	}
-	if b.ending[s.id] == s {
-		delete(b.ending, s.id)
-	}
-	b.committed.Broadcast() // a login waits
-}
-
-// call gives the message to the program's subscriptions, in the publisher's goroutine. It
-// must be called without b.mu. p may be nil.
-func (p *publication) call() {
-	if p == nil || len(p.program) == 0 {
-		return
-	}
-	for _, sub := range p.program {
-		sub.deliver(message(&p.Message, false))
-	}
 }
 
 // message copies a message, which others share, for the program.

@@ -44,12 +44,11 @@ func (b *Broker) leave(c *conn, err error) {
 		}
 	}
 	b.mu.Unlock()
-	p.call()
+	b.call(p)
 }
 
 // publishWill publishes the session's will, which is then gone. It needs b.mu. The caller
-// calls the result's subscriptions of the program without the lock. The result is nil if they
-// are called later: after the messages of the client that are on their way to the program.
+// passes the result to call.
 func (b *Broker) publishWill(s *clientSession) *publication {
 	w := s.will
 	s.will, s.willAt = nil, 0
@@ -62,13 +61,7 @@ func (b *Broker) publishWill(s *clientSession) *publication {
 		p.Expires = time.Now().UnixMilli() + int64(w.Expiry)*1000
 	}
 	b.publish(p)
-	if len(p.program) > 0 && s.calling > 0 {
-		s.calling++
-		p.from = s
-		b.onCommit(after{call: p}, true)
-		return nil
-	}
-	return p
+	return b.toProgram(nil, s, p)
 }
 
 // handleDisconnect ends a connection as the client wants.
@@ -155,7 +148,7 @@ func (b *Broker) sweep() time.Duration {
 	}
 	b.mu.Unlock()
 	for _, p := range wills {
-		p.call()
+		b.call(p)
 	}
 	if next < 0 {
 		return -1

@@ -53,7 +53,7 @@ func (b *Broker) login(c *conn) error {
 	}
 	c.timeout = keepalive * 3 / 2 // MQTT-3.1.2-22
 	will, err := b.attach(c, &pk, keepalive)
-	will.call()
+	b.call(will)
 	if err != nil {
 		return b.refuse(c, version, err)
 	}
@@ -198,16 +198,9 @@ func (b *Broker) attach(c *conn, pk *packets.Packet, keepalive time.Duration) (w
 // the program: it goes there before what the client sends now. It is true if it waited in vain.
 func (b *Broker) waitForCalls(id string, user User) (late bool) {
 	var timer *time.Timer
-	for b.running && !late {
-		s := b.sessions[id]
-		if s == nil {
-			s = b.ending[id]
-		}
-		if s == nil || s.calling == 0 || s.user.Name != user.Name {
-			break
-		}
-		if s.conn != nil {
-			s.conn.revoked = true // it is about to lose the session
+	for b.running && !late && b.calling[caller{id, user.Name}] > 0 {
+		if s := b.sessions[id]; s != nil && s.conn != nil && s.user.Name == user.Name {
+			s.conn.ignored = true // it is about to lose the session
 		}
 		if timer == nil {
 			timer = time.AfterFunc(connectTimeout, func() {

@@ -152,7 +152,7 @@ func (b *Broker) beginForward() (*outlet, error) {
 	defer b.mu.Unlock()
 	o := b.outlet
 	if o == nil || o.active {
-		return nil, errors.New("bus/broker: Forward needs Outgoing, and runs once at a time")
+		return nil, errors.New("bus/broker: Forward: call Outgoing before Run, and have one Forward run at a time")
 	}
 	o.active = true
 	var received []uint16 // of QoS 2: the outside broker has them

@@ -40,8 +40,8 @@ func (b *Broker) handleSubscribe(c *conn, first byte, body []byte) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, ProtocolVersion: c.version, PacketID: pk.PacketID}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := c.session
-	if s == nil || c.revoked {
+	s := c.served()
+	if s == nil {
 		return errTakenOver
 	}
 	var fresh []bool
@@ -197,8 +197,8 @@ func (b *Broker) handleUnsubscribe(c *conn, first byte, body []byte) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, ProtocolVersion: c.version, PacketID: pk.PacketID}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := c.session
-	if s == nil || c.revoked {
+	s := c.served()
+	if s == nil {
 		return errTakenOver
 	}
 	for _, f := range pk.Filters {

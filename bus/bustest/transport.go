@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/internal/callbacks"
 	"github.com/edgekit/edgekit/bus/internal/subscriptions"
 )
 
@@ -15,25 +16,21 @@ import (
 // kept. Its zero value is not usable; New makes one. It also is a
 // bus.Notifier. All methods may be called by several goroutines at once.
 type Transport struct {
-	ready chan struct{}
+	ready  chan struct{}
+	notify callbacks.List
 
 	mu       sync.Mutex
 	started  bool
 	running  bool
 	failure  error // returned by Publish while set
-	next     int   // of notify
 	subs     subscriptions.List
-	notify   map[int]func()
 	retained map[string]bus.Message
 	sent     []bus.Message
 }
 
 // New makes a Transport.
 func New() *Transport {
-	return &Transport{
-		ready:  make(chan struct{}),
-		notify: make(map[int]func()), retained: make(map[string]bus.Message),
-	}
+	return &Transport{ready: make(chan struct{}), retained: make(map[string]bus.Message)}
 }
 
 // Run is up until ctx ends. A second call returns bus.ErrStarted.
@@ -116,32 +113,15 @@ func (t *Transport) Subscribe(filter string, deliver func(bus.Message)) (func(),
 }
 
 // NotifyConnect has connected called by Run and by Reconnect.
-func (t *Transport) NotifyConnect(connected func()) (stop func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.next++
-	id := t.next
-	t.notify[id] = connected
-	return func() {
-		t.mu.Lock()
-		delete(t.notify, id)
-		t.mu.Unlock()
-	}
-}
+func (t *Transport) NotifyConnect(connected func()) (stop func()) { return t.notify.Add(connected) }
 
 // Reconnect acts like a connection that is made again: it ends a failure set by
 // Fail and notifies.
 func (t *Transport) Reconnect() {
 	t.mu.Lock()
 	t.failure = nil
-	var all []func()
-	for _, id := range slices.Sorted(maps.Keys(t.notify)) {
-		all = append(all, t.notify[id])
-	}
 	t.mu.Unlock()
-	for _, f := range all {
-		f()
-	}
+	t.notify.Call()
 }
 
 // Fail has every Publish return err until Reconnect.

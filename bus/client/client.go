@@ -20,6 +20,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/internal/callbacks"
 	"github.com/edgekit/edgekit/bus/internal/subscriptions"
 )
 
@@ -61,30 +62,28 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Client is a connection to a broker. It implements bus.Transport and
-// bus.Notifier; all methods may be called by several goroutines at once.
+// Client is a connection to a broker. It implements bus.Transport, bus.Notifier, bus.Reconnector
+// and bus.Confirmer; all methods may be called by several goroutines at once.
 type Client struct {
-	cfg      Config
-	url      *url.URL
-	log      *slog.Logger
-	ready    chan struct{}
-	session  *memory
-	outbox   *outbox
-	started  atomic.Bool
-	running  atomic.Bool
-	dropped  atomic.Int64
-	rejected atomic.Int64
-	refused  func(code byte)
-	ups      chan struct{} // holds one value when a connection has come up
+	cfg     Config
+	url     *url.URL
+	log     *slog.Logger
+	ready   chan struct{}
+	session *memory
+	outbox  *outbox
+	started atomic.Bool
+	running atomic.Bool
+	dropped atomic.Int64
+	refused atomic.Int64
+	ups     chan struct{} // holds one value when a connection has come up
+	notify  callbacks.List
 
 	mu      sync.Mutex
 	conn    *autopaho.ConnectionManager // nil while there is no connection
 	bound   func() context.Context      // of SUBSCRIBE and UNSUBSCRIBE: Run's; set before conn
-	next    int                         // of notify
 	raw     net.Conn                    // of the last connection
 	status  Status
 	subs    subscriptions.List
-	notify  map[int]func()
 	bridged map[string]int // subscriptions of SubscribeIncoming for each filter
 }
 
@@ -121,19 +120,18 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg: cfg, url: u, log: cfg.Logger.With("broker", u.Redacted()),
 		ready: make(chan struct{}), ups: make(chan struct{}, 1),
-		notify: make(map[int]func()), bridged: make(map[string]int),
-	}
-	c.refused = func(code byte) {
-		if c.rejected.Add(1) == 1 {
-			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
-		}
+		bridged: make(map[string]int),
 	}
 	c.outbox = newOutbox(cfg.Queue, func() {
 		if c.dropped.Add(1) == 1 {
 			c.log.Warn("MQTT messages are dropped: the broker is disconnected and the queue is full", "queue", cfg.Queue)
 		}
 	})
-	c.session = newMemory(c.outbox, c.refused)
+	c.session = newMemory(c.outbox, func(code byte) {
+		if c.refused.Add(1) == 1 {
+			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
+		}
+	})
 	return c, nil
 }
 
@@ -273,15 +271,7 @@ func (c *Client) resubscribe(ctx context.Context) {
 	}
 	c.log.Info("MQTT broker is connected")
 	c.startSending(conn)
-	c.mu.Lock()
-	listeners := make([]func(), 0, len(c.notify))
-	for _, f := range c.notify {
-		listeners = append(listeners, f)
-	}
-	c.mu.Unlock()
-	for _, f := range listeners {
-		f()
-	}
+	c.notify.Call()
 	select {
 	case <-c.ready:
 	default:
@@ -422,18 +412,7 @@ func (c *Client) unsubscribe(id int, filter string) {
 
 // NotifyConnect calls connected after each connection to the broker, when all
 // subscriptions are made.
-func (c *Client) NotifyConnect(connected func()) (stop func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.next++
-	id := c.next
-	c.notify[id] = connected
-	return func() {
-		c.mu.Lock()
-		delete(c.notify, id)
-		c.mu.Unlock()
-	}
-}
+func (c *Client) NotifyConnect(connected func()) (stop func()) { return c.notify.Add(connected) }
 
 // Stats are counters since the start.
 type Stats struct {
@@ -442,4 +421,4 @@ type Stats struct {
 }
 
 // Stats returns the client's counters.
-func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load(), Refused: c.rejected.Load()} }
+func (c *Client) Stats() Stats { return Stats{Dropped: c.dropped.Load(), Refused: c.refused.Load()} }

@@ -10,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // TestDurableOutbox publishes in mode External while the broker is away, and kills the program:
@@ -45,7 +46,7 @@ func TestDurableOutbox(t *testing.T) {
 	if s := outbox.Stats(); s.Bounds["outside"] != more || s.Dropped != more || s.Outside != bound {
 		t.Errorf("%d over the bound, %d dropped, %d wait", s.Bounds["outside"], s.Dropped, s.Outside)
 	}
-	eventually(t, "the commit", func() bool { return d.messages() == bound })
+	hubtest.Until(t, "the commit", func() bool { return d.messages() == bound })
 	left := d.copy() // the program is killed
 	stop()
 
@@ -72,5 +73,5 @@ func TestDurableOutbox(t *testing.T) {
 			t.Fatalf("got %s, want %d", m, i)
 		}
 	}
-	eventually(t, "the last acknowledgement", func() bool { return outbox.Stats().Outside == 0 })
+	hubtest.Until(t, "the last acknowledgement", func() bool { return outbox.Stats().Outside == 0 })
 }

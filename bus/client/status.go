@@ -14,7 +14,7 @@ import (
 // The reasons for which a Client has no connection.
 const (
 	ReasonStarting       = "Starting"       // no try has ended yet
-	ReasonUnreachable    = "Unreachable"    // nobody listens there, or the name or the way is not known
+	ReasonUnreachable    = "Unreachable"    // nothing listens there, the name is not known, or there is no route
 	ReasonNoAnswer       = "NoAnswer"       // it does not answer in time
 	ReasonTLSFailed      = "TLSFailed"      // the certificate of one side is not accepted by the other, or it speaks no TLS
 	ReasonBadCredentials = "BadCredentials" // user name or password is wrong
@@ -87,7 +87,7 @@ func isTimeout(err error) bool {
 // answerTimeout is how long the broker may leave a message of this connection unacknowledged.
 const answerTimeout = time.Minute
 
-// errSilent is why a connection is closed on which the broker answers pings alone.
+// errSilent is why a connection is closed on which the broker answers only pings.
 var errSilent = errors.New("the broker does not acknowledge messages or subscriptions")
 
 // Reconnect closes the connection to the broker, if there is one. The next one is made at once,

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/bus/access"
 	busmetrics "github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
@@ -123,7 +124,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	access, err := r.access(n, api, agent, engine, log)
+	users, err := r.access(n, api, agent, engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
-	collectors, err := r.addDevices(all, n, mgr, engine, access, &endpoints, link, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err
 }
@@ -150,8 +151,8 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, access *mqttAccess, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
-	b, internal, err := r.bus(n, access, log)
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return nil, err
 	}
@@ -170,23 +171,24 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	if rules != nil {
 		collectors = append(collectors, rules)
 	}
-	if access != nil {
-		all["MQTT access"] = access.Run
+	if users != nil {
+		all["MQTT access"] = users.Run
+		collectors = append(collectors, busmetrics.NewAccess(users.Stats))
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
-		collectors = append(append(collectors, access.metrics()...), busmetrics.NewBroker(internal.Stats))
+		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)
+	if err != nil {
+		return nil, err
+	}
 	if mappers != nil {
 		all["DMI"] = mappers.Run
 		collectors = append(collectors, newDMIMetrics(mappers.Stats))
-	}
-	if err != nil {
-		return nil, err
 	}
 	return collectors, nil
 }

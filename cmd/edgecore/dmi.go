@@ -60,45 +60,16 @@ func groupNumber(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// dmiMetrics are the metrics of a Manager.
-type dmiMetrics struct {
-	stats                                                                   func() dmi.Stats
-	mappers, connected, devices, reports, refused, exhausted, calls, failed *prometheus.Desc
-}
-
-func newDMIMetrics(stats func() dmi.Stats) *dmiMetrics {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("edgecore_dmi_"+name, help, nil, nil)
-	}
-	return &dmiMetrics{
-		stats:     stats,
-		mappers:   desc("mappers", "Mappers that are registered."),
-		connected: desc("mappers_connected", "Mappers that are registered and can be called."),
-		devices:   desc("devices", "Devices that belong to a mapper."),
-		reports:   desc("reports_total", "Reports of mappers that were stored."),
-		refused:   desc("reports_refused_total", "Reports of mappers with a value or state that was refused."),
-		exhausted: desc("reports_exhausted_total", "Reports over the limit of their mapper."),
-		calls:     desc("calls_total", "Calls to mappers."),
-		failed:    desc("calls_failed_total", "Calls to mappers that failed."),
-	}
-}
-
-func (c *dmiMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
-
-func (c *dmiMetrics) Collect(out chan<- prometheus.Metric) {
-	s := c.stats()
-	gauge := func(d *prometheus.Desc, value int) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
-	}
-	count := func(d *prometheus.Desc, value int64) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
-	}
-	gauge(c.mappers, s.Mappers)
-	gauge(c.connected, s.Connected)
-	gauge(c.devices, s.Devices)
-	count(c.reports, s.Reports)
-	count(c.refused, s.Refused)
-	count(c.exhausted, s.Exhausted)
-	count(c.calls, s.Calls)
-	count(c.failed, s.Failed)
+// newDMIMetrics makes the metrics of a Manager.
+func newDMIMetrics(stats func() dmi.Stats) prometheus.Collector {
+	m := &statsMetrics[dmi.Stats]{prefix: "edgecore_dmi_", stats: stats}
+	m.gauge("mappers", "Mappers that are registered.", func(s dmi.Stats) float64 { return float64(s.Mappers) })
+	m.gauge("mappers_connected", "Mappers that are registered and can be called.", func(s dmi.Stats) float64 { return float64(s.Connected) })
+	m.gauge("devices", "Devices that belong to a mapper.", func(s dmi.Stats) float64 { return float64(s.Devices) })
+	m.counter("reports_total", "Reports of mappers that were stored.", func(s dmi.Stats) float64 { return float64(s.Reports) })
+	m.counter("reports_refused_total", "Reports of mappers with a value or state that was refused.", func(s dmi.Stats) float64 { return float64(s.Refused) })
+	m.counter("reports_exhausted_total", "Reports over the limit of their mapper.", func(s dmi.Stats) float64 { return float64(s.Exhausted) })
+	m.counter("calls_total", "Calls to mappers.", func(s dmi.Stats) float64 { return float64(s.Calls) })
+	m.counter("calls_failed_total", "Calls to mappers that failed.", func(s dmi.Stats) float64 { return float64(s.Failed) })
+	return m
 }

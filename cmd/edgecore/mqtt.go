@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/access"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/bus/metastore"
@@ -44,12 +45,12 @@ type mqttFlags struct {
 	MQTTBrokerSessionExpiry time.Duration `help:"How long the external broker keeps the messages for edgecore while edgecore is away. 0: not at all." default:"24h" placeholder:"TIME"`
 }
 
-// bus makes the Bus with its brokers. access is nil without the embedded one; internal is then
+// bus makes the Bus with its brokers. users is nil without the embedded one; internal is then
 // the outbox for the external one.
-func (r *mqttFlags) bus(n *node, access *mqttAccess, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
+func (r *mqttFlags) bus(n *node, users *access.Access, log *slog.Logger) (b *bus.Bus, internal *broker.Broker, err error) {
 	cfg := bus.Config{Mode: r.MQTTMode, Logger: component(log, "bus")}
-	if access != nil {
-		if internal, err = r.internal(n, access, component(log, "broker")); err != nil {
+	if users != nil {
+		if internal, err = r.internal(n, users, component(log, "broker")); err != nil {
 			return nil, nil, err
 		}
 		cfg.Internal = internal
@@ -100,7 +101,7 @@ func (r *mqttFlags) bridge() (bus.Bridge, error) {
 }
 
 // internal makes the embedded broker. What must survive a restart is in the node's store.
-func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*broker.Broker, error) {
+func (r *mqttFlags) internal(n *node, users *access.Access, log *slog.Logger) (*broker.Broker, error) {
 	bad := func(reason string) error { return &program.UsageError{Setting: "mqtt-listen", Reason: reason} }
 	if len(r.MQTTListen) == 0 {
 		return nil, bad("it is empty: give an address, for example tcp://127.0.0.1:1884, or use --mqtt-mode external")
@@ -119,7 +120,7 @@ func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*br
 			continue
 		}
 		switch {
-		case !access.Authenticates():
+		case !users.Authenticates():
 			return nil, bad("other machines reach " + address + ", and no client could prove who it is: use tcp://127.0.0.1:1884, or set mqtt-pods, mqtt-users-file or mqtt-tls-client-ca, or mqtt-allow-remote-anonymous to let everyone in")
 		case r.MQTTAllowAnonymous:
 			log.Warn("every machine that reaches the MQTT broker can read and set all devices (mqtt-allow-remote-anonymous)", "address", address)
@@ -128,7 +129,7 @@ func (r *mqttFlags) internal(n *node, access *mqttAccess, log *slog.Logger) (*br
 		}
 	}
 	cfg := broker.Config{
-		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: access, TLS: access.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
+		Address: r.MQTTListen[0], Listen: r.MQTTListen[1:], Access: users, TLS: users.TLS(), AllowRemoteAnonymous: r.MQTTAllowAnonymous,
 		Storage: metastore.New(n.store, "mqtt/"), Logger: log,
 	}
 	if err := r.apply(&cfg); err != nil {

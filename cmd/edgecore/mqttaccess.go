@@ -8,12 +8,10 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/access"
-	"github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/twin"
@@ -23,19 +21,14 @@ import (
 // server is accepted too: every pod has one.
 const mqttAudience = "edgekit-mqtt"
 
-// mqttAccess says who may use the embedded broker, and what for.
-type mqttAccess struct {
-	*access.Access
-}
-
 // checksTokens reports whether the broker needs the cluster's keys.
 func (r *mqttFlags) checksTokens() bool { return r.MQTTPods && r.MQTTMode != bus.External }
 
 // listedPods is what the check of a token needs of the agent.
 type listedPods interface{ Pods() []*corev1.Pod }
 
-// access makes the rules of the embedded broker; nil without one.
-func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engine *twin.Engine, log *slog.Logger) (*mqttAccess, error) {
+// access makes what says who may use the embedded broker, and what for; nil without one.
+func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engine *twin.Engine, log *slog.Logger) (*access.Access, error) {
 	if r.MQTTMode == bus.External {
 		for setting, value := range map[string]string{
 			"mqtt-users-file": r.MQTTUsersFile, "mqtt-rules-file": r.MQTTRulesFile, "mqtt-tls-cert": r.MQTTTLSCert, "mqtt-tls-key": r.MQTTTLSKey, "mqtt-tls-client-ca": r.MQTTTLSClientCA,
@@ -46,7 +39,6 @@ func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engi
 		}
 		return nil, nil
 	}
-	a := &mqttAccess{}
 	cfg := access.Config{
 		Users: r.MQTTUsersFile, Rules: r.MQTTRulesFile, Cert: r.MQTTTLSCert, Key: r.MQTTTLSKey, ClientCA: r.MQTTTLSClientCA,
 		Anonymous: r.MQTTAnonymous, RemoteAnonymous: r.MQTTAllowAnonymous, Node: n.name, Protocol: protocolOf(engine), Logger: component(log, "broker"),
@@ -54,8 +46,8 @@ func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engi
 	if r.checksTokens() {
 		cfg.Token = tokenCheck(api, pods)
 	}
-	var err error
-	if a.Access, err = access.Open(cfg); err != nil {
+	a, err := access.Open(cfg)
+	if err != nil {
 		return nil, &program.UsageError{Setting: r.accessSetting(err), Reason: err.Error()}
 	}
 	return a, nil
@@ -77,14 +69,6 @@ func (r *mqttFlags) accessSetting(err error) string {
 		return "mqtt-tls-client-ca"
 	}
 	return "mqtt-tls-cert"
-}
-
-// metrics are the collectors of a; none if it is nil.
-func (a *mqttAccess) metrics() []prometheus.Collector {
-	if a == nil {
-		return nil
-	}
-	return []prometheus.Collector{metrics.NewAccess(a.Stats)}
 }
 
 // tokenCheck checks a token as the node's own API does. Besides, it must come from this

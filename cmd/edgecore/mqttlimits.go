@@ -34,28 +34,26 @@ type mqttLimits struct {
 // apply checks the limits and sets them in cfg.
 func (l *mqttLimits) apply(cfg *broker.Config) error {
 	for _, f := range []struct {
-		setting  string
-		value    int
-		most     int
-		field    *int
-		required int // the least value
+		setting            string
+		value, least, most int
+		field              *int
 	}{
-		{"mqtt-max-packet", l.MQTTMaxPacket, bus.MaxPayload, &cfg.MaxPacket, 1 << 10},
-		{"mqtt-max-inflight", l.MQTTMaxInflight, math.MaxUint16, &cfg.MaxInflight, 1},
-		{"mqtt-max-clients", l.MQTTMaxClients, maxCount, &cfg.MaxClients, 1},
-		{"mqtt-max-per-address", l.MQTTMaxPerAddress, maxCount, &cfg.MaxPerAddress, 1},
-		{"mqtt-max-pending", l.MQTTMaxPending, maxCount, &cfg.MaxPending, 4},
-		{"mqtt-max-sessions", l.MQTTMaxSessions, maxCount, &cfg.MaxSessions, 1},
-		{"mqtt-max-subscriptions", l.MQTTMaxSubscriptions, maxCount, &cfg.MaxSubscriptions, 1},
-		{"mqtt-max-queue", l.MQTTMaxQueue, maxCount, &cfg.MaxQueue, 1},
-		{"mqtt-max-queue-bytes", l.MQTTMaxQueueBytes, maxBytes, &cfg.MaxQueueBytes, 1 << 10},
-		{"mqtt-max-queued-bytes", l.MQTTMaxQueuedBytes, maxBytes, &cfg.MaxQueuedBytes, 1 << 10},
-		{"mqtt-max-retained", l.MQTTMaxRetained, maxCount, &cfg.MaxRetained, 1},
-		{"mqtt-max-retained-bytes", l.MQTTMaxRetainedBytes, maxBytes, &cfg.MaxRetainedBytes, 1 << 10},
-		{"mqtt-write-buffer", l.MQTTWriteBuffer, maxBytes, &cfg.WriteBuffer, 1 << 10},
+		{"mqtt-max-packet", l.MQTTMaxPacket, 1 << 10, bus.MaxPayload, &cfg.MaxPacket},
+		{"mqtt-max-inflight", l.MQTTMaxInflight, 1, math.MaxUint16, &cfg.MaxInflight},
+		{"mqtt-max-clients", l.MQTTMaxClients, 1, maxCount, &cfg.MaxClients},
+		{"mqtt-max-per-address", l.MQTTMaxPerAddress, 1, maxCount, &cfg.MaxPerAddress},
+		{"mqtt-max-pending", l.MQTTMaxPending, 4, maxCount, &cfg.MaxPending},
+		{"mqtt-max-sessions", l.MQTTMaxSessions, 1, maxCount, &cfg.MaxSessions},
+		{"mqtt-max-subscriptions", l.MQTTMaxSubscriptions, 1, maxCount, &cfg.MaxSubscriptions},
+		{"mqtt-max-queue", l.MQTTMaxQueue, 1, maxCount, &cfg.MaxQueue},
+		{"mqtt-max-queue-bytes", l.MQTTMaxQueueBytes, 1 << 10, maxBytes, &cfg.MaxQueueBytes},
+		{"mqtt-max-queued-bytes", l.MQTTMaxQueuedBytes, 1 << 10, maxBytes, &cfg.MaxQueuedBytes},
+		{"mqtt-max-retained", l.MQTTMaxRetained, 1, maxCount, &cfg.MaxRetained},
+		{"mqtt-max-retained-bytes", l.MQTTMaxRetainedBytes, 1 << 10, maxBytes, &cfg.MaxRetainedBytes},
+		{"mqtt-write-buffer", l.MQTTWriteBuffer, 1 << 10, maxBytes, &cfg.WriteBuffer},
 	} {
-		if f.value != 0 && (f.value < f.required || f.value > f.most) {
-			return &program.UsageError{Setting: f.setting, Reason: fmt.Sprintf("%d: give a number from %d to %d, or leave it out for the default", f.value, f.required, f.most)}
+		if f.value != 0 && (f.value < f.least || f.value > f.most) {
+			return &program.UsageError{Setting: f.setting, Reason: fmt.Sprintf("%d: give a number from %d to %d, or leave it out for the default", f.value, f.least, f.most)}
 		}
 		*f.field = f.value
 	}

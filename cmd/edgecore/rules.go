@@ -47,43 +47,18 @@ func (f *rulesFlags) addRules(all parts, n *node, b *bus.Bus, ends *hub.Endpoint
 	return newRulesMetrics(r.Stats), nil
 }
 
-// rulesMetrics are the metrics of rules.
-type rulesMetrics struct {
-	stats func() rules.Stats
-	all   []rulesMetric
-}
-
-// rulesMetric is one metric of rules.Stats.
-type rulesMetric struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(rules.Stats) float64
-}
-
-func newRulesMetrics(stats func() rules.Stats) *rulesMetrics {
-	m := &rulesMetrics{stats: stats}
-	add := func(kind prometheus.ValueType, name, help string, of func(rules.Stats) float64) {
-		m.all = append(m.all, rulesMetric{prometheus.NewDesc("edgecore_rules_"+name, help, nil, nil), kind, of})
-	}
-	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	add(gauge, "active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
-	add(gauge, "waiting_messages", "Messages that are stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Waiting) })
-	add(gauge, "unpublished_messages", "Messages from the cloud that are stored and not published yet.", func(s rules.Stats) float64 { return float64(s.ToPublish) })
-	add(counter, "queued_messages_total", "Messages stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Queued) })
-	add(counter, "delivered_messages_total", "Messages that the cloud has delivered, or given up by the rule's ttl.", func(s rules.Stats) float64 { return float64(s.Delivered) })
-	add(counter, "dropped_messages_total", "Stored messages that were dropped because a bound was reached.", func(s rules.Stats) float64 { return float64(s.Dropped) })
-	add(counter, "too_large_messages_total", "Messages over 3 MiB, which were dropped.", func(s rules.Stats) float64 { return float64(s.TooLarge) })
-	add(counter, "published_messages_total", "Messages from the cloud that were published.", func(s rules.Stats) float64 { return float64(s.Published) })
-	add(counter, "calls_total", "Calls of services on the node.", func(s rules.Stats) float64 { return float64(s.Calls) })
-	add(counter, "requests_total", "Requests of programs on the node.", func(s rules.Stats) float64 { return float64(s.Requests) })
+// newRulesMetrics makes the metrics of rules.
+func newRulesMetrics(stats func() rules.Stats) prometheus.Collector {
+	m := &statsMetrics[rules.Stats]{prefix: "edgecore_rules_", stats: stats}
+	m.gauge("active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
+	m.gauge("waiting_messages", "Messages that are stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Waiting) })
+	m.gauge("unpublished_messages", "Messages from the cloud that are stored and not published yet.", func(s rules.Stats) float64 { return float64(s.ToPublish) })
+	m.counter("queued_messages_total", "Messages stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Queued) })
+	m.counter("delivered_messages_total", "Messages that the cloud has delivered, or given up by the rule's ttl.", func(s rules.Stats) float64 { return float64(s.Delivered) })
+	m.counter("dropped_messages_total", "Stored messages that were dropped because a bound was reached.", func(s rules.Stats) float64 { return float64(s.Dropped) })
+	m.counter("too_large_messages_total", "Messages over 3 MiB, which were dropped.", func(s rules.Stats) float64 { return float64(s.TooLarge) })
+	m.counter("published_messages_total", "Messages from the cloud that were published.", func(s rules.Stats) float64 { return float64(s.Published) })
+	m.counter("calls_total", "Calls of services on the node.", func(s rules.Stats) float64 { return float64(s.Calls) })
+	m.counter("requests_total", "Requests of programs on the node.", func(s rules.Stats) float64 { return float64(s.Requests) })
 	return m
-}
-
-func (m *rulesMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
-
-func (m *rulesMetrics) Collect(out chan<- prometheus.Metric) {
-	s := m.stats()
-	for _, f := range m.all {
-		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.of(s))
-	}
 }

@@ -292,14 +292,10 @@ func (b *Bridge) result(ctx context.Context, c twin.Commit, e twin.Result) {
 	if c.Origin != origin {
 		return
 	}
-	action := topics.TwinUpdate
-	if _, get := c.Request.(twin.Read); get {
-		action = topics.TwinGet
-	}
 	d, _ := b.cfg.Engine.Device(c.Device)
 	stale := func(name string) bool { return d.Quality(name, c.Time) == twin.Stale }
 	id := orNew(c.EventID)
-	b.publishPayload(ctx, topics.Device(c.Device, topics.Result(action)), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
+	b.publishPayload(ctx, resultTopic(c), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
 }
 
 func (b *Bridge) delta(ctx context.Context, device string, now time.Time, d twin.Delta) {
@@ -319,10 +315,15 @@ func (b *Bridge) publishPayload(ctx context.Context, topic, id string, payload [
 // answer publishes the answer to c if the request came over MQTT. A state that the engine
 // itself has changed, as the device is silent, is published the same way.
 func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
-	var action string
+	if _, own := c.Request.(twin.Tick); c.Origin == origin || own {
+		b.send(ctx, resultTopic(c), c.EventID, c.Time, m)
+	}
+}
+
+// resultTopic is where the answer to the request of c goes.
+func resultTopic(c twin.Commit) string {
+	action := topics.TwinUpdate
 	switch c.Request.(type) {
-	case twin.Update, twin.Sync:
-		action = topics.TwinUpdate
 	case twin.Read:
 		action = topics.TwinGet
 	case twin.SetState, twin.Tick:
@@ -331,12 +332,8 @@ func (b *Bridge) answer(ctx context.Context, c twin.Commit, m stamped) {
 		action = topics.StateConditions
 	case twin.ReadState:
 		action = topics.StateGet
-	default:
-		return
 	}
-	if _, own := c.Request.(twin.Tick); c.Origin == origin || own {
-		b.send(ctx, topics.Device(c.Device, topics.Result(action)), c.EventID, c.Time, m)
-	}
+	return topics.Device(c.Device, topics.Result(action))
 }
 
 func newEventID() string { return uuid.NewString() }

@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/bus/metastore"
 	"github.com/edgekit/edgekit/bus/topics"
+	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/mqtt"
@@ -82,29 +83,44 @@ func chaosEdge(ctx context.Context, cfg chaosConfig) error {
 	}
 	var b *bus.Bus
 	if cfg.Listen != "" {
-		inner, err := broker.New(broker.Config{Address: cfg.Listen, Storage: metastore.New(store, "mqtt/")})
-		if err != nil {
-			return err
-		}
-		b, err = bus.New(bus.Config{Internal: inner})
-		if err != nil {
-			return err
-		}
-	} else if b, err = chaosBus(cfg.Broker, "edgecore-edge"); err != nil {
-		return err
+		b, err = embeddedBus(cfg.Listen, store)
+	} else {
+		b, err = chaosBus(cfg.Broker, "edgecore-edge")
 	}
-	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: chaosNode})
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{engine.Run, bridge.Run, b.Run} {
-		group.Go(func() error { return run(ctx) })
+	group, ctx, err := runTwins(ctx, engine, b)
+	if err != nil {
+		return err
 	}
 	if err := chaosLink(ctx, group, cfg, store, engine); err != nil {
 		return err
 	}
 	return group.Wait()
+}
+
+// embeddedBus is a bus with a broker in this process, which keeps in the store what must survive.
+func embeddedBus(address string, store meta.Store) (*bus.Bus, error) {
+	inner, err := broker.New(broker.Config{Address: address, Storage: metastore.New(store, "mqtt/")})
+	if err != nil {
+		return nil, err
+	}
+	return bus.New(bus.Config{Internal: inner})
+}
+
+// runTwins runs the engine, the bus and the bridge between them, in a group that ends with the
+// context it returns.
+func runTwins(ctx context.Context, engine *twin.Engine, b *bus.Bus) (*errgroup.Group, context.Context, error) {
+	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: chaosNode})
+	if err != nil {
+		return nil, nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{engine.Run, bridge.Run, b.Run} {
+		group.Go(func() error { return run(ctx) })
+	}
+	return group, ctx, nil
 }
 
 // chaosBus is a client that has a session.

@@ -20,63 +20,47 @@ func appendHeader(out []byte, id string, now time.Time) []byte {
 
 // appendResult appends a topics.TwinUpdateMessage. stale says which actual values are.
 func appendResult(out []byte, id string, now time.Time, twins map[string]*twin.Twin, stale func(name string) bool) []byte {
-	out = append(appendHeader(out, id, now), `,"twin":{`...)
-	for i, name := range keys(twins) {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		t := twins[name]
-		out = append(appendString(out, name), ':')
-		out = appendTwin(out, t, t != nil && t.Actual != nil && stale(name))
-	}
-	return append(out, `}}`...)
+	out = append(appendHeader(out, id, now), `,"twin":`...)
+	return append(appendObject(out, twins, func(out []byte, name string, t *twin.Twin) []byte {
+		return appendTwin(out, t, t != nil && t.Actual != nil && stale(name))
+	}), '}')
 }
 
 // appendDocument appends a topics.TwinDocumentMessage.
 func appendDocument(out []byte, id string, now time.Time, twins map[string]twin.Transition) []byte {
-	out = append(appendHeader(out, id, now), `,"twin":{`...)
-	for i, name := range keys(twins) {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		t := twins[name]
-		out = append(appendString(out, name), `:{"last":`...)
-		out = append(appendTwin(out, t.Last, false), `,"current":`...)
-		out = append(appendTwin(out, t.Current, false), '}')
-	}
-	return append(out, `}}`...)
+	out = append(appendHeader(out, id, now), `,"twin":`...)
+	return append(appendObject(out, twins, func(out []byte, _ string, t twin.Transition) []byte {
+		out = append(appendTwin(append(out, `{"last":`...), t.Last, false), `,"current":`...)
+		return append(appendTwin(out, t.Current, false), '}')
+	}), '}')
 }
 
 // appendDelta appends a topics.TwinDeltaMessage.
 func appendDelta(out []byte, id string, now time.Time, d twin.Delta) []byte {
-	out = append(appendHeader(out, id, now), `,"twin":{`...)
-	for i, name := range keys(d.Twins) {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		t := d.Twins[name]
-		out = appendTwin(append(appendString(out, name), ':'), &t, false)
-	}
-	out = append(out, `},"delta":{`...)
-	for i, name := range keys(d.Values) {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = appendString(append(appendString(out, name), ':'), d.Values[name])
-	}
-	return append(out, `}}`...)
+	out = append(appendHeader(out, id, now), `,"twin":`...)
+	out = appendObject(out, d.Twins, func(out []byte, _ string, t twin.Twin) []byte { return appendTwin(out, &t, false) })
+	out = append(out, `,"delta":`...)
+	out = appendObject(out, d.Values, func(out []byte, _, value string) []byte { return appendString(out, value) })
+	return append(out, '}')
 }
 
-// keys returns the keys of m in order. One key, the usual number, needs no sort.
-func keys[V any](m map[string]V) []string {
-	all := make([]string, 0, len(m))
+// appendObject appends a JSON object with the keys of m in order. value appends one value.
+func appendObject[V any](out []byte, m map[string]V, value func(out []byte, key string, v V) []byte) []byte {
+	keys := make([]string, 0, len(m))
 	for key := range m {
-		all = append(all, key)
+		keys = append(keys, key)
 	}
-	if len(all) > 1 {
-		slices.Sort(all)
+	if len(keys) > 1 { // one, the usual number, needs no sort
+		slices.Sort(keys)
 	}
-	return all
+	out = append(out, '{')
+	for i, key := range keys {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = value(append(appendString(out, key), ':'), key, m[key])
+	}
+	return append(out, '}')
 }
 
 // appendTwin appends a twin as clients see it: without versions.

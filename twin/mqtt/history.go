@@ -71,9 +71,7 @@ func (b *Bridge) answerPasts(ctx context.Context) {
 // past publishes past values in messages of about pageBytes.
 func (b *Bridge) past(ctx context.Context, r pastRequest) {
 	topic := topics.Device(r.device, topics.Result(topics.TwinHistory))
-	if r.id == "" {
-		r.id = newEventID()
-	}
+	r.id = orNew(r.id)
 	fail := func(err error) {
 		m := &topics.ErrorMessage{Code: twin.CodeInternal, Reason: err.Error()}
 		if coded := new(twin.Error); errors.As(err, &coded) {

@@ -18,19 +18,14 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/edgekit/edgekit/bus"
-	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
-	"github.com/edgekit/edgekit/bus/metastore"
 	"github.com/edgekit/edgekit/device"
 	devicemqtt "github.com/edgekit/edgekit/device/mqtt"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/twin"
 	"github.com/edgekit/edgekit/twin/devicespec"
-	"github.com/edgekit/edgekit/twin/mqtt"
 )
 
 const (
@@ -80,21 +75,13 @@ func manyDevices(ctx context.Context, cfg chaosConfig) error {
 		return err
 	}
 	engine, err1 := twin.New(twin.Config{Store: store})
-	inner, err2 := broker.New(broker.Config{Address: cfg.Listen, Storage: metastore.New(store, "mqtt/")})
+	b, err2 := embeddedBus(cfg.Listen, store)
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	b, err := bus.New(bus.Config{Internal: inner})
+	group, ctx, err := runTwins(ctx, engine, b)
 	if err != nil {
 		return err
-	}
-	bridge, err := mqtt.New(mqtt.Config{Engine: engine, Bus: b, Node: chaosNode})
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{engine.Run, bridge.Run, b.Run} {
-		group.Go(func() error { return run(ctx) })
 	}
 	group.Go(func() error {
 		versions := make([]manyVersions, manyCount)

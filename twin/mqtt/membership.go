@@ -122,9 +122,7 @@ func (b *Bridge) list(ctx context.Context, r listRequest, devices []twin.Device)
 		action, encode = topics.MembershipDetail, encodeDetail
 	}
 	topic := topics.Node(b.cfg.Node, topics.Result(action))
-	if r.id == "" {
-		r.id = newEventID()
-	}
+	r.id = orNew(r.id)
 	revision := b.revisions.current(r.level)
 	m := &topics.DeviceListMessage{Devices: []topics.DeviceEntry{}, Revision: revision}
 	size, now := 0, b.cfg.Now()
@@ -133,14 +131,15 @@ func (b *Bridge) list(ctx context.Context, r listRequest, devices []twin.Device)
 			continue
 		}
 		entry := encode(d, now)
-		if next := sizeOf(entry); len(m.Devices) > 0 && size+next > pageBytes {
+		next := sizeOf(entry)
+		if len(m.Devices) > 0 && size+next > pageBytes {
 			m.More = true
 			b.send(ctx, topic, r.id, now, m)
 			m = &topics.DeviceListMessage{Revision: revision}
 			size = 0
 		}
 		m.Devices = append(m.Devices, entry)
-		size += sizeOf(entry)
+		size += next
 	}
 	b.send(ctx, topic, r.id, now, m)
 }

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,7 +42,7 @@ func AfterBoot(last *corev1.PodStatus, now time.Time) (corev1.PodStatus, bool) {
 		}
 		c.Status, c.LastTransitionTime, changed = corev1.ConditionFalse, metav1.NewTime(now), true
 		if c.Type != corev1.PodReadyToStartContainers {
-			c.Reason, c.Message = "ContainersNotReady", fmt.Sprintf("containers with unready status: %s", names)
+			explainUnready(c, names)
 		}
 	}
 	return st, changed

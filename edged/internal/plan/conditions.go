@@ -178,12 +178,16 @@ func containersReady(f Facts, st *corev1.PodStatus) corev1.PodCondition {
 	case st.Phase == corev1.PodFailed:
 		cond.Reason = "PodFailed"
 	case len(unready) > 0:
-		cond.Reason = "ContainersNotReady"
-		cond.Message = fmt.Sprintf("containers with unready status: %s", unready)
+		explainUnready(&cond, unready)
 	default:
 		cond.Status = corev1.ConditionTrue
 	}
 	return cond
+}
+
+// explainUnready says in a condition which containers are not ready.
+func explainUnready(c *corev1.PodCondition, names []string) {
+	c.Reason, c.Message = "ContainersNotReady", fmt.Sprintf("containers with unready status: %s", names)
 }
 
 // ready is the condition Ready: that of the containers, and all readiness gates

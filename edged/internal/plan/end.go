@@ -15,11 +15,11 @@ func planFinish(s Situation) Decision {
 	return d
 }
 
-// planEnd takes a pod down, step by step: stop the processes and the sandboxes, make the last status
-// durable, remove containers and sandboxes, then volumes, then say that the pod is
-// gone. Containers stay until their last status is durable, since it is read from
-// them. The API object stays until nothing of the pod is left, so that no
-// successor with its name starts beside it.
+// planEnd takes a pod down, step by step: stop the processes and the sandboxes, make the
+// last status durable, remove containers and sandboxes, then volumes, then report that the
+// pod is gone. Containers stay until their last status is durable, since it is read from
+// them. The API object stays until nothing of the pod is left, so that no successor with
+// its name starts beside it.
 func planEnd(s Situation) Decision {
 	d := Decision{RetryKey: RetryEnd}
 	if until, ok := s.Retry[RetryEnd]; ok && s.Now.Before(until) {
@@ -32,16 +32,15 @@ func planEnd(s Situation) Decision {
 	if s.GraceLimit != nil {
 		grace = min(grace, *s.GraceLimit)
 	}
-	var dead Decision
-	dead.stopSandboxes(s, "")
+	dead := stopSandboxes(s, "")
 	switch {
 	case s.View.Alive():
 		d.add(Action{Kind: ActKillPod, Grace: grace})
 	case s.Now.Before(s.Settled):
 		d.wakeAt(s.Settled)
 		d.Finished = s.Ending == EndFinished
-	case len(dead.Actions) > 0:
-		d.add(dead.Actions...)
+	case len(dead) > 0:
+		d.add(dead...)
 		d.Finished = s.Ending == EndFinished
 	case !s.FinalReported && s.Ending == EndDeleted:
 		d.add(Action{Kind: ActReportFinal})

@@ -249,7 +249,7 @@ func planSandbox(s Situation, attempt uint32) Decision {
 		d.add(Action{Kind: ActKillPod, Grace: podspec.GracePeriod(s.Pod), Reason: reasonSandboxChanged})
 		return d // the new sandbox follows when the old processes are seen to be gone
 	}
-	d.stopSandboxes(s, reasonSandboxChanged)
+	d.add(stopSandboxes(s, reasonSandboxChanged)...)
 	d.add(Action{Kind: ActSetUp}, Action{Kind: ActCreateSandbox, Attempt: attempt})
 	if len(s.Pod.Spec.InitContainers) > 0 {
 		c := &s.Pod.Spec.InitContainers[0]
@@ -268,7 +268,8 @@ func planSandbox(s Situation, attempt uint32) Decision {
 // removed (RuntimeService.StopPodSandbox); a kubelet stops all sandboxes of a pod before
 // it makes a new one (killPodWithSyncResult). The reason is that of an event about the
 // newest; "" is for none.
-func (d *Decision) stopSandboxes(s Situation, reason string) {
+func stopSandboxes(s Situation, reason string) []Action {
+	var all []Action
 	for i, sb := range s.View.Sandboxes {
 		if sb.Ready || s.Stopped[sb.ID] {
 			continue
@@ -277,8 +278,9 @@ func (d *Decision) stopSandboxes(s Situation, reason string) {
 		if i == 0 {
 			stop.Reason = reason
 		}
-		d.add(stop)
+		all = append(all, stop)
 	}
+	return all
 }
 
 // planContainers starts, restarts or replaces the regular containers, as their

@@ -23,7 +23,7 @@ func planPrune(s Situation, d *Decision) {
 		}
 		held[c.SandboxID] = true
 	}
-	d.stopSandboxes(s, "")
+	d.add(stopSandboxes(s, "")...)
 	for i, sb := range s.View.Sandboxes {
 		if i > 0 && !sb.Ready && !held[sb.ID] {
 			d.add(Action{Kind: ActRemoveSandbox, ID: sb.ID})
