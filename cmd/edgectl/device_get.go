@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
@@ -31,7 +32,7 @@ func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error
 	if g.All && g.Name != "" {
 		return &program.UsageError{Setting: "all", Reason: "one device has one namespace: name that with --in"}
 	}
-	client, _, err := cli.clients()
+	client, err := cli.restClient()
 	if err != nil {
 		return err
 	}
@@ -39,9 +40,9 @@ func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error
 	if g.Form != "" {
 		accept = "application/json"
 	}
-	raw, err := read(ctx, client.RESTClient(), twinsPath(g.Space, g.Name, g.All), accept)
+	raw, err := read(ctx, client, twinsPath(g.Space, g.Name, g.All), accept)
 	if notServed(err) {
-		raw, err = read(ctx, client.RESTClient(), resourcePath(v1beta1.GroupVersion().String(), "devicestatuses", g.Space, g.Name, g.All), accept)
+		raw, err = read(ctx, client, resourcePath(v1beta1.GroupVersion().String(), "devicestatuses", g.Space, g.Name, g.All), accept)
 	}
 	if err != nil {
 		return err
@@ -62,6 +63,19 @@ func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error
 		return err
 	}
 	return printTable(out, &t)
+}
+
+// restClient asks for paths of the API server.
+func (c *cli) restClient() (rest.Interface, error) {
+	cfg, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return client.RESTClient(), nil
 }
 
 func twinsPath(space, name string, all bool) string {
@@ -105,12 +119,12 @@ type deviceWatch struct {
 // Run prints a line for each report until ctx ends. The server ends a watch after half an hour
 // or more; the next one prints the head and all devices again.
 func (d *deviceWatch) Run(ctx context.Context, cli *cli, out program.Output) error {
-	client, _, err := cli.clients()
+	client, err := cli.restClient()
 	if err != nil {
 		return err
 	}
 	for {
-		err := d.watch(ctx, client.RESTClient(), out)
+		err := d.watch(ctx, client, out)
 		if ctx.Err() != nil {
 			return nil
 		}
