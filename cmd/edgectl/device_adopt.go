@@ -27,7 +27,7 @@ type deviceAdopt struct {
 func (d *deviceAdopt) Run(_ context.Context, out program.Output) error {
 	text, err := readInput(d.File)
 	if err != nil {
-		return &program.UsageError{Setting: "file", Reason: err.Error()}
+		return err
 	}
 	list, err := readProposals(text)
 	if err != nil {
