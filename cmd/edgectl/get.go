@@ -87,10 +87,14 @@ func (g *getCmd) path() string {
 	return base
 }
 
+// columns aligns cells that are separated by tabs, until Flush. They are printed as plain text.
+func columns(out io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(program.Plain(out), 0, 0, 3, ' ', 0)
+}
+
 // printTable prints the columns that are for everybody.
 func printTable(out io.Writer, t *metav1.Table) error {
-	out = program.Plain(out)
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	var heads []string
 	for _, c := range t.ColumnDefinitions {
 		if c.Priority == 0 {
@@ -123,7 +127,7 @@ func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
 	if err := d.read(ctx, "api.sock", d.podPath(d.Name, "", nil), "", &pod); err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(program.Plain(out), 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
 	line("Name", pod.Name)
 	line("Namespace", pod.Namespace)
@@ -200,7 +204,7 @@ func (t *topCmd) summary(ctx context.Context) (*statsapi.Summary, error) {
 }
 
 func printTop(out io.Writer, before, now *statsapi.Summary) error {
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintf(w, "NODE\tCPU\tMEMORY\n%s\t%s\t%s\n\n", now.Node.NodeName, rate(before.Node.CPU, now.Node.CPU), mebibytes(now.Node.Memory))
 	old := make(map[string]*statsapi.CPUStats)
 	for _, p := range before.Pods {

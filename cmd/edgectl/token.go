@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -61,7 +60,7 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY\tUSED AT")
 	for _, t := range tokens {
 		expires := t.Expires.Local().Format(time.DateTime)
