@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +41,7 @@ func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error
 	}
 	raw, err := read(ctx, client, twinsPath(g.Space, g.Name, g.All), accept)
 	if notServed(err) {
-		raw, err = read(ctx, client, resourcePath(v1beta1.GroupVersion().String(), "devicestatuses", g.Space, g.Name, g.All), accept)
+		raw, err = read(ctx, client, objectsPath(devicesBase(), "devicestatuses", g.Space, g.Name, g.All), accept)
 	}
 	if err != nil {
 		return err
@@ -78,21 +77,13 @@ func (c *cli) restClient() (rest.Interface, error) {
 	return client.RESTClient(), nil
 }
 
-func twinsPath(space, name string, all bool) string {
-	return resourcePath(twins.Group+"/"+twins.Version, twins.Resource, space, name, all)
+// twinsPath is the path of live values.
+func twinsPath(namespace, name string, all bool) string {
+	return objectsPath("/apis/"+twins.Group+"/"+twins.Version, twins.Resource, namespace, name, all)
 }
 
-func resourcePath(groupVersion, resource, space, name string, all bool) string {
-	path := "/apis/" + groupVersion
-	if !all {
-		path += "/namespaces/" + url.PathEscape(space)
-	}
-	path += "/" + resource
-	if name != "" {
-		path += "/" + url.PathEscape(name)
-	}
-	return path
-}
+// devicesBase is the path of the group of Devices.
+func devicesBase() string { return "/apis/" + v1beta1.GroupVersion().String() }
 
 func read(ctx context.Context, client rest.Interface, path, accept string) ([]byte, error) {
 	return client.Get().AbsPath(path).SetHeader("Accept", accept).DoRaw(ctx)

@@ -75,16 +75,23 @@ func (g *getCmd) path() string {
 	}
 	base := "/api/v1"
 	if strings.HasPrefix(resource, "device") {
-		base = "/apis/devices.kubeedge.io/v1beta1"
+		base = devicesBase()
 	}
-	if !g.All && resource != "nodes" {
-		base += "/namespaces/" + url.PathEscape(g.Space)
+	return objectsPath(base, resource, g.Space, g.Name, g.All || resource == "nodes")
+}
+
+// objectsPath is the path of objects below that of their group and version: of one that has a
+// name, of those of a namespace, or of all.
+func objectsPath(base, resource, namespace, name string, all bool) string {
+	path := base
+	if !all {
+		path += "/namespaces/" + url.PathEscape(namespace)
 	}
-	base += "/" + url.PathEscape(resource)
-	if g.Name != "" {
-		base += "/" + url.PathEscape(g.Name)
+	path += "/" + url.PathEscape(resource)
+	if name != "" {
+		path += "/" + url.PathEscape(name)
 	}
-	return base
+	return path
 }
 
 // columns aligns cells that are separated by tabs, until Flush. They are printed as plain text.
