@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/twins"
@@ -21,47 +20,26 @@ import (
 // deviceGet lists devices with their values.
 type deviceGet struct {
 	spaceFlag
-	Name string `arg:"" optional:"" help:"Print only the device of this name."`
-	All  bool   `help:"List the devices of all namespaces." short:"A"`
-	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+	objectFlags
 }
 
 // Run prints the live values, or where no cloudcore serves them what the DeviceStatuses have.
 func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error {
-	if g.All && g.Name != "" {
-		return &program.UsageError{Setting: "all", Reason: "one device has one namespace: name that with --in"}
+	if err := g.check(); err != nil {
+		return err
 	}
 	client, err := cli.restClient()
 	if err != nil {
 		return err
 	}
-	accept := asTable
-	if g.Form != "" {
-		accept = "application/json"
-	}
-	raw, err := read(ctx, client, twinsPath(g.Space, g.Name, g.All), accept)
+	raw, err := read(ctx, client, twinsPath(g.Space, g.Name, g.All), g.accept())
 	if notServed(err) {
-		raw, err = read(ctx, client, objectsPath(devicesBase(), "devicestatuses", g.Space, g.Name, g.All), accept)
+		raw, err = read(ctx, client, objectsPath(devicesBase(), "devicestatuses", g.Space, g.Name, g.All), g.accept())
 	}
 	if err != nil {
 		return err
 	}
-	switch g.Form {
-	case "json":
-		_, err = out.Write(append(raw, '\n'))
-		return err
-	case "yaml":
-		text, err := yaml.JSONToYAML(raw)
-		if err == nil {
-			_, err = out.Write(text)
-		}
-		return err
-	}
-	var t metav1.Table
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return err
-	}
-	return printTable(out, &t)
+	return g.print(out, raw)
 }
 
 // restClient asks for paths of the API server.

@@ -22,47 +22,67 @@ import (
 // asTable asks the API for what people read.
 const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
-// getCmd lists what the node holds.
-type getCmd struct {
-	localFlags
-	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
-	Name     string `arg:"" optional:"" help:"Print only the object of this name."`
-	All      bool   `help:"List the objects of all namespaces." short:"A"`
-	Form     string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+// objectFlags say which objects are printed, and in which form.
+type objectFlags struct {
+	Name string `arg:"" optional:"" help:"Print only the object of this name."`
+	All  bool   `help:"List the objects of all namespaces." short:"A"`
+	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
 }
 
-// Run prints a line for each object, or the objects.
-func (g *getCmd) Run(ctx context.Context, out program.Output) error {
-	switch {
-	case g.All && g.Name != "":
-		return &program.UsageError{Setting: "all", Reason: "one object has one namespace: name that with --namespace"}
-	case g.Form != "":
-		return g.whole(ctx, out)
+func (f *objectFlags) check() error {
+	if f.All && f.Name != "" {
+		return &program.UsageError{Setting: "all", Reason: "one object has one namespace: name that with --in"}
 	}
-	var t metav1.Table
-	if err := g.read(ctx, "api.sock", g.path(), asTable, &t); err != nil {
-		return err
-	}
-	return printTable(out, &t)
+	return nil
 }
 
-// whole prints what the API gives.
-func (g *getCmd) whole(ctx context.Context, out io.Writer) error {
-	var raw json.RawMessage
-	if err := g.read(ctx, "api.sock", g.path(), "application/json", &raw); err != nil {
-		return err
+// accept is what the API is asked for.
+func (f *objectFlags) accept() string {
+	if f.Form == "" {
+		return asTable
 	}
-	if g.Form == "yaml" {
+	return "application/json"
+}
+
+// print prints what the API gave.
+func (f *objectFlags) print(out io.Writer, raw json.RawMessage) error {
+	switch f.Form {
+	case "json":
+		to := json.NewEncoder(out)
+		to.SetEscapeHTML(false)
+		to.SetIndent("", "  ")
+		return to.Encode(raw)
+	case "yaml":
 		text, err := yaml.JSONToYAML(raw)
 		if err == nil {
 			_, err = out.Write(text)
 		}
 		return err
 	}
-	to := json.NewEncoder(out)
-	to.SetEscapeHTML(false)
-	to.SetIndent("", "  ")
-	return to.Encode(raw)
+	var t metav1.Table
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return err
+	}
+	return printTable(out, &t)
+}
+
+// getCmd lists what the node holds.
+type getCmd struct {
+	localFlags
+	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
+	objectFlags
+}
+
+// Run prints a line for each object, or the objects.
+func (g *getCmd) Run(ctx context.Context, out program.Output) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := g.read(ctx, "api.sock", g.path(), g.accept(), &raw); err != nil {
+		return err
+	}
+	return g.print(out, raw)
 }
 
 func (g *getCmd) path() string {

@@ -40,10 +40,10 @@ func TestPrintTop(t *testing.T) {
 func TestPath(t *testing.T) {
 	for want, g := range map[string]getCmd{
 		"/api/v1/namespaces/ns/pods":           {Resource: "po"},
-		"/api/v1/pods":                         {Resource: "pods", All: true},
+		"/api/v1/pods":                         {Resource: "pods", objectFlags: objectFlags{All: true}},
 		"/api/v1/nodes":                        {Resource: "node"},
-		"/api/v1/nodes/gate-7":                 {Resource: "node", Name: "gate-7"},
-		"/api/v1/namespaces/ns/pods/web%2Flog": {Resource: "pods", Name: "web/log"},
+		"/api/v1/nodes/gate-7":                 {Resource: "node", objectFlags: objectFlags{Name: "gate-7"}},
+		"/api/v1/namespaces/ns/pods/web%2Flog": {Resource: "pods", objectFlags: objectFlags{Name: "web/log"}},
 		"/apis/devices.kubeedge.io/v1beta1/namespaces/ns/devices": {Resource: "devices"},
 		"/api/v1/namespaces/ns/..%2F..%2Fsecrets":                 {Resource: "../../secrets"},
 	} {
