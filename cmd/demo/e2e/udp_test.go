@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// udpBlocked has no UDP packet of cloudcore's reach the node, and nobody told:
-// edgecore comes over WebSocket, says so in its log and by its metrics, and
+// udpBlocked drops cloudcore's UDP packets on their way to the node, without an error to
+// either side: edgecore comes over WebSocket, says so in its log and by its metrics, and
 // goes there first when it connects again.
 func udpBlocked(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
