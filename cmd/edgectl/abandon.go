@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
@@ -17,15 +14,8 @@ type nodeAbandon struct {
 
 // Run gives the node up: another program may then join under its name.
 func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) error {
-	cfg, err := kube.Config(cli.Kubeconfig)
+	client, err := cli.client(ctx)
 	if err != nil {
-		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return err
-	}
-	if err := kube.Reach(ctx, cfg); err != nil {
 		return err
 	}
 	done, err := nodelifecycle.Abandon(ctx, client, n.Name)

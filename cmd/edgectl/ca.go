@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -53,7 +52,7 @@ func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintln(w, "STAGE\tENDS\tNAME\tPIN")
 	for _, c := range a.List() {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Stage, when(c.Certificate.NotAfter), c.Certificate.Subject, c.Pin)

@@ -1,13 +1,5 @@
 package main
 
-import (
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/edgekit/edgekit/cmd/internal/kube"
-	"github.com/edgekit/edgekit/cmd/internal/program"
-)
-
 // deviceCmd is the group "edgectl device". Each of its commands has a file of its own.
 type deviceCmd struct {
 	Get     deviceGet     `cmd:"" help:"List devices with their live values, or print one."`
@@ -23,18 +15,4 @@ type deviceCmd struct {
 // spaceFlag names the namespace of devices.
 type spaceFlag struct {
 	Space string `help:"Namespace of the devices." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`
-}
-
-// clients are those that the commands of devices use.
-func (c *cli) clients() (*kubernetes.Clientset, dynamic.Interface, error) {
-	cfg, err := kube.Config(c.Kubeconfig)
-	if err != nil {
-		return nil, nil, &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
-	}
-	typed, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	untyped, err := dynamic.NewForConfig(cfg)
-	return typed, untyped, err
 }

@@ -20,7 +20,7 @@ func (d *deviceConvert) Run(_ context.Context, out program.Output) error {
 	for _, name := range d.Files {
 		text, err := readInput(name)
 		if err != nil {
-			return &program.UsageError{Setting: "file", Reason: err.Error()}
+			return err
 		}
 		converted, problems, err := v1alpha2.Convert(text)
 		if err != nil {
@@ -29,9 +29,7 @@ func (d *deviceConvert) Run(_ context.Context, out program.Output) error {
 		if _, err := out.Write(converted); err != nil {
 			return err
 		}
-		for _, p := range problems {
-			fmt.Fprintln(os.Stderr, p)
-		}
+		printNotes(problems)
 	}
 	return nil
 }
@@ -39,19 +37,29 @@ func (d *deviceConvert) Run(_ context.Context, out program.Output) error {
 // maxInput is the size in bytes of the largest file that is read.
 const maxInput = 64 << 20
 
-func readInput(name string) ([]byte, error) {
-	in := io.Reader(os.Stdin)
+// readInput reads the file that an argument names; - is standard input.
+func readInput(name string) (text []byte, err error) {
+	in := os.Stdin
 	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
+		if in, err = os.Open(name); err == nil {
+			defer in.Close()
 		}
-		defer f.Close()
-		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err == nil {
+		text, err = io.ReadAll(io.LimitReader(in, maxInput+1))
+	}
 	if err == nil && len(text) > maxInput {
 		err = errors.New("the file is larger than 64 MiB: split it")
 	}
-	return text, err
+	if err != nil {
+		return nil, &program.UsageError{Setting: "file", Reason: err.Error()}
+	}
+	return text, nil
+}
+
+// printNotes prints on standard error what a file had that its conversion lacks.
+func printNotes[T fmt.Stringer](notes []T) {
+	for _, n := range notes {
+		fmt.Fprintln(program.Plain(os.Stderr), n)
+	}
 }

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/twins"
@@ -21,64 +20,48 @@ import (
 // deviceGet lists devices with their values.
 type deviceGet struct {
 	spaceFlag
-	Name string `arg:"" optional:"" help:"Print only the device of this name."`
-	All  bool   `help:"List the devices of all namespaces." short:"A"`
-	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+	objectFlags
 }
 
 // Run prints the live values, or where no cloudcore serves them what the DeviceStatuses have.
 func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error {
-	if g.All && g.Name != "" {
-		return &program.UsageError{Setting: "all", Reason: "one device has one namespace: name that with --in"}
+	if err := g.check(); err != nil {
+		return err
 	}
-	client, _, err := cli.clients()
+	client, err := cli.restClient()
 	if err != nil {
 		return err
 	}
-	accept := asTable
-	if g.Form != "" {
-		accept = "application/json"
-	}
-	raw, err := read(ctx, client.RESTClient(), twinsPath(g.Space, g.Name, g.All), accept)
+	raw, err := read(ctx, client, twinsPath(g.Space, g.Name, g.All), g.accept())
 	if notServed(err) {
-		raw, err = read(ctx, client.RESTClient(), resourcePath(v1beta1.GroupVersion().String(), "devicestatuses", g.Space, g.Name, g.All), accept)
+		raw, err = read(ctx, client, objectsPath(devicesBase(), "devicestatuses", g.Space, g.Name, g.All), g.accept())
 	}
 	if err != nil {
 		return err
 	}
-	switch g.Form {
-	case "json":
-		_, err = out.Write(append(raw, '\n'))
-		return err
-	case "yaml":
-		text, err := yaml.JSONToYAML(raw)
-		if err == nil {
-			_, err = out.Write(text)
-		}
-		return err
-	}
-	var t metav1.Table
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return err
-	}
-	return printTable(out, &t)
+	return g.print(out, raw)
 }
 
-func twinsPath(space, name string, all bool) string {
-	return resourcePath(twins.Group+"/"+twins.Version, twins.Resource, space, name, all)
+// restClient asks for paths of the API server.
+func (c *cli) restClient() (rest.Interface, error) {
+	cfg, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return client.RESTClient(), nil
 }
 
-func resourcePath(groupVersion, resource, space, name string, all bool) string {
-	path := "/apis/" + groupVersion
-	if !all {
-		path += "/namespaces/" + url.PathEscape(space)
-	}
-	path += "/" + resource
-	if name != "" {
-		path += "/" + url.PathEscape(name)
-	}
-	return path
+// twinsPath is the path of live values.
+func twinsPath(namespace, name string, all bool) string {
+	return objectsPath("/apis/"+twins.Group+"/"+twins.Version, twins.Resource, namespace, name, all)
 }
+
+// devicesBase is the path of the group of Devices.
+func devicesBase() string { return "/apis/" + v1beta1.GroupVersion().String() }
 
 func read(ctx context.Context, client rest.Interface, path, accept string) ([]byte, error) {
 	return client.Get().AbsPath(path).SetHeader("Accept", accept).DoRaw(ctx)
@@ -105,12 +88,12 @@ type deviceWatch struct {
 // Run prints a line for each report until ctx ends. The server ends a watch after half an hour
 // or more; the next one prints the head and all devices again.
 func (d *deviceWatch) Run(ctx context.Context, cli *cli, out program.Output) error {
-	client, _, err := cli.clients()
+	client, err := cli.restClient()
 	if err != nil {
 		return err
 	}
 	for {
-		err := d.watch(ctx, client.RESTClient(), out)
+		err := d.watch(ctx, client, out)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -37,7 +37,11 @@ func (d *deviceSet) Run(ctx context.Context, cli *cli, out program.Output) error
 	if err != nil {
 		return err
 	}
-	_, client, err := cli.clients()
+	cfg, err := cli.restConfig()
+	if err != nil {
+		return err
+	}
+	client, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		return err
 	}

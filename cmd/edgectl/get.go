@@ -22,47 +22,67 @@ import (
 // asTable asks the API for what people read.
 const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
-// getCmd lists what the node holds.
-type getCmd struct {
-	localFlags
-	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
-	Name     string `arg:"" optional:"" help:"Print only the object of this name."`
-	All      bool   `help:"List the objects of all namespaces." short:"A"`
-	Form     string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+// objectFlags say which objects are printed, and in which form.
+type objectFlags struct {
+	Name string `arg:"" optional:"" help:"Print only the object of this name."`
+	All  bool   `help:"List the objects of all namespaces." short:"A"`
+	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
 }
 
-// Run prints a line for each object, or the objects.
-func (g *getCmd) Run(ctx context.Context, out program.Output) error {
-	switch {
-	case g.All && g.Name != "":
-		return &program.UsageError{Setting: "all", Reason: "one object has one namespace: name that with --namespace"}
-	case g.Form != "":
-		return g.whole(ctx, out)
+func (f *objectFlags) check() error {
+	if f.All && f.Name != "" {
+		return &program.UsageError{Setting: "all", Reason: "one object has one namespace: name that with --in"}
 	}
-	var t metav1.Table
-	if err := g.read(ctx, "api.sock", g.path(), asTable, &t); err != nil {
-		return err
-	}
-	return printTable(out, &t)
+	return nil
 }
 
-// whole prints what the API gives.
-func (g *getCmd) whole(ctx context.Context, out io.Writer) error {
-	var raw json.RawMessage
-	if err := g.read(ctx, "api.sock", g.path(), "application/json", &raw); err != nil {
-		return err
+// accept is what the API is asked for.
+func (f *objectFlags) accept() string {
+	if f.Form == "" {
+		return asTable
 	}
-	if g.Form == "yaml" {
+	return "application/json"
+}
+
+// print prints what the API gave.
+func (f *objectFlags) print(out io.Writer, raw json.RawMessage) error {
+	switch f.Form {
+	case "json":
+		to := json.NewEncoder(out)
+		to.SetEscapeHTML(false)
+		to.SetIndent("", "  ")
+		return to.Encode(raw)
+	case "yaml":
 		text, err := yaml.JSONToYAML(raw)
 		if err == nil {
 			_, err = out.Write(text)
 		}
 		return err
 	}
-	to := json.NewEncoder(out)
-	to.SetEscapeHTML(false)
-	to.SetIndent("", "  ")
-	return to.Encode(raw)
+	var t metav1.Table
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return err
+	}
+	return printTable(out, &t)
+}
+
+// getCmd lists what the node holds.
+type getCmd struct {
+	localFlags
+	Resource string `arg:"" help:"pods, nodes, configmaps, services, events, devices ..."`
+	objectFlags
+}
+
+// Run prints a line for each object, or the objects.
+func (g *getCmd) Run(ctx context.Context, out program.Output) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := g.read(ctx, "api.sock", g.path(), g.accept(), &raw); err != nil {
+		return err
+	}
+	return g.print(out, raw)
 }
 
 func (g *getCmd) path() string {
@@ -75,22 +95,33 @@ func (g *getCmd) path() string {
 	}
 	base := "/api/v1"
 	if strings.HasPrefix(resource, "device") {
-		base = "/apis/devices.kubeedge.io/v1beta1"
+		base = devicesBase()
 	}
-	if !g.All && resource != "nodes" {
-		base += "/namespaces/" + url.PathEscape(g.Space)
+	return objectsPath(base, resource, g.Space, g.Name, g.All || resource == "nodes")
+}
+
+// objectsPath is the path of objects below that of their group and version: of one that has a
+// name, of those of a namespace, or of all.
+func objectsPath(base, resource, namespace, name string, all bool) string {
+	path := base
+	if !all {
+		path += "/namespaces/" + url.PathEscape(namespace)
 	}
-	base += "/" + url.PathEscape(resource)
-	if g.Name != "" {
-		base += "/" + url.PathEscape(g.Name)
+	path += "/" + url.PathEscape(resource)
+	if name != "" {
+		path += "/" + url.PathEscape(name)
 	}
-	return base
+	return path
+}
+
+// columns aligns cells that are separated by tabs, until Flush. They are printed as plain text.
+func columns(out io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(program.Plain(out), 0, 0, 3, ' ', 0)
 }
 
 // printTable prints the columns that are for everybody.
 func printTable(out io.Writer, t *metav1.Table) error {
-	out = program.Plain(out)
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	var heads []string
 	for _, c := range t.ColumnDefinitions {
 		if c.Priority == 0 {
@@ -123,7 +154,7 @@ func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
 	if err := d.read(ctx, "api.sock", d.podPath(d.Name, "", nil), "", &pod); err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(program.Plain(out), 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
 	line("Name", pod.Name)
 	line("Namespace", pod.Namespace)
@@ -200,7 +231,7 @@ func (t *topCmd) summary(ctx context.Context) (*statsapi.Summary, error) {
 }
 
 func printTop(out io.Writer, before, now *statsapi.Summary) error {
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintf(w, "NODE\tCPU\tMEMORY\n%s\t%s\t%s\n\n", now.Node.NodeName, rate(before.Node.CPU, now.Node.CPU), mebibytes(now.Node.Memory))
 	old := make(map[string]*statsapi.CPUStats)
 	for _, p := range before.Pods {

@@ -15,9 +15,9 @@ type initCmd struct {
 
 // Run creates what is missing in the cluster.
 func (i *initCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
-	cfg, err := kube.Config(cli.Kubeconfig)
+	cfg, err := cli.restConfig()
 	if err != nil {
-		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+		return err
 	}
 	if err := kube.Reach(ctx, cfg); err != nil {
 		return err

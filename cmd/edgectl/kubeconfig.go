@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/install"
 )
@@ -28,9 +27,9 @@ func (k *kubeconfigCmd) Run(ctx context.Context, cli *cli, out program.Output) e
 	if k.Valid < 10*time.Minute {
 		return &program.UsageError{Setting: "valid", Reason: "must be 10m or more"}
 	}
-	cfg, err := kube.Config(cli.Kubeconfig)
+	cfg, err := cli.restConfig()
 	if err != nil {
-		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+		return err
 	}
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {

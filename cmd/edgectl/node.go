@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
@@ -30,7 +29,7 @@ func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintln(w, "NODE\tSTATE\tCERTIFICATE ENDS\tAUTHORITY\tKEY")
 	for _, n := range nodes {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Node, state(n), when(n.Until), cmp.Or(short(n.Issuer), "-"), cmp.Or(n.KeyHash, "-"))

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/client-go/kubernetes"
-
-	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
@@ -20,15 +17,11 @@ type nodeRemove struct {
 
 // Run takes the node out.
 func (n *nodeRemove) Run(ctx context.Context, cli *cli, out program.Output) error {
-	cfg, err := kube.Config(cli.Kubeconfig)
-	if err != nil {
-		return &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
-	}
-	client, err := kubernetes.NewForConfig(cfg)
+	client, err := cli.client(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := cli.identity(ctx)
+	store, err := cli.identityOf(client)
 	if err != nil {
 		return err
 	}

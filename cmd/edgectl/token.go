@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -60,7 +60,7 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	w := columns(out)
 	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY\tUSED AT")
 	for _, t := range tokens {
 		expires := t.Expires.Local().Format(time.DateTime)
@@ -97,11 +97,20 @@ func (t *tokenDelete) Run(ctx context.Context, cli *cli, out program.Output) err
 	return err
 }
 
-// client makes a client of the API server and checks that the server answers.
-func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
+// restConfig says how the API server is reached.
+func (c *cli) restConfig() (*rest.Config, error) {
 	cfg, err := kube.Config(c.Kubeconfig)
 	if err != nil {
 		return nil, &program.UsageError{Setting: "kubeconfig", Reason: err.Error()}
+	}
+	return cfg, nil
+}
+
+// client makes a client of the API server and checks that the server answers.
+func (c *cli) client(ctx context.Context) (kubernetes.Interface, error) {
+	cfg, err := c.restConfig()
+	if err != nil {
+		return nil, err
 	}
 	if err := kube.Reach(ctx, cfg); err != nil {
 		return nil, err
@@ -114,5 +123,9 @@ func (c *cli) identity(ctx context.Context) (*nodeidentity.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.identityOf(client)
+}
+
+func (c *cli) identityOf(client kubernetes.Interface) (*nodeidentity.Store, error) {
 	return nodeidentity.New(nodeidentity.Config{Client: client, Namespace: c.Namespace})
 }

@@ -55,7 +55,7 @@ func (c *Cluster) RunCommand(ctx context.Context, name string, args ...string) (
 	if err := c.importBusybox(ctx); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + c.Network().File, "--", name}, args...)...)
+	cmd := c.Network().Command(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = grace

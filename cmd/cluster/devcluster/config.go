@@ -33,7 +33,7 @@ type Config struct {
 	// RuntimeOnly is a cluster without a control plane: only the container runtime in
 	// the node's network.
 	RuntimeOnly bool
-	// Out is told what happens, for people. Nil discards.
+	// Out gets a line, for people, about each thing that happens. Nil discards.
 	Out io.Writer
 }
 

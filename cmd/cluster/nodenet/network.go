@@ -15,7 +15,7 @@ import (
 )
 
 // Network is one node's network. Its methods are not for several goroutines
-// at once, but DialContext is.
+// at once, but DialContext and Command are.
 type Network struct {
 	Plan
 	// File holds the namespace. It may be given to nsenter --net=File.
@@ -134,6 +134,12 @@ func inNetwork[T any](n Network, open func() (T, error)) (T, error) {
 	}()
 	r := <-done
 	return r.socket, r.err
+}
+
+// Command returns a program that runs in the node's network.
+func (n Network) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	command := n.inside(append([]string{program}, args...)...)
+	return exec.CommandContext(ctx, command[0], command[1:]...)
 }
 
 // exists reports whether File holds a namespace: it is then a mount point of

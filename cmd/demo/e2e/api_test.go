@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,8 +103,7 @@ func (n nodeKubectl) command(ctx context.Context, args ...string) *exec.Cmd {
 	if n.token != "" {
 		who = []string{"--kubeconfig=/dev/null", "--server=https://" + nodeAPIAddress, "--insecure-skip-tls-verify", "--token=" + n.token}
 	}
-	command := append([]string{"--net=" + n.s.Network().File, "--", n.s.Kubectl(), "--cache-dir=" + n.t.TempDir()}, who...)
-	return exec.CommandContext(ctx, "nsenter", append(command, args...)...)
+	return n.s.Network().Command(ctx, n.s.Kubectl(), slices.Concat([]string{"--cache-dir=" + n.t.TempDir()}, who, args)...)
 }
 
 // says runs kubectl and gives all that it printed.

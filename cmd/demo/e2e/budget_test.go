@@ -16,7 +16,7 @@ const (
 	maxBinaryMiB   = 36 // stripped
 )
 
-// budgets holds the edgecore that has just told its story to its budgets.
+// budgets holds the edgecore that has just run the demo's steps to its budgets.
 func budgets(t *testing.T, s *site.Site) {
 	rec, err := s.Processes().Lookup("edgecore")
 	if err != nil {

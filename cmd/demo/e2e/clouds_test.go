@@ -60,8 +60,8 @@ func twoClouds(t *testing.T, s *site.Site) {
 	if err := s.Processes().Kill(ctx, "cloudcore-2"); err != nil {
 		t.Fatal(err)
 	}
-	// The node asks as often as the server told it to; it would take half a minute
-	// at the default.
+	// The server sets the keepalive of its nodes; at the default it would take half a minute
+	// until the node notices.
 	soon, stop := context.WithTimeout(ctx, 20*time.Second)
 	defer stop()
 	awaitMetric(soon, t, s, monitor, `edgekit_hub_sessions_ended_total{reason="lost"} 1`)

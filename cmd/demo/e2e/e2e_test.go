@@ -101,6 +101,20 @@ func alone(t *testing.T, lock string) {
 	}
 }
 
+// deviceSite makes the scene and runs the demo's steps up to that with the device.
+func deviceSite(t *testing.T) *site.Site {
+	t.Helper()
+	s := newSite(t)
+	for _, step := range tour.New(s).Steps()[:5] {
+		seen, err := step.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(seen)
+	}
+	return s
+}
+
 // story runs the demo's steps as subtests; the first failure ends it.
 func story(t *testing.T, s *site.Site) {
 	for i, step := range tour.New(s).Steps() {

@@ -17,8 +17,8 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// fullDisk fills the disk that the node keeps its store on. The cloud is told,
-// nothing that runs ends, and what was asked for meanwhile is done when there is
+// fullDisk fills the disk that the node keeps its store on. The Node gets
+// DiskPressure, nothing that runs ends, and what was asked for meanwhile is done when there is
 // room again.
 func fullDisk(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -20,7 +20,7 @@ import (
 )
 
 // twice starts a second edgecore with a copy of the first one's identity, as on a
-// cloned disk. It takes the node over; the first one is told, says so, goes on
+// cloned disk. It takes the node over; the first one gets the reason, logs it, goes on
 // without the link, and does not take the node back while the copy runs. It has no
 // runtime: on the same machine both would look after the same containers.
 func twice(t *testing.T, s *site.Site) {

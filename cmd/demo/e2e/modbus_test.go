@@ -30,14 +30,7 @@ func TestModbus(t *testing.T) {
 	if os.Getenv("MODBUS") == "" {
 		t.Skip("MODBUS is not set")
 	}
-	s := newSite(t)
-	for _, step := range tour.New(s).Steps()[:5] { // up to the device
-		seen, err := step.Run(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Log(seen)
-	}
+	s := deviceSite(t)
 	modbusDevice(t, s)
 }
 

@@ -21,14 +21,7 @@ func TestMQTT(t *testing.T) {
 	if os.Getenv("MQTT") == "" {
 		t.Skip("MQTT is not set")
 	}
-	s := newSite(t)
-	for _, step := range tour.New(s).Steps()[:5] { // up to the device
-		seen, err := step.Run(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Log(seen)
-	}
+	s := deviceSite(t)
 	mqttForPods(t, s)
 	budgets(t, s)
 }

@@ -28,14 +28,7 @@ func TestRules(t *testing.T) {
 	if os.Getenv("RULES") == "" {
 		t.Skip("RULES is not set")
 	}
-	s := newSite(t)
-	for _, step := range tour.New(s).Steps()[:5] { // up to the device
-		seen, err := step.Run(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Log(seen)
-	}
+	s := deviceSite(t)
 	rulePairs(t, s)
 	budgets(t, s)
 }
@@ -93,26 +86,17 @@ func rulePairs(t *testing.T, s *site.Site) {
 	k := newKube(t, s)
 	host := s.Network().Host().String()
 	entry := net.JoinHostPort(host, "9443")
-	for _, step := range []func() error{
-		func() error { return s.StopCloud(ctx) },
-		func() error { return s.StartCloud(ctx, "--rules-listen", entry) },
-		func() error { return s.StopEdge(ctx) },
-		func() error { _, err := s.StartEdge(tour.Node, "--metrics-listen", "127.0.0.1:10002"); return err },
-	} {
-		if err := step(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	restartCloud(ctx, t, s, "--rules-listen", entry)
+	restartEdge(ctx, t, s, "--metrics-listen", "127.0.0.1:10002")
 	defer func() { // both as they were
 		ctx := context.WithoutCancel(ctx)
-		if err := errors.Join(s.StopCloud(ctx), s.StartCloud(ctx)); err != nil {
-			t.Error(err)
-		}
+		restartCloud(ctx, t, s)
 		restartEdge(ctx, t, s)
 	}()
 	target := newReceiver(t, host)
-	k.run(ctx, filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url), "apply", "-f", "-")
-	defer k.run(context.WithoutCancel(ctx), filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url), "delete", "--ignore-not-found", "-f", "-")
+	manifest := filled(rulesYAML, "NODE", tour.Node, "TARGET", target.url)
+	k.run(ctx, manifest, "apply", "-f", "-")
+	defer k.run(context.WithoutCancel(ctx), manifest, "delete", "--ignore-not-found", "-f", "-")
 	token := strings.TrimSpace(k.run(ctx, "", "-n", tour.Namespace, "create", "token", "default"))
 	call := func(path, body string, header ...string) (string, error) {
 		args := []string{"-sSk", "--max-time", "60", "-w", "\n%{http_code}", "-H", "Authorization: Bearer " + token}
@@ -126,7 +110,7 @@ func rulePairs(t *testing.T, s *site.Site) {
 		return string(out), err
 	}
 	onNode := func(program string, args ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + s.Network().File, "--", program}, args...)...).CombinedOutput()
+		out, err := s.Network().Command(ctx, program, args...).CombinedOutput()
 		return string(out), err
 	}
 	wants := func(path, body, text string, header ...string) {
@@ -142,11 +126,18 @@ func rulePairs(t *testing.T, s *site.Site) {
 			return nil
 		})
 	}
+	publish := func(message string) error {
+		out, err := onNode("mosquitto_pub", "-h", "127.0.0.1", "-p", "1884", "-q", "1", "-t", tour.Namespace+"/line/count", "-m", message)
+		if err != nil {
+			return fmt.Errorf("mosquitto_pub: %w: %s", err, out)
+		}
+		return nil
+	}
 	wants("/metrics", "", "\n200")  // rest to servicebus: a GET
 	wants("/metrics", "x", "\n405") // edgecore's metrics take no POST: its status passes
 	k.until(ctx, func() error {     // eventbus to rest
-		if out, err := onNode("mosquitto_pub", "-h", "127.0.0.1", "-p", "1884", "-q", "1", "-t", tour.Namespace+"/line/count", "-m", "1"); err != nil {
-			return fmt.Errorf("mosquitto_pub: %w: %s", err, out)
+		if err := publish("1"); err != nil {
+			return err
 		}
 		if !slices.Contains(target.requests(), "POST /mqtt 1") {
 			return fmt.Errorf("the target got %q", target.requests())
@@ -180,8 +171,8 @@ func rulePairs(t *testing.T, s *site.Site) {
 		}
 	}()
 	for i := range 3 {
-		if out, err := onNode("mosquitto_pub", "-h", "127.0.0.1", "-p", "1884", "-q", "1", "-t", tour.Namespace+"/line/count", "-m", fmt.Sprint("offline ", i)); err != nil {
-			t.Fatalf("mosquitto_pub: %v: %s", err, out)
+		if err := publish(fmt.Sprint("offline ", i)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	wants("/a/x", "second", "\n202", "Prefer: respond-async")

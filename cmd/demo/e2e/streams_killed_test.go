@@ -17,9 +17,9 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// killed ends edgecore in the middle of a session of each kind: all end, the
-// node is told to be away at once, nothing of them is left in cloudcore or in
-// the container, and everything works again after it has come back. What
+// killed ends edgecore in the middle of a session of each kind: all end,
+// new ones get the error that the node is not connected, nothing of them is left in
+// cloudcore or in the container, and everything works again after it has come back. What
 // kubectl makes of it is its own: an exec whose connection ends without a
 // status counts as done, with every kubelet.
 func killed(ctx context.Context, t *testing.T, s *site.Site, transport string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -14,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/cmd/demo/tour"
 )
 
-// udpBlocked has no UDP packet of cloudcore's reach the node, and nobody told:
-// edgecore comes over WebSocket, says so in its log and by its metrics, and
+// udpBlocked drops cloudcore's UDP packets on their way to the node, without an error to
+// either side: edgecore comes over WebSocket, says so in its log and by its metrics, and
 // goes there first when it connects again.
 func udpBlocked(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -58,8 +57,8 @@ func udpBlocked(t *testing.T, s *site.Site) {
 // firewall adds or deletes the rule, in the node's network.
 func firewall(ctx context.Context, t *testing.T, s *site.Site, do string) {
 	t.Helper()
-	rule := []string{"--net=" + s.Network().File, "--", "iptables", do, "INPUT", "-p", "udp", "--sport", "10000", "-j", "DROP"}
-	if out, err := exec.CommandContext(ctx, "nsenter", rule...).CombinedOutput(); err != nil {
+	rule := s.Network().Command(ctx, "iptables", do, "INPUT", "-p", "udp", "--sport", "10000", "-j", "DROP")
+	if out, err := rule.CombinedOutput(); err != nil {
 		t.Fatalf("iptables: %v: %s", err, out)
 	}
 }

@@ -159,7 +159,7 @@ func (v *volumeTest) clean(ctx context.Context) {
 	}
 }
 
-// attacher does what the external-attacher of a driver does, once it is told to begin:
+// attacher does what the external-attacher of a driver does, once begin has a value:
 // https://github.com/kubernetes-csi/external-attacher
 func (v *volumeTest) attacher(ctx context.Context, begin <-chan bool) error {
 	select {
@@ -340,7 +340,7 @@ func attached(ctx context.Context, v *volumeTest) {
 	v.ready(ctx, "attached", 1)
 	v.grows(ctx, v.csiPath())
 	if got := v.driver.Attachment("vol-1"); !maps.Equal(got, map[string]string{"device": "/dev/e2e"}) {
-		v.t.Errorf("the driver was told %q of the attachment", got)
+		v.t.Errorf("the driver got %q of the attachment", got)
 	}
 	if node := v.node(ctx); len(node.Status.VolumesAttached) != 1 || node.Status.VolumesAttached[0].Name != uniqueName {
 		v.t.Errorf("attached: %+v", node.Status.VolumesAttached)

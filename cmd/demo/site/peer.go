@@ -43,7 +43,7 @@ func (s *Site) StartKubelet(api *APIProxy) (process.Record, error) {
 // server dials a kubelet by its node's name.
 func (s *Site) KubeletNode() string { return s.Network().Node().String() }
 
-// peerState is where the kubelet puts sockets whatever it is told.
+// peerState is where the kubelet puts sockets, whatever its flags say.
 const peerState = "/var/lib/kubelet"
 
 // makePeerFolders makes the kubelet's cgroup root, which it wants to find in

@@ -20,7 +20,7 @@ type Config struct {
 	Dir        string    // the cluster's folder; empty is that of the command cluster
 	Kubeconfig string    // a cluster to use instead of our own; see devcluster
 	Repo       string    // the edgekit repository; empty looks upwards from the working directory
-	Out        io.Writer // told what happens; nil discards
+	Out        io.Writer // gets a line about each thing that happens; nil discards
 }
 
 // Site is one cloud with one edge machine.

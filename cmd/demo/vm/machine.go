@@ -58,7 +58,7 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 	if err != nil {
 		return err
 	}
-	// No cache: what the machine's kernel was told to be on the disk is in the file when the emulator is killed.
+	// No cache: what the machine's kernel has flushed to its disk is in the file when the emulator is killed.
 	spec := process.Spec{Name: emulator, Path: path, Args: append(cpu, "-m", strconv.Itoa(m.memory), "-smp", "2", "-display", "none", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path="+m.console(), "-serial", "chardev:console",
 		"-kernel", filepath.Join(m.dir, "kernel"), "-initrd", filepath.Join(m.dir, "initrd"),

@@ -22,6 +22,28 @@ func (d oneSink) Attach(context.Context, hub.Hello) (hub.Node, error) {
 	return hub.Node{Up: d.sink}, nil
 }
 
+// oneSession has node edge-7 send its reports to the server in one session, in a bubble.
+func oneSession(t *testing.T, cfg hub.ServerConfig, reports hub.Source) {
+	t.Helper()
+	network := memconn.New(memconn.Config{})
+	cfg.Listener = network
+	server, err := hub.NewServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := hub.NewClient(hub.ClientConfig{Dialer: network.Dialer("edge-7"), Node: "edge-7", Up: reports})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Run(ctx) })
+	wg.Go(func() { _ = client.Run(ctx) })
+	synctest.Wait()
+	cancel()
+	wg.Wait()
+}
+
 // TestRefusedIsLoggedOnce: two of three reports of a batch are refused for good. hub logs
 // each of them once, and no other code does.
 func TestRefusedIsLoggedOnce(t *testing.T) {
@@ -43,22 +65,7 @@ func TestRefusedIsLoggedOnce(t *testing.T) {
 		for _, name := range []string{"bad", "good", "worse"} {
 			reports.Put(hub.Key{Resource: "pods/status", Namespace: "shop", Name: name}, 1, "{}")
 		}
-		network := memconn.New(memconn.Config{})
-		server, err := hub.NewServer(hub.ServerConfig{Listener: network, Directory: oneSink{sink}, Logger: log})
-		if err != nil {
-			t.Fatal(err)
-		}
-		client, err := hub.NewClient(hub.ClientConfig{Dialer: network.Dialer("edge-7"), Node: "edge-7", Up: &reports})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = server.Run(ctx) })
-		wg.Go(func() { _ = client.Run(ctx) })
-		synctest.Wait()
-		cancel()
-		wg.Wait()
+		oneSession(t, hub.ServerConfig{Directory: oneSink{sink}, Logger: log}, &reports)
 		for name, want := range map[string]int{"bad": 1, "good": 0, "worse": 1} {
 			if n := strings.Count(text.String(), "key=pods/status/shop/"+name); n != want {
 				t.Errorf("%s is in %d lines, want %d:\n%s", name, n, want, text.String())

@@ -10,7 +10,6 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/hubtest"
-	"github.com/edgekit/edgekit/hub/memconn"
 )
 
 // acked is a Source all of whose reports were acknowledged: it lists none.
@@ -43,22 +42,7 @@ func TestResend(t *testing.T) {
 		var reports acked
 		reports.Put(key("one"), 7, "{}")
 		reports.Put(key("two"), 8, "{}")
-		network := memconn.New(memconn.Config{})
-		server, err := hub.NewServer(hub.ServerConfig{Listener: network, Directory: oneSink{sink}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		client, err := hub.NewClient(hub.ClientConfig{Dialer: network.Dialer("edge-7"), Node: "edge-7", Up: &reports})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = server.Run(ctx) })
-		wg.Go(func() { _ = client.Run(ctx) })
-		synctest.Wait()
-		cancel()
-		wg.Wait()
+		oneSession(t, hub.ServerConfig{Directory: oneSink{sink}}, &reports)
 		if len(got) != 1 || got["one"] != 1 {
 			t.Errorf("sent again: %v", got)
 		}

@@ -5,7 +5,7 @@
 //	          says "tick N" every 200 ms, echoes what it reads, serves an echo on port 7000
 //	tar       packs and unpacks as kubectl cp asks for
 //	test      test -d PATH
-//	console   tells the size of its terminal at each change, and what it was told; "exit N" ends it
+//	console   prints the size of its terminal at each change, and each line of its input; "exit N" ends it
 //	sum       the SHA-256 of a file
 //	make      writes so many random bytes into a file
 //	flood     writes for ever

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -34,19 +34,17 @@ func (d *deviceImport) Run(_ context.Context, out program.Output) error {
 	}
 	text, err := readInput(d.File)
 	if err != nil {
-		return &program.UsageError{Setting: "file", Reason: err.Error()}
+		return err
 	}
-	name, model, spec, lost, err := d.decode(text)
+	thing, err := d.decode(text)
 	if err != nil {
 		return &program.UsageError{Setting: "file", Reason: fmt.Sprintf("%s: %v", d.File, err)}
 	}
-	if d.Name != "" {
-		name = d.Name
-	}
-	objects := []any{object("DeviceModel", d.Space, name, model)}
+	name := cmp.Or(d.Name, thing.Name)
+	objects := []any{object("DeviceModel", d.Space, name, thing.Model)}
 	if d.Device != "" {
-		spec.ModelRef.Name, spec.NodeName = name, d.Node
-		objects = append(objects, object("Device", d.Space, d.Device, spec))
+		thing.Device.ModelRef.Name, thing.Device.NodeName = name, d.Node
+		objects = append(objects, object("Device", d.Space, d.Device, thing.Device))
 	}
 	for n, o := range objects {
 		body, err := sigsyaml.Marshal(o)
@@ -60,9 +58,7 @@ func (d *deviceImport) Run(_ context.Context, out program.Output) error {
 			return err
 		}
 	}
-	for _, l := range lost {
-		fmt.Fprintln(os.Stderr, l)
-	}
+	printNotes(thing.Lost)
 	return nil
 }
 
@@ -77,7 +73,7 @@ func object(kind, namespace, name string, spec any) any {
 }
 
 // decode reads the file as what it is.
-func (d *deviceImport) decode(text []byte) (name string, model schema.DeviceModelSpec, spec schema.DeviceSpec, lost []string, err error) {
+func (d *deviceImport) decode(text []byte) (wot.Thing, error) {
 	from := d.From
 	if from == "auto" {
 		from = "edgex"
@@ -86,17 +82,14 @@ func (d *deviceImport) decode(text []byte) (name string, model schema.DeviceMode
 		}
 	}
 	if from == "wot" {
-		thing, err := wot.Decode(text)
-		for _, l := range thing.Lost {
-			lost = append(lost, l.String())
-		}
-		return thing.Name, thing.Model, thing.Device, lost, err
+		return wot.Decode(text)
 	}
 	profile, err := edgexprofile.Decode(text)
+	thing := wot.Thing{Name: profile.Name, Model: profile.Model, Device: profile.Device}
 	for _, l := range profile.Lost {
-		lost = append(lost, l.String())
+		thing.Lost = append(thing.Lost, wot.Loss(l))
 	}
-	return profile.Name, profile.Model, profile.Device, lost, err
+	return thing, err
 }
 
 type deviceExport struct {
@@ -107,7 +100,7 @@ type deviceExport struct {
 func (d *deviceExport) Run(_ context.Context, out program.Output) error {
 	text, err := readInput(d.File)
 	if err != nil {
-		return &program.UsageError{Setting: "file", Reason: err.Error()}
+		return err
 	}
 	thing, err := readThing(text)
 	if err != nil {
@@ -120,9 +113,7 @@ func (d *deviceExport) Run(_ context.Context, out program.Output) error {
 	if _, err := out.Write(td); err != nil {
 		return err
 	}
-	for _, l := range lost {
-		fmt.Fprintln(os.Stderr, l)
-	}
+	printNotes(lost)
 	return nil
 }
 

@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/bus/topics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/device"
-	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -30,7 +27,7 @@ type deviceAdopt struct {
 func (d *deviceAdopt) Run(_ context.Context, out program.Output) error {
 	text, err := readInput(d.File)
 	if err != nil {
-		return &program.UsageError{Setting: "file", Reason: err.Error()}
+		return err
 	}
 	list, err := readProposals(text)
 	if err != nil {
@@ -85,20 +82,12 @@ func readProposals(text []byte) (list []device.Proposal, err error) {
 
 // print prints a Device.
 func (d *deviceAdopt) print(out program.Output, p device.Proposal) error {
-	dev := struct { // v1beta1.Device without its status
-		metav1.TypeMeta `json:",inline"`
-		Metadata        map[string]any    `json:"metadata"`
-		Spec            schema.DeviceSpec `json:"spec"`
-	}{
-		TypeMeta: metav1.TypeMeta{APIVersion: v1beta1.GroupVersion().String(), Kind: "Device"},
-		Metadata: map[string]any{"name": p.Name, "namespace": d.Space},
-		Spec:     p.Spec(schema.DeviceModelSpec{}),
-	}
-	dev.Spec.NodeName = d.Node
-	text, err := yaml.Marshal(dev)
+	spec := p.Spec(schema.DeviceModelSpec{})
+	spec.NodeName = d.Node
+	text, err := yaml.Marshal(object("Device", d.Space, p.Name, spec))
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "---\n%s", strings.TrimPrefix(string(text), "---\n"))
+	_, err = fmt.Fprintf(out, "---\n%s", text)
 	return err
 }
