@@ -31,7 +31,8 @@ type Target struct {
 const every = 5 * time.Second
 
 // Build makes the target's file unless it exists, and tells out what it does.
-// The file appears whole or not at all. Builds are static: no cgo.
+// The file appears whole or not at all. Builds are static: no cgo. They leave grpc's
+// request traces out, as the Makefile's builds do.
 func Build(ctx context.Context, out io.Writer, t Target) error {
 	if _, err := os.Stat(t.Output); err == nil && !t.Always {
 		return nil
@@ -48,7 +49,7 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 	if t.Test {
 		verb = []string{"test", "-c", "-vet=off"}
 	}
-	cmd := exec.CommandContext(ctx, "go", append(verb, "-v", "-trimpath", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)...)
+	cmd := exec.CommandContext(ctx, "go", append(verb, "-v", "-trimpath", "-tags=grpcnotrace", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)...)
 	cmd.Dir = t.Module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	if err := run(cmd, out, filepath.Base(t.Output), t.Always); err != nil {

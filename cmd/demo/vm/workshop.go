@@ -247,7 +247,7 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 // build runs the go command for the machine's processor.
 func (w *workshop) build(ctx context.Context, module, output string, args ...string) error {
 	verb, pkg := args[:len(args)-1], args[len(args)-1]
-	cmd := exec.CommandContext(ctx, "go", append(verb, "-trimpath", "-ldflags=-s -w", "-o", output, pkg)...)
+	cmd := exec.CommandContext(ctx, "go", append(verb, "-trimpath", "-tags=grpcnotrace", "-ldflags=-s -w", "-o", output, pkg)...)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+w.opts.Arch, "GOWORK=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
