@@ -104,11 +104,11 @@ func encodeNames(names []string) protomsg.Message {
 	return m
 }
 
-// decodeNames reads the names of resources. Those that cannot be one are left out.
+// decodeNames reads the names of resources, as many as there can be.
 func decodeNames(data []byte) ([]string, error) {
 	var out []string
 	err := protomsg.EachField(data, func(f protomsg.Field) error {
-		if f.Number == 2 && len(out) < maxResources && len(f.Bytes) < 512 && IsExtended(string(f.Bytes)) {
+		if f.Number == 2 && len(out) < maxResources {
 			out = append(out, string(f.Bytes))
 		}
 		return nil
@@ -151,7 +151,7 @@ func (m *Manager) Load(ctx context.Context) error {
 		m.log.Error("cannot read which resources of device plugins there were", "err", err)
 	}
 	for _, name := range names {
-		if m.resources[name] == nil {
+		if m.resources[name] == nil && IsExtended(name) {
 			// Zero of it are there until its plugin has registered again.
 			m.resources[name] = &resourceState{devices: make(map[string]Device), stopped: time.Now()}
 		}

@@ -231,11 +231,23 @@ func EncodeIDs(ids []string) protomsg.Message {
 
 // ReadIDs reads what EncodeIDs writes.
 func ReadIDs(data []byte) (ids []string, err error) {
+	n := 0
+	is := func(f protomsg.Field) bool { return f.Number == 1 && len(f.Bytes) > 0 && len(f.Bytes) <= MaxID }
 	err = protomsg.EachField(data, func(f protomsg.Field) error {
-		if f.Number == 1 && len(f.Bytes) > 0 && len(f.Bytes) <= MaxID {
-			if len(ids) == MaxDevices {
-				return ErrDevices
-			}
+		if is(f) {
+			n++
+		}
+		return nil
+	})
+	if err == nil && n > MaxDevices {
+		err = ErrDevices
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids = make([]string, 0, n)
+	err = protomsg.EachField(data, func(f protomsg.Field) error {
+		if is(f) {
 			ids = append(ids, string(f.Bytes))
 		}
 		return nil
@@ -340,7 +352,7 @@ func ReadEdits(data []byte) (Edits, error) {
 	}
 	var count [6]int
 	err := protomsg.EachField(data, func(f protomsg.Field) error {
-		if f.Number < 6 {
+		if f.Number < 6 && len(f.Bytes) > 2 { // shorter ones name nothing
 			count[f.Number]++
 		}
 		return nil
