@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -142,10 +143,9 @@ func (r *execution) addDevices(ctx context.Context, c *corev1.Container, cfg *ru
 		return err
 	}
 	var env []runtime.EnvVar
-	for name, value := range edits.Env {
-		env = append(env, runtime.EnvVar{Name: name, Value: value})
+	for _, name := range slices.Sorted(maps.Keys(edits.Env)) {
+		env = append(env, runtime.EnvVar{Name: name, Value: edits.Env[name]})
 	}
-	slices.SortFunc(env, func(a, b runtime.EnvVar) int { return strings.Compare(a.Name, b.Name) })
 	cfg.Env = slices.Concat(env, cfg.Env)
 	cfg.Mounts = slices.Concat(edits.Mounts, cfg.Mounts)
 	cfg.Devices = slices.Concat(edits.Devices, cfg.Devices)

@@ -216,9 +216,7 @@ func TestRegistersAnew(t *testing.T) {
 		b.waitCounts(widget, "1/0")
 		b.start()
 		b.waitCounts(widget, "1/1")
-		if n, err := p.Registered(); n < restart+1 || err != nil {
-			t.Errorf("registered %d times, %v", n, err)
-		}
+		wait(t, "registered", func() bool { n, err := p.Registered(); return n > restart && err == nil })
 	}
 }
 
@@ -249,6 +247,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
 	}
+	wait(t, "registered", func() bool { n, _ := p.Registered(); return n > 0 })
 	if n, err := p.Registered(); n != 1 || err != nil || b.counts("vendor.example/fine") != "1/1" || b.counts(widget) != "0/0" {
 		t.Errorf("the other plugin: %d, %v, %s", n, err, b.counts("vendor.example/fine"))
 	}
@@ -472,6 +471,7 @@ func TestInUse(t *testing.T) {
 	default:
 	}
 	stop()
+	wait(t, "registered", func() bool { n, _ := p.Registered(); return n == 1 })
 	if n, err := p.Registered(); n != 1 || err != nil || b.counts(widget) != "1/1" {
 		t.Errorf("%d, %v, %s", n, err, b.counts(widget))
 	}

@@ -1,7 +1,6 @@
 package devices
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -283,27 +282,28 @@ func (m *Manager) Resources() (capacity, allocatable corev1.ResourceList) {
 func (m *Manager) RaiseFor(pod *corev1.Pod, allocatable corev1.ResourceList) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.pods[string(pod.UID)] == nil {
+	p := m.pods[string(pod.UID)]
+	if p == nil {
 		return
 	}
-	for name, used := range m.usedLocked() {
-		key := corev1.ResourceName(name)
-		if have := allocatable[key]; have.Value() < int64(len(used)) {
-			allocatable[key] = *resource.NewQuantity(int64(len(used)), resource.DecimalSI)
+	for _, g := range p.grants {
+		key, used := corev1.ResourceName(g.resource), int64(len(m.usedLocked(g.resource)))
+		if have := allocatable[key]; have.Value() < used {
+			allocatable[key] = *resource.NewQuantity(used, resource.DecimalSI)
 		}
 	}
 }
 
-// usedLocked are the devices that containers have, by resource.
-func (m *Manager) usedLocked() map[string]map[string]bool {
-	out := make(map[string]map[string]bool)
+// usedLocked are the devices of a resource that containers have.
+func (m *Manager) usedLocked(name string) map[string]bool {
+	out := make(map[string]bool)
 	for _, p := range m.pods {
 		for _, g := range p.grants {
-			if out[g.resource] == nil {
-				out[g.resource] = make(map[string]bool)
+			if g.resource != name {
+				continue
 			}
 			for _, d := range g.devices {
-				out[g.resource][d.ID] = true
+				out[d.ID] = true
 			}
 		}
 	}
@@ -343,7 +343,8 @@ type Allocated struct {
 	Known    bool // a plugin lists it, or did before it went
 }
 
-// Container lists the devices of a container, by resource and ID.
+// Container lists the devices of a container, those of a resource one after the other and
+// in the order of their IDs.
 func (m *Manager) Container(uid, container string) []Allocated {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -366,9 +367,6 @@ func (m *Manager) Container(uid, container string) []Allocated {
 			out = append(out, a)
 		}
 	}
-	slices.SortFunc(out, func(a, b Allocated) int {
-		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.ID, b.ID))
-	})
 	return out
 }
 
@@ -377,12 +375,12 @@ func (m *Manager) Allocatable() []Allocated {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []Allocated
-	for _, name := range slices.Sorted(maps.Keys(m.resources)) {
+	for _, name := range sortedKeys(m.resources) {
 		r := m.resources[name]
 		if !r.stopped.IsZero() {
 			continue
 		}
-		for _, id := range slices.Sorted(maps.Keys(r.devices)) {
+		for _, id := range sortedKeys(r.devices) {
 			if d := r.devices[id]; d.Healthy {
 				out = append(out, Allocated{Resource: name, Device: d, Known: true})
 			}

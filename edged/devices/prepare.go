@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // How long a plugin may take. The last is the kubelet's; it has no other.
@@ -37,7 +34,7 @@ func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod) error {
 	reusable := make(map[string]map[string]bool)
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		wants := Wants(pod, &c)
-		for _, name := range slices.Sorted(maps.Keys(wants)) {
+		for _, name := range sortedKeys(wants) {
 			if err := m.allocate(ctx, uid, c.Name, name, reusable[name]); err != nil {
 				return err
 			}
@@ -114,7 +111,7 @@ func (m *Manager) prefer(ctx context.Context, e *Endpoint, g *grant, reusable ma
 	if aligned := r.on(available, g.hint); len(aligned)+len(reusable) > want {
 		available = aligned // all of them can be where they should be
 	}
-	must := slices.Sorted(maps.Keys(reusable))
+	must := sortedKeys(reusable)
 	must = must[:min(len(must), want)]
 	for _, id := range must {
 		if !slices.Contains(available, id) {
@@ -156,7 +153,7 @@ func (r *resourceState) on(ids []string, nodes uint64) []string {
 func (m *Manager) availableLocked(g *grant) []string {
 	out := g.ids()
 	r := m.resources[g.resource]
-	used := m.usedLocked()[g.resource]
+	used := m.usedLocked(g.resource)
 	for id, d := range r.devices {
 		if d.Healthy && !used[id] {
 			out = append(out, id)
@@ -186,7 +183,7 @@ func (m *Manager) choose(g *grant, preferred []string, reusable map[string]bool)
 func (m *Manager) Edits(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (*Edits, error) {
 	uid := string(pod.UID)
 	wants := Wants(pod, c)
-	names := slices.Sorted(maps.Keys(wants))
+	names := sortedKeys(wants)
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -267,28 +264,37 @@ func (m *Manager) preStart(ctx context.Context, uid, container, name string) err
 
 // merge adds what one plugin answered. What another has set stays.
 func merge(out, in *Edits) {
-	add := func(to, from map[string]string) {
-		for k, v := range from {
-			if _, ok := to[k]; !ok {
-				to[k] = v
-			}
+	missing(out.Env, in.Env)
+	missing(out.Annotations, in.Annotations)
+	paths := make(map[string]bool)
+	for _, m := range out.Mounts {
+		paths["mount "+m.ContainerPath] = true
+	}
+	for _, d := range out.Devices {
+		paths["device "+d.ContainerPath] = true
+	}
+	for _, m := range in.Mounts {
+		if !paths["mount "+m.ContainerPath] {
+			out.Mounts = append(out.Mounts, m)
 		}
 	}
-	add(out.Env, in.Env)
-	add(out.Annotations, in.Annotations)
-	for _, one := range in.Mounts {
-		if !slices.ContainsFunc(out.Mounts, func(o runtime.Mount) bool { return o.ContainerPath == one.ContainerPath }) {
-			out.Mounts = append(out.Mounts, one)
+	for _, d := range in.Devices {
+		if !paths["device "+d.ContainerPath] {
+			out.Devices = append(out.Devices, d)
 		}
 	}
-	for _, one := range in.Devices {
-		if !slices.ContainsFunc(out.Devices, func(o runtime.Device) bool { return o.ContainerPath == one.ContainerPath }) {
-			out.Devices = append(out.Devices, one)
+	for _, name := range in.CDIDevices {
+		if !slices.Contains(out.CDIDevices, name) {
+			out.CDIDevices = append(out.CDIDevices, name)
 		}
 	}
-	for _, one := range in.CDIDevices {
-		if !slices.Contains(out.CDIDevices, one) {
-			out.CDIDevices = append(out.CDIDevices, one)
+}
+
+// missing copies what the other map does not have.
+func missing(to, from map[string]string) {
+	for k, v := range from {
+		if _, ok := to[k]; !ok {
+			to[k] = v
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -230,7 +229,7 @@ func (m *Manager) Flush(ctx context.Context) error {
 // lastingLocked are the names of the resources that an agent after this one is to show
 // with zero devices until their plugins have registered again.
 func (m *Manager) lastingLocked() []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.resources)), func(name string) bool {
+	return slices.DeleteFunc(sortedKeys(m.resources), func(name string) bool {
 		r := m.resources[name]
 		return !r.listed && !r.restored() || !r.stopped.IsZero() && time.Since(r.stopped) > stopGrace
 	})

@@ -2,7 +2,6 @@ package devices
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -103,7 +102,7 @@ func (p provider) Allocate(pod *corev1.Pod, c *corev1.Container, on topology.Hin
 	defer m.mu.Unlock()
 	uid := string(pod.UID)
 	wants := Wants(pod, c)
-	for _, name := range slices.Sorted(maps.Keys(wants)) {
+	for _, name := range sortedKeys(wants) {
 		if err := m.reserveLocked(pod, c.Name, name, wants[name], uint64(on.Nodes)); err != nil {
 			return err
 		}
@@ -164,7 +163,7 @@ func (m *Manager) freeLocked(name string, want int, reusable map[string]bool) ([
 	if r == nil || !r.listed {
 		return nil, fmt.Errorf("cannot allocate unregistered device %s", name)
 	}
-	used := m.usedLocked()[name]
+	used := m.usedLocked(name)
 	healthy, free := 0, []string{}
 	if r.stopped.IsZero() {
 		for id, d := range r.devices {
@@ -188,41 +187,45 @@ func (m *Manager) freeLocked(name string, want int, reusable map[string]bool) ([
 }
 
 // choose picks so many devices: first those that can be used again, then preferred ones
-// and others, those on the NUMA nodes before the rest.
+// and others, those on the NUMA nodes before the rest, and, as in a kubelet, those of other
+// nodes before those whose node is not known.
 func (r *resourceState) choose(free []string, reusable map[string]bool, preferred []string, nodes uint64, want int) []Device {
-	out := make([]Device, 0, want)
-	taken := make(map[string]bool, want)
-	take := func(id string, ok bool) {
-		if ok && len(out) < want && !taken[id] {
-			d := r.devices[id]
-			d.ID = id // one that the plugin does not list any more stays itself
-			out, taken[id] = append(out, d), true
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(reusable)) {
-		take(id, true)
-	}
 	is := make(map[string]bool, len(free))
 	for _, id := range free {
 		is[id] = true
 	}
-	onNodes := func(id string) bool { return nodes != 0 && r.devices[id].Nodes&nodes != 0 }
-	for _, id := range preferred {
-		take(id, is[id] && onNodes(id))
+	taken := make(map[string]bool, want)
+	for _, pass := range []struct {
+		ids   []string
+		again bool   // they are the pod's already
+		nodes uint64 // 0 means any
+	}{
+		{ids: sortedKeys(reusable), again: true},
+		{ids: preferred, nodes: nodes}, {ids: free, nodes: nodes},
+		{ids: preferred}, {ids: free, nodes: 1<<64 - 1}, {ids: free},
+	} {
+		for _, id := range pass.ids {
+			if len(taken) < want && (pass.again || is[id] && (pass.nodes == 0 || r.devices[id].Nodes&pass.nodes != 0)) {
+				taken[id] = true
+			}
+		}
 	}
-	for _, id := range free {
-		take(id, onNodes(id))
+	out := make([]Device, 0, want)
+	for _, id := range sortedKeys(taken) {
+		d := r.devices[id]
+		d.ID = id // one that the plugin does not list any more stays itself
+		out = append(out, d)
 	}
-	for _, id := range preferred {
-		take(id, is[id])
+	return out
+}
+
+// sortedKeys are the keys of a map, in order.
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
 	}
-	// As a kubelet: devices of other nodes come before those whose node is not known.
-	for _, id := range free {
-		take(id, r.devices[id].Nodes != 0)
-	}
-	for _, id := range free {
-		take(id, true)
-	}
+	slices.Sort(out)
 	return out
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -154,12 +152,8 @@ func (s *Server) limit(ctx context.Context, request any, _ *grpc.UnaryServerInfo
 func (s *Server) list(version string) localsocket.Handler {
 	return func(context.Context, protomsg.Message) (protomsg.Message, error) {
 		s.metrics.request(version, "list")
-		pods := slices.Clone(s.cfg.Node.ActivePods())
-		slices.SortFunc(pods, func(a, b *corev1.Pod) int {
-			return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-		})
 		var m protomsg.Message
-		for _, pod := range pods {
+		for _, pod := range s.cfg.Node.ActivePods() {
 			m.Part(1, s.pod(pod))
 		}
 		return m, nil
