@@ -149,7 +149,7 @@ func (r *execution) addDevices(ctx context.Context, c *corev1.Container, cfg *ru
 	cfg.Env = slices.Concat(env, cfg.Env)
 	cfg.Mounts = slices.Concat(edits.Mounts, cfg.Mounts)
 	cfg.Devices = slices.Concat(edits.Devices, cfg.Devices)
-	cfg.CDIDevices = edits.CDIDevices
+	cfg.CDIDevices = append(cfg.CDIDevices, edits.CDIDevices...)
 	for name, value := range edits.Annotations {
 		if _, ok := cfg.Annotations[name]; !ok { // the agent's own are its memory
 			if cfg.Annotations == nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/edgekit/edgekit/edged/deviceplugin/deviceplugintest"
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
@@ -123,22 +124,6 @@ func (b *bench) plugin(cfg deviceplugintest.Config) (p *deviceplugintest.Plugin,
 	return p, background(b.t, p.Run)
 }
 
-// wait waits for something that must come true.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.NewTimer(limit)
-	defer end.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end.C:
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
-}
-
 // counts are the capacity of a resource, and what is allocatable.
 func (b *bench) counts(name string) string {
 	capacity, allocatable := b.m.Resources()
@@ -148,7 +133,7 @@ func (b *bench) counts(name string) string {
 
 func (b *bench) waitCounts(name, want string) {
 	b.t.Helper()
-	wait(b.t, name+" "+want, func() bool { return b.counts(name) == want })
+	hubtest.Until(b.t, name+" "+want, func() bool { return b.counts(name) == want })
 }
 
 // pod is a pod with one container that wants widgets.
@@ -203,7 +188,7 @@ func TestPlugin(t *testing.T) {
 	b.waitCounts(widget, "1/1")
 	die()
 	b.waitCounts(widget, "1/0")
-	wait(t, "the log", func() bool { return b.log.has("device plugin is gone") })
+	hubtest.Until(t, "the log", func() bool { return b.log.has("device plugin is gone") })
 }
 
 // TestRegistersAnew has the agent restart: plugins that watch the folder register again.
@@ -216,7 +201,7 @@ func TestRegistersAnew(t *testing.T) {
 		b.waitCounts(widget, "1/0")
 		b.start()
 		b.waitCounts(widget, "1/1")
-		wait(t, "registered", func() bool { n, err := p.Registered(); return n > restart && err == nil })
+		hubtest.Until(t, "registered", func() bool { n, err := p.Registered(); return n > restart && err == nil })
 	}
 }
 
@@ -247,7 +232,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
 	}
-	wait(t, "registered", func() bool { n, _ := p.Registered(); return n > 0 })
+	hubtest.Until(t, "registered", func() bool { n, _ := p.Registered(); return n > 0 })
 	if n, err := p.Registered(); n != 1 || err != nil || b.counts("vendor.example/fine") != "1/1" || b.counts(widget) != "0/0" {
 		t.Errorf("the other plugin: %d, %v, %s", n, err, b.counts("vendor.example/fine"))
 	}
@@ -273,7 +258,7 @@ func TestSilent(t *testing.T) {
 	}
 	mute.Hang("ListAndWatch", true)
 	background(t, mute.Run)
-	wait(t, "the mute plugin registers", func() bool { n, _ := mute.Registered(); return n == 1 })
+	hubtest.Until(t, "the mute plugin registers", func() bool { n, _ := mute.Registered(); return n == 1 })
 	b.plugin(deviceplugintest.Config{Devices: []string{"a"}})
 	b.waitCounts(widget, "1/1")
 	if got := b.counts("vendor.example/mute"); got != "0/0" {
@@ -317,7 +302,7 @@ func TestLies(t *testing.T) {
 			p.Send(tt.list)
 			b.waitCounts(widget, tt.want)
 			if tt.log != "" {
-				wait(t, "the log says "+tt.log, func() bool { return b.log.has(tt.log) })
+				hubtest.Until(t, "the log says "+tt.log, func() bool { return b.log.has(tt.log) })
 			}
 			if got := b.counts("vendor.example/fine"); got != "1/1" {
 				t.Errorf("the other plugin has %s", got)
@@ -335,7 +320,7 @@ func TestDiesInAllocate(t *testing.T) {
 	p.Hang("Allocate", true)
 	refused := make(chan error, 1)
 	go func() { _, err := b.allocate(pod("p", "1")); refused <- err }()
-	wait(t, "the call", func() bool { return slices.Contains(p.Calls(), "Allocate a") })
+	hubtest.Until(t, "the call", func() bool { return slices.Contains(p.Calls(), "Allocate a") })
 	die()
 	var own *devices.Error
 	if err := <-refused; !errors.As(err, &own) || status.Code(own.Err) == codes.OK {
@@ -464,14 +449,14 @@ func TestInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := background(t, second.Run)
-	wait(t, "the log", func() bool { return text.has("another program serves the socket") })
+	hubtest.Until(t, "the log", func() bool { return text.has("another program serves the socket") })
 	select {
 	case <-second.Ready():
 		t.Error("the second one serves the folder")
 	default:
 	}
 	stop()
-	wait(t, "registered", func() bool { n, _ := p.Registered(); return n == 1 })
+	hubtest.Until(t, "registered", func() bool { n, _ := p.Registered(); return n == 1 })
 	if n, err := p.Registered(); n != 1 || err != nil || b.counts(widget) != "1/1" {
 		t.Errorf("%d, %v, %s", n, err, b.counts(widget))
 	}
@@ -485,7 +470,7 @@ func TestConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	background(t, p.Run)
-	wait(t, "refused", func() bool { _, err := p.Registered(); return err != nil })
+	hubtest.Until(t, "refused", func() bool { _, err := p.Registered(); return err != nil })
 	b.stop()
 	s, err := deviceplugin.New(deviceplugin.Config{Dir: filepath.Join(b.dir, "other"), Devices: b.m})
 	if err != nil {
@@ -498,7 +483,7 @@ func TestConnect(t *testing.T) {
 	background(t, s.Run)
 	<-s.Ready()
 	b.start() // the plugin makes its socket anew
-	wait(t, "connected", func() bool { return s.Connect(t.Context(), widget, socket) == nil })
+	hubtest.Until(t, "connected", func() bool { return s.Connect(t.Context(), widget, socket) == nil })
 	b.waitCounts(widget, "1/1")
 	s.Disconnect(widget, socket)
 	s.Disconnect(widget, socket)
