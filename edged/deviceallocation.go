@@ -87,7 +87,7 @@ func deviceRejection(err error) *plan.Rejection {
 // freeDevicesLocked takes devices back from pods that have ended or are no longer the
 // node's. A pod that is listed and has no worker yet keeps what it has. It needs a.mu.
 func (a *Agent) freeDevicesLocked() {
-	if a.cfg.Devices == nil {
+	if a.cfg.Devices == nil || a.listed == nil { // nil: which pods are the node's is not known yet
 		return
 	}
 	a.cfg.Devices.Release(func(uid string) bool {

@@ -3,6 +3,8 @@ package edged_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -295,6 +297,51 @@ func TestDevicesAligned(t *testing.T) {
 		settle(5 * time.Second)
 		if got := b.reason(q); b.phase(q.UID) != corev1.PodRunning || !slices.Equal(plugin.Calls(), []string{"Allocate b"}) {
 			t.Errorf("%s, %q", got, plugin.Calls())
+		}
+	})
+}
+
+// TestLateList restarts the agent while the runtime does not answer for a while: what
+// containers have alone stays theirs, though no pod is known yet.
+func TestLateList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newDeviceBench(t)
+		withDevices := b.edit
+		b.edit = func(cfg *edged.Config) {
+			withDevices(cfg)
+			pinning(1, nil)(cfg)
+		}
+		b.start()
+		defer func() { b.stop() }()
+		b.connect(devices.Options{}, "a", "b")
+		p := guaranteed("own", "1", "16Mi")
+		p.Spec.Containers[0].Resources.Limits[widget] = podtest.Resources(widget, "1")[widget]
+		b.put(p)
+		settle(5 * time.Second)
+		if got := b.runsOn("own") + " " + b.health(p); got != "1 a:Healthy" {
+			t.Fatalf("the pod has %s: %s", got, b.reason(p))
+		}
+		b.stop()
+		away := true
+		b.rt.FailReadsWith(func(verb string) error {
+			if verb == "ListSandboxes" && away {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		cfg := b.config()
+		b.edit(&cfg)
+		agent := b.startAgent(cfg)
+		plugin, _ := b.connect(devices.Options{}, "a", "b")
+		settle(30 * time.Second)
+		if state, err := os.ReadFile(filepath.Join(b.root, "root", "cpu_manager_state")); err != nil || !strings.Contains(string(state), string(p.UID)) || !b.m.Has(string(p.UID)) {
+			t.Errorf("before the pods are known: %s, %v; devices: %t", state, err, b.m.Has(string(p.UID)))
+		}
+		away = false
+		b.rt.FailReadsWith(nil)
+		settle(30 * time.Second)
+		if cpus, _ := agent.OwnResources(string(p.UID), "own"); !slices.Equal(cpus, []int{1}) || len(plugin.Calls()) > 0 || b.health(p) != "a:Healthy" {
+			t.Errorf("after the restart the pod has CPUs %v, devices %s, calls %q", cpus, b.health(p), plugin.Calls())
 		}
 	})
 }

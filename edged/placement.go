@@ -179,6 +179,9 @@ func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 // freePlacesLocked takes back what pods have that have ended or are no longer the
 // node's. A pod that is listed and has no worker yet keeps what it has. It needs a.mu.
 func (a *Agent) freePlacesLocked() {
+	if a.listed == nil {
+		return // which pods are the node's is not known yet
+	}
 	held := make(map[types.UID]bool)
 	for uid, w := range a.workers {
 		held[uid] = w.podWithResources() != nil
