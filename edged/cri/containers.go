@@ -181,6 +181,9 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 	for _, d := range k.Devices {
 		cfg.Devices = append(cfg.Devices, &runtimeapi.Device{ContainerPath: d.ContainerPath, HostPath: d.HostPath, Permissions: d.Permissions})
 	}
+	for _, name := range k.CDIDevices {
+		cfg.CDIDevices = append(cfg.CDIDevices, &runtimeapi.CDIDevice{Name: name})
+	}
 	return cfg
 }
 
