@@ -33,6 +33,9 @@ type Config struct {
 	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
 	// a pod with a driver's volume waits.
 	CSI volume.CSI
+	// ResourceClaims prepares the resource claims of pods; see edged/dra. nil is a node that
+	// cannot: a pod with a claim waits, and an event says why.
+	ResourceClaims ResourceClaims
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods

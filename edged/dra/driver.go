@@ -87,6 +87,7 @@ func (m *Manager) Deregister(p *pluginregistry.Plugin) {
 
 // Changed is that of pluginregistry.Handler.
 func (m *Manager) Changed(context.Context) {
+	m.cfg.Registered()
 	select {
 	case m.wake <- struct{}{}:
 	default:

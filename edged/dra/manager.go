@@ -28,7 +28,10 @@ type Config struct {
 	// DriversChanged is called by Run with the names of the drivers that the node has, when
 	// these changed. After an error it is called again later. nil ignores it.
 	DriversChanged func(ctx context.Context, names []string) error
-	Logger         *slog.Logger // nil discards
+	// Registered is called when drivers came or went, so that pods that wait are tried at
+	// once; nil ignores it.
+	Registered func()
+	Logger     *slog.Logger // nil discards
 }
 
 // Manager prepares the resource claims of a node's pods.
@@ -61,6 +64,9 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registered == nil {
+		cfg.Registered = func() {}
 	}
 	if cfg.DriversChanged == nil {
 		cfg.DriversChanged = func(context.Context, []string) error { return nil }
