@@ -55,7 +55,7 @@ var fences = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
 	"github.com/eclipse/paho.golang":              {"bus/client", "device/push/mqtt"},
 	"k8s.io/cri-api":                              {"edged/cri"},
-	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "device/dmi"},
+	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "edged/dra", "edged/pluginregistry", "edged/internal/pluginrpc", "device/dmi"},
 	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers
 	"github.com/distribution/reference":           {"edged/image"},
 	"github.com/go-jose/go-jose":                  {"meta/apiserver"},
@@ -238,6 +238,8 @@ var rooms = map[string][]string{
 	"bus/internal/callbacks":      {},
 	"edged/runtime":               {},
 	"edged/internal/lifecycle":    {},
+	"edged/internal/pluginrpc":    {},
+	"edged/pluginregistry":        {"edged/internal/lifecycle", "edged/internal/pluginrpc"},
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},

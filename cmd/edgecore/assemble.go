@@ -93,12 +93,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
-	drivers, err := r.csiRegistry(n, reports, log)
+	drivers, err := r.plugins(n, objects, reports, log)
 	if err != nil {
 		return nil, err
 	}
 	agent, err := edged.New(edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
@@ -112,7 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr)}, endpoints.Mux, log)
+	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +133,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
-		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
+	drivers.addTo(all, agent, reports)
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -125,16 +126,16 @@ func driversOf(results []result) []driverRecord {
 	skips := func(r result, operation string) bool {
 		return slices.Contains(r.SkipNodeOperations, "*") || slices.Contains(r.SkipNodeOperations, operation)
 	}
-	var out []driverRecord
+	needs := make(map[string]struct{ prepare, unprepare bool })
 	for _, r := range results {
-		i := slices.IndexFunc(out, func(d driverRecord) bool { return d.Name == r.Driver })
-		if i < 0 {
-			i = len(out)
-			out = append(out, driverRecord{Name: r.Driver, SkipPrepare: true, SkipUnprepare: true})
-		}
-		out[i].SkipPrepare = out[i].SkipPrepare && skips(r, "NodePrepareResources")
-		out[i].SkipUnprepare = out[i].SkipUnprepare && skips(r, "NodeUnprepareResources")
+		n := needs[r.Driver]
+		n.prepare = n.prepare || !skips(r, "NodePrepareResources")
+		n.unprepare = n.unprepare || !skips(r, "NodeUnprepareResources")
+		needs[r.Driver] = n
 	}
-	slices.SortFunc(out, func(a, b driverRecord) int { return compare(a.Name, b.Name) })
+	var out []driverRecord
+	for _, name := range slices.Sorted(maps.Keys(needs)) {
+		out = append(out, driverRecord{Name: name, SkipPrepare: !needs[name].prepare, SkipUnprepare: !needs[name].unprepare})
+	}
 	return out
 }

