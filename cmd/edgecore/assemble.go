@@ -104,6 +104,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
 		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
+		Store: n.store, UserNamespacesIDsPerPod: r.UserNamespacesIDs,
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
 		Unwritable: func() error { return n.store.Stats().Failure },

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/edgekit/edgekit/meta"
@@ -116,8 +117,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment
-// or a token may have changed, and one at the start. It holds one value; it is closed
+// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment,
+// a runtime class or a token may have changed, and one at the start. It holds one value; it is closed
 // when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
@@ -152,6 +153,11 @@ func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriv
 // does a volume.
 func (c *Client) VolumeAttachment(ctx context.Context, name string) (*storagev1.VolumeAttachment, error) {
 	return readReference[storagev1.VolumeAttachment](ctx, c, meta.Key{Resource: resources.VolumeAttachments, Name: name})
+}
+
+// RuntimeClass reads a runtime class as PersistentVolume does a volume.
+func (c *Client) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+	return readReference[nodev1.RuntimeClass](ctx, c, meta.Key{Resource: resources.RuntimeClasses, Name: name})
 }
 
 // Services lists the Services of a namespace in the store: all of them, or none if the
@@ -273,7 +279,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 func isReference(resource string) bool {
 	switch resource {
 	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments:
+		resources.CSIDrivers, resources.VolumeAttachments, resources.RuntimeClasses:
 		return true
 	}
 	return false

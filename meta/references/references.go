@@ -10,8 +10,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of returns the keys of the config maps, secrets, persistent volume claims and CSI
-// drivers that a node needs for the pod, optional ones included. What a claim leads to is not in
+// Of returns the keys of the config maps, secrets, persistent volume claims, CSI drivers
+// and runtime class that a node needs for the pod, optional ones included. What a claim leads to is not in
 // the pod: see OfClaim and OfVolume.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
@@ -23,6 +23,9 @@ func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 		if name := ClaimName(pod, &pod.Spec.Volumes[i]); name != "" {
 			r.add(resources.PersistentVolumeClaims, name)
 		}
+	}
+	if name := pod.Spec.RuntimeClassName; name != nil && *name != "" {
+		r.keys[meta.Key{Resource: resources.RuntimeClasses, Name: *name}] = struct{}{}
 	}
 	for i := range pod.Spec.InitContainers {
 		r.env(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)

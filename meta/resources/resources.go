@@ -22,6 +22,8 @@ const (
 	CSIDrivers = "csidrivers"
 	// Down: whether the volumes of those drivers are attached to the node.
 	VolumeAttachments = "volumeattachments"
+	// Down: the runtime classes that the node's pods name.
+	RuntimeClasses = "runtimeclasses"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
