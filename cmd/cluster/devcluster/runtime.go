@@ -109,6 +109,12 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
   Root = %[10]q
   SystemdCgroup = false
+# A second handler, for runtime classes.
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2.options]
+  Root = %[10]q
+  SystemdCgroup = false
 `, c.path("containerd"), c.runPath("containerd"), c.containerdSocket(), c.containerdSocket(), c.runPath("s"),
 		snapshotter(c.cfg.Dir), PauseImage, cniFolder(), c.path("cni", "net.d"), c.runcRoot())
 }
