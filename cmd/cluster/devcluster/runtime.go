@@ -65,6 +65,10 @@ func (c *Cluster) writeRuntimeConfig() error {
 			return fmt.Errorf("devcluster: %w", err)
 		}
 	}
+	// Root of a pod in a user namespace must get to the root of its files.
+	if err := os.Chmod(c.runPath(), 0o711); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
 	if err := os.WriteFile(c.path("containerd.toml"), []byte(c.containerdConfig()), 0o600); err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}
