@@ -5,7 +5,6 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -94,9 +93,9 @@ type VolumeAttachmentReader interface {
 // RuntimeClassReader is what an Objects may implement besides, to show the runtime classes
 // that the node's pods name. Without it a pod with one waits, and an event says why.
 type RuntimeClassReader interface {
-	// RuntimeClass reads a class. An error for one that does not exist matches
-	// interface{ NotFound() bool }.
-	RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error)
+	// RuntimeHandler is the handler that a class names. An error for a class that does not
+	// exist matches interface{ NotFound() bool }.
+	RuntimeHandler(ctx context.Context, class string) (handler string, err error)
 }
 
 // NodeDeletionWatcher is what an Objects may implement besides, to say that the Node was

@@ -98,7 +98,7 @@ func (a *Agent) handlerOf(ctx context.Context, pod *corev1.Pod) (string, error) 
 	if !ok {
 		return "", podspec.RefuseSandbox("runtime classes (spec.runtimeClassName: %s) are not supported on this node: remove the field or run the pod on another node", name)
 	}
-	class, err := classes.RuntimeClass(ctx, name)
+	handler, err := classes.RuntimeHandler(ctx, name)
 	if notfound.Is(err) {
 		return "", podspec.RefuseSandbox("the RuntimeClass %q (spec.runtimeClassName) does not exist: create it, or remove the field", name)
 	}
@@ -106,11 +106,11 @@ func (a *Agent) handlerOf(ctx context.Context, pod *corev1.Pod) (string, error) 
 		return "", podspec.RefuseSandbox("the RuntimeClass %q (spec.runtimeClassName) cannot be read now: %v", name, err)
 	}
 	handlers := a.node.Handlers()
-	if _, ok := findHandler(handlers, class.Handler); !ok && len(handlers) > 0 {
+	if _, ok := findHandler(handlers, handler); !ok && len(handlers) > 0 {
 		return "", podspec.RefuseSandbox("the container runtime has no handler %q of the RuntimeClass %q, it has %s: add it to the runtime's configuration, or run the pod on another node",
-			class.Handler, name, handlerNames(handlers))
+			handler, name, handlerNames(handlers))
 	}
-	return class.Handler, nil
+	return handler, nil
 }
 
 // findHandler finds a handler of the runtime.

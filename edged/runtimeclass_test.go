@@ -10,9 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
@@ -27,14 +25,14 @@ type withClasses struct {
 	handlers map[string]string
 }
 
-func (c withClasses) RuntimeClass(_ context.Context, name string) (*nodev1.RuntimeClass, error) {
+func (c withClasses) RuntimeHandler(_ context.Context, name string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	handler, ok := c.handlers[name]
 	if !ok {
-		return nil, fmt.Errorf("cloud: %w", missing("runtime class "+name))
+		return "", fmt.Errorf("cloud: %w", missing("runtime class "+name))
 	}
-	return &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Handler: handler}, nil
+	return handler, nil
 }
 
 // setClass makes or changes a class.

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/edgekit/edgekit/meta"
@@ -155,9 +154,19 @@ func (c *Client) VolumeAttachment(ctx context.Context, name string) (*storagev1.
 	return readReference[storagev1.VolumeAttachment](ctx, c, meta.Key{Resource: resources.VolumeAttachments, Name: name})
 }
 
-// RuntimeClass reads a runtime class as PersistentVolume does a volume.
-func (c *Client) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
-	return readReference[nodev1.RuntimeClass](ctx, c, meta.Key{Resource: resources.RuntimeClasses, Name: name})
+// runtimeClass is what a node needs of a RuntimeClass. The type of Kubernetes is large when
+// it is linked.
+type runtimeClass struct {
+	Handler string `json:"handler"`
+}
+
+// RuntimeHandler reads the handler of a runtime class, as PersistentVolume does a volume.
+func (c *Client) RuntimeHandler(ctx context.Context, class string) (string, error) {
+	found, err := readReference[runtimeClass](ctx, c, meta.Key{Resource: resources.RuntimeClasses, Name: class})
+	if err != nil {
+		return "", err
+	}
+	return found.Handler, nil
 }
 
 // Services lists the Services of a namespace in the store: all of them, or none if the

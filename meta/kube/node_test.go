@@ -51,8 +51,8 @@ func TestAttachedVolumes(t *testing.T) {
 	}
 	s.put(t, "runtimeclasses", "", "second", &nodev1.RuntimeClass{Handler: "runc2"})
 	<-changed
-	if class, err := s.RuntimeClass(t.Context(), "second"); err != nil || class.Handler != "runc2" {
-		t.Errorf("RuntimeClass: %+v, %v", class, err)
+	if handler, err := s.RuntimeHandler(t.Context(), "second"); err != nil || handler != "runc2" {
+		t.Errorf("RuntimeHandler: %q, %v", handler, err)
 	}
 	if n, err := s.OwnNode(t.Context()); err != nil || len(n.Status.VolumesAttached) != 1 || len(n.Status.VolumesInUse) != 1 {
 		t.Errorf("%+v, %v", n, err)
