@@ -333,14 +333,18 @@ func (n *Reporter) runtimeAbilities() ([]corev1.NodeRuntimeHandler, *corev1.Node
 	case !n.asked:
 		return n.last.Status.RuntimeHandlers, n.last.Status.Features
 	}
-	var out []corev1.NodeRuntimeHandler
+	// A runtime may give them in any order: the Node is reported when it changes.
+	byName := make(map[string]runtime.Handler)
 	for _, h := range n.handlers {
+		byName[h.Name] = h
+	}
+	var out []corev1.NodeRuntimeHandler
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		h := byName[name]
 		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name, Features: &corev1.NodeRuntimeHandlerFeatures{
 			RecursiveReadOnlyMounts: new(h.RecursiveReadOnlyMounts), UserNamespaces: new(h.UserNamespaces),
 		}})
 	}
-	// A runtime may give them in any order: the Node is reported when it changes.
-	slices.SortFunc(out, func(a, b corev1.NodeRuntimeHandler) int { return cmp.Compare(a.Name, b.Name) })
 	return out, &corev1.NodeFeatures{SupplementalGroupsPolicy: new(n.features.SupplementalGroupsPolicy)}
 }
 

@@ -1,7 +1,6 @@
 package userns
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,21 +122,26 @@ func (a *Allocator) Allocate(ctx context.Context, uid string) (runtime.UserNames
 // freeLocked finds the first range that overlaps no other. Those that were given with
 // other settings may lie anywhere.
 func (a *Allocator) freeLocked() (runtime.UserNamespace, bool) {
-	taken := slices.SortedFunc(maps.Values(a.used), func(x, y runtime.UserNamespace) int { return cmp.Compare(x.First, y.First) })
 	per := uint64(a.cfg.PerPod)
 	for first := a.ids.first; first+per <= a.ids.end; {
-		want := span{first, first + per}
-		for len(taken) > 0 && spanOf(taken[0]).end <= want.first {
-			taken = taken[1:]
-		}
-		if len(taken) == 0 || !spanOf(taken[0]).overlaps(want) {
+		past := a.takenLocked(span{first, first + per})
+		if past == 0 {
 			return runtime.UserNamespace{First: uint32(first), Length: a.cfg.PerPod}, true
 		}
 		// The next multiple after what is in the way.
-		past := spanOf(taken[0]).end
 		first = a.ids.first + (past-a.ids.first+per-1)/per*per
 	}
 	return runtime.UserNamespace{}, false
+}
+
+// takenLocked is where a range ends that overlaps want; 0 if none does.
+func (a *Allocator) takenLocked(want span) uint64 {
+	for _, u := range a.used {
+		if s := spanOf(u); s.overlaps(want) {
+			return s.end
+		}
+	}
+	return 0
 }
 
 // Of is the range of a pod; false if it has none.
