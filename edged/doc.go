@@ -71,6 +71,7 @@
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
+//	credentialprovider   registry credentials from programs on the node
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods

@@ -175,12 +175,13 @@ func (w *worker) runtimeChanged() {
 }
 
 // contentChanged says that config maps or secrets may have changed. A container
-// that waits for one is tried again at once; a pull that failed is not.
+// that waits for one is tried again at once; a pull that failed only where the pod has
+// pull secrets, and it waits on if these are the same.
 func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.mem.stale = true
 	for name := range w.mem.retry {
-		if !w.pulls.Waits(name) {
+		if len(w.pod.Spec.ImagePullSecrets) > 0 || !w.pulls.Waits(name) {
 			delete(w.mem.retry, name)
 		}
 	}

@@ -97,18 +97,22 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	agent, err := edged.New(edged.Config{
+	cfg := edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
-		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
+		SeccompDefault: r.SeccompDefault,
 		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
-	})
+	}
+	if err := r.setImages(&cfg, objects, cfg.Logger); err != nil {
+		return nil, err
+	}
+	agent, err := edged.New(cfg)
 	if err != nil {
 		return nil, err
 	}

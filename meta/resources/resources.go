@@ -69,6 +69,8 @@ const (
 	// ServiceAccountToken is the call for a token of a service account; its body
 	// and its answer are a TokenRequest of authentication.k8s.io.
 	ServiceAccountToken = "serviceaccounts/token"
+	// ServiceAccounts are read one at a time, by queries, for credential providers.
+	ServiceAccounts = "serviceaccounts"
 	// NodePods is the call for the uids of the pods that are bound to the node.
 	NodePods = "nodes/pods"
 	// NodeProxy is the resource of the streams by which the cloud reaches the
