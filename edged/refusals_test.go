@@ -73,9 +73,6 @@ func refusals() map[string]refused {
 		"VolumeProjection.ClusterTrustBundle": projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b"}}),
 		"VolumeProjection.PodCertificate":     projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s"}}),
 		"ContainerPort.HostPort":              main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
-		"EnvVarSource.FileKeyRef": main(func(c *corev1.Container) {
-			c.Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{VolumeName: "tmp", Path: "f", Key: "k"}}}}
-		}),
 		"ResourceRequirements.Requests": main(func(c *corev1.Container) {
 			c.Resources = corev1.ResourceRequirements{Requests: resources("nvidia.com/gpu", "1"), Limits: resources("nvidia.com/gpu", "1")}
 		}),

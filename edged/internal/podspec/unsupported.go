@@ -109,11 +109,6 @@ func unsupportedContainer(c *corev1.Container) error {
 	refuse := func(field string) error {
 		return fmt.Errorf("container %q: %s is not supported on this node: %s", c.Name, field, remedy)
 	}
-	for _, v := range c.Env {
-		if v.ValueFrom != nil && v.ValueFrom.FileKeyRef != nil {
-			return refuse(fmt.Sprintf("fileKeyRef of the environment variable %q", v.Name))
-		}
-	}
 	for _, m := range c.VolumeMounts {
 		if len(m.BindMountOptions) > 0 {
 			return refuse(fmt.Sprintf("bindMountOptions of the volume mount %q", m.Name))
