@@ -79,6 +79,9 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:
 		return r.setUp(ctx, a.Kind == plan.ActSetUp)
+	case plan.ActNoteRestartAll:
+		r.w.updateMemory((*memory).noteRestartAll)
+		return nil
 	case plan.ActResize:
 		r.resize(ctx)
 		return nil
@@ -121,6 +124,21 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 		return nil
 	}
 	return fmt.Errorf("edged: no such action: %s", a.Kind)
+}
+
+// noteRestartAll begins the pause before the containers of a pod start again, which are
+// all removed.
+func (m *memory) noteRestartAll() {
+	now := time.Now()
+	if now.Before(m.restartAllUntil) {
+		return // the step before was cut short
+	}
+	ran := time.Duration(-1)
+	if !m.restartAllUntil.IsZero() {
+		ran = now.Sub(m.restartAllUntil)
+	}
+	m.restartAllDelay = plan.RestartAllBackOff(m.restartAllDelay, ran)
+	m.restartAllUntil = now.Add(m.restartAllDelay)
 }
 
 // updateMemory changes the worker's memory under its mutex.

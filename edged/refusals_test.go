@@ -77,7 +77,7 @@ func refusals() map[string]refused {
 			c.Resources = corev1.ResourceRequirements{Requests: resources("nvidia.com/gpu", "1"), Limits: resources("nvidia.com/gpu", "1")}
 		}),
 		"ContainerRestartRule.Action": main(func(c *corev1.Container) {
-			c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers}}
+			c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: "Explode"}}
 		}),
 		"VolumeMount.RecursiveReadOnly": mount(func(m *corev1.VolumeMount) { m.RecursiveReadOnly = &recursive }),
 		"VolumeMount.BindMountOptions":  mount(func(m *corev1.VolumeMount) { m.BindMountOptions = []string{"noexec"} }),
@@ -109,13 +109,12 @@ func refusals() map[string]refused {
 		out["VolumeSource."+sources.Field(i).Name] = volume(src)
 	}
 	for value, field := range map[string]string{
-		"ContainerRestartRuleAction=RestartAllContainers": "ContainerRestartRule.Action",
-		"RecursiveReadOnlyMode=Enabled":                   "VolumeMount.RecursiveReadOnly",
-		"HTTPProtocol=HTTP2":                              "HTTPGetAction.Protocol",
-		"GRPCProbeMode=TLS":                               "GRPCAction.Mode",
-		"SupplementalGroupsPolicy=Strict":                 "PodSecurityContext.SupplementalGroupsPolicy",
-		"OSName=windows":                                  "PodSpec.OS",
-		"PodOS.Name":                                      "PodSpec.OS",
+		"RecursiveReadOnlyMode=Enabled":   "VolumeMount.RecursiveReadOnly",
+		"HTTPProtocol=HTTP2":              "HTTPGetAction.Protocol",
+		"GRPCProbeMode=TLS":               "GRPCAction.Mode",
+		"SupplementalGroupsPolicy=Strict": "PodSecurityContext.SupplementalGroupsPolicy",
+		"OSName=windows":                  "PodSpec.OS",
+		"PodOS.Name":                      "PodSpec.OS",
 	} {
 		out[value] = out[field]
 	}

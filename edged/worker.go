@@ -82,6 +82,8 @@ type memory struct {
 	retry                       map[string]time.Time
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
+	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
+	restartAllDelay             time.Duration // of that pause
 }
 
 // step is a list of actions under way.

@@ -38,6 +38,9 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 		containers,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
+	if podMayRestartAll(f.Pod) {
+		list = append(list, restartingAll(f, st))
+	}
 	if f.Expired && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{
 			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",

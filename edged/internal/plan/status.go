@@ -208,7 +208,8 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	}
 	if prev := f.View.before(cur); prev != nil {
 		st.LastTerminationState.Terminated = terminated(f, prev)
-	} else if last != nil && last.LastTerminationState.Terminated != nil && last.RestartCount == st.RestartCount {
+	} else if last != nil && last.LastTerminationState.Terminated != nil && (last.RestartCount == st.RestartCount || last.ContainerID == "") {
+		// It is the one before this container, also if that was gone when it was reported.
 		st.LastTerminationState = last.LastTerminationState
 	}
 	_, waits := f.Waiting[c.Name]
@@ -257,8 +258,11 @@ func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	switch {
 	case last.State.Terminated != nil:
 		gone = last.State.Terminated
+	case !f.Final && last.State.Running != nil && wasRestartingAll(f, last):
+		gone.Reason, gone.Message = reasonRestartingAll, messageRestartingAll
 	case last.State.Running == nil:
 		st.LastTerminationState = last.LastTerminationState
+		showRestartingAll(f, st, last)
 		return
 	}
 	if f.Final {
@@ -267,6 +271,7 @@ func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 		return
 	}
 	st.LastTerminationState.Terminated = gone
+	showRestartingAll(f, st, last)
 }
 
 // terminated is the state of a container that has ended.
