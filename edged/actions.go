@@ -279,9 +279,9 @@ func (r *execution) reportTokenExpiry(expired time.Time) {
 	switch events := r.w.a.events; {
 	case !before && !expired.IsZero():
 		events.Pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
-			"A service account token expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
+			"A service account token or a certificate expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
 	case before && expired.IsZero():
-		events.Pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens of the pod are fresh again.")
+		events.Pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens and certificates of the pod are fresh again.")
 	}
 }
 

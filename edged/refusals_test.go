@@ -69,10 +69,10 @@ func refusals() map[string]refused {
 		"DownwardAPIVolumeFile.User": volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{
 			{Path: "name", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}, User: &seven},
 		}}}),
-		"ServiceAccountTokenProjection.User":  projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
-		"VolumeProjection.ClusterTrustBundle": projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b"}}),
-		"VolumeProjection.PodCertificate":     projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s"}}),
-		"ContainerPort.HostPort":              main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
+		"ServiceAccountTokenProjection.User": projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
+		"ClusterTrustBundleProjection.User":  projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b", User: &seven}}),
+		"PodCertificateProjection.User":      projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s", User: &seven}}),
+		"ContainerPort.HostPort":             main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
 		"ResourceRequirements.Requests": main(func(c *corev1.Container) {
 			c.Resources = corev1.ResourceRequirements{Requests: resources("nvidia.com/gpu", "1"), Limits: resources("nvidia.com/gpu", "1")}
 		}),

@@ -27,11 +27,14 @@ import (
 // keep their times over a restart. BoundPodLister: after the store was lost, the cloud says
 // which pods are bound to this node. Mirrorer: the API server shows static pods.
 // NodeDeletionWatcher: the agent registers its Node again after it was deleted.
+// TrustBundleReader, PodCertificates: for projected volumes.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
 	edged.Mirrorer
 	edged.NodeDeletionWatcher
+	edged.TrustBundleReader
+	edged.PodCertificates
 } = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.

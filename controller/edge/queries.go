@@ -25,10 +25,11 @@ import (
 const maxCall = 64 << 10
 
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
-// "nodes/pods", "serviceaccounts", and those of one of Resources.
+// "nodes/pods", "serviceaccounts", "podcertificaterequests", and those of one of Resources.
 func (c *Controller) Handle(mux *hub.Mux) {
 	mux.Handle(resources.ServiceAccountToken, hub.HandlerFunc(c.answerToken))
 	mux.Handle(resources.NodePods, hub.HandlerFunc(c.answerBoundPods))
+	mux.Handle(resources.PodCertificateRequests, hub.HandlerFunc(c.answerPodCertificate))
 	mux.Handle(resources.ServiceAccounts, hub.HandlerFunc(c.answerQuery))
 	for _, resource := range Resources() {
 		mux.Handle(resource, hub.HandlerFunc(c.answerQuery))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,7 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 	for key := range metareferences.Of(pod) {
 		keys[hub.Key(key)] = struct{}{}
 	}
+	addSelections(keys, pod)
 	return keys
 }
 
@@ -123,6 +125,12 @@ func (c *Controller) watchReference(r *reference) objectStore {
 		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
 		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.ClusterTrustBundles:
+		client := c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles()
+		return newSingle(name, &certificatesv1.ClusterTrustBundle{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case bundleSelections:
+		return c.watchSelection(name.Name, as, changed)
 	case resources.VolumeAttachments:
 		client := c.cfg.Cloud.StorageV1().VolumeAttachments()
 		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
@@ -193,7 +201,7 @@ func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[h
 			defer c.startReferenceLocked(r) // after users has the node
 		}
 		r.users[node]++
-		if r.users[node] == 1 {
+		if r.users[node] == 1 && key.Resource != bundleSelections {
 			changed = append(changed, key)
 		}
 	}
@@ -206,7 +214,9 @@ func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[h
 			continue
 		}
 		delete(r.users, node)
-		changed = append(changed, key)
+		if key.Resource != bundleSelections {
+			changed = append(changed, key)
+		}
 		if len(r.users) == 0 {
 			delete(c.refs, key)
 			if r.cancel != nil {

@@ -116,8 +116,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment
-// or a token may have changed, and one at the start. It holds one value; it is closed
+// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment,
+// a trust bundle or a token may have changed, and one at the start. It holds one value; it is closed
 // when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
@@ -218,7 +218,7 @@ func (c *Client) follow(ctx context.Context) error {
 			c.pods[r.Key] = old[r.Key]
 		}
 	}
-	if err := c.sweepTokens(ctx); err != nil {
+	if err := c.sweepCredentials(ctx); err != nil {
 		return err
 	}
 	if err := c.loadNode(ctx); err != nil {
@@ -255,7 +255,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		case key.Resource != resources.Pods:
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
-				if err := c.dropTokens(ctx, string(gone.UID)); err != nil {
+				if err := c.dropCredentials(ctx, string(gone.UID)); err != nil {
 					return err
 				}
 			}
@@ -279,7 +279,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 func isReference(resource string) bool {
 	switch resource {
 	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments:
+		resources.CSIDrivers, resources.VolumeAttachments, resources.ClusterTrustBundles:
 		return true
 	}
 	return false

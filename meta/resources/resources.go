@@ -22,6 +22,8 @@ const (
 	CSIDrivers = "csidrivers"
 	// Down: whether the volumes of those drivers are attached to the node.
 	VolumeAttachments = "volumeattachments"
+	// Down: the trust bundles that the node's pods project.
+	ClusterTrustBundles = "clustertrustbundles"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
@@ -71,6 +73,9 @@ const (
 	ServiceAccountToken = "serviceaccounts/token"
 	// ServiceAccounts are read one at a time, by queries, for credential providers.
 	ServiceAccounts = "serviceaccounts"
+	// PodCertificateRequests is the call for a certificate for a pod; its body and its
+	// answer are a PodCertificateRequest of certificates.k8s.io, its key is the pod's.
+	PodCertificateRequests = "podcertificaterequests"
 	// NodePods is the call for the uids of the pods that are bound to the node.
 	NodePods = "nodes/pods"
 	// NodeProxy is the resource of the streams by which the cloud reaches the

@@ -83,7 +83,8 @@ func unsupportedVolume(v *corev1.VolumeSource) string {
 	}
 	for _, s := range v.Projected.Sources {
 		if s.Secret != nil && keys(s.Secret.Items) || s.ConfigMap != nil && keys(s.ConfigMap.Items) ||
-			s.DownwardAPI != nil && files(s.DownwardAPI.Items) || s.ServiceAccountToken != nil && s.ServiceAccountToken.User != nil {
+			s.DownwardAPI != nil && files(s.DownwardAPI.Items) || s.ServiceAccountToken != nil && s.ServiceAccountToken.User != nil ||
+			s.ClusterTrustBundle != nil && s.ClusterTrustBundle.User != nil || s.PodCertificate != nil && s.PodCertificate.User != nil {
 			return "a user of its files"
 		}
 	}
