@@ -82,6 +82,7 @@ type memory struct {
 	retry                       map[string]time.Time
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
+	hold                        hold
 	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
 	restartAllDelay             time.Duration // of that pause
 }
@@ -298,6 +299,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return reportRetry, false
 	}
 	s := w.situation(end, grace)
+	s.Held, s.HeldUntil = w.followHold(ctx, end, s.Now)
 	w.followProgress(s)
 	d := plan.Decide(s)
 	w.announceBackOffs(d.BackOffs)

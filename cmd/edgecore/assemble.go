@@ -27,7 +27,8 @@ import (
 // keep their times over a restart. BoundPodLister: after the store was lost, the cloud says
 // which pods are bound to this node. Mirrorer: the API server shows static pods.
 // NodeDeletionWatcher: the agent registers its Node again after it was deleted.
-// TrustBundleReader, PodCertificates: for projected volumes.
+// TrustBundleReader, PodCertificates: for projected volumes. ReleaseStore: pods that were
+// held and are released stay so.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
@@ -35,6 +36,7 @@ var _ interface {
 	edged.NodeDeletionWatcher
 	edged.TrustBundleReader
 	edged.PodCertificates
+	edged.ReleaseStore
 } = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
@@ -105,7 +107,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
-		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
+		ContainerLogs:  logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
@@ -127,7 +129,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, authority, kubelet, engine, log)
+	api, err := r.localAPI(n, mgr, authority, kubelet, unholdPaths(agent, n.name), engine, log)
 	if err != nil {
 		return nil, err
 	}

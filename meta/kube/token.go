@@ -170,13 +170,14 @@ func (c *Client) storedToken(ctx context.Context, key string) (storedToken, bool
 }
 
 // dropCredentials removes the tokens that are bound to the object with the uid, and the
-// certificates of the pod.
+// certificates and the release of the pod.
 func (c *Client) dropCredentials(ctx context.Context, uid string) error {
 	if uid == "" {
 		return nil
 	}
 	all := func(string) bool { return true }
-	return errors.Join(c.removeRecords(ctx, tokenArea+uid+"/", all), c.removeRecords(ctx, certificateArea+uid+"/", all))
+	return errors.Join(c.removeRecords(ctx, tokenArea+uid+"/", all), c.removeRecords(ctx, certificateArea+uid+"/", all),
+		c.removeRecords(ctx, releaseArea+uid, func(key string) bool { return key == releaseArea+uid }))
 }
 
 // sweepCredentials removes the tokens and certificates of pods that were removed while
@@ -192,7 +193,7 @@ func (c *Client) sweepCredentials(ctx context.Context) error {
 			return !there[uid]
 		}
 	}
-	return errors.Join(c.removeRecords(ctx, tokenArea, gone(tokenArea)), c.removeRecords(ctx, certificateArea, gone(certificateArea)))
+	return errors.Join(c.removeRecords(ctx, tokenArea, gone(tokenArea)), c.removeRecords(ctx, certificateArea, gone(certificateArea)), c.removeRecords(ctx, releaseArea, gone(releaseArea)))
 }
 
 func (c *Client) removeRecords(ctx context.Context, prefix string, gone func(key string) bool) error {

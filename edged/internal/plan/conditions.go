@@ -41,6 +41,9 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 	if podMayRestartAll(f.Pod) {
 		list = append(list, restartingAll(f, st))
 	}
+	if f.Held && !IsTerminal(st.Phase) {
+		list = append(list, heldUpgrade())
+	}
 	if f.Expired && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{
 			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",

@@ -115,6 +115,10 @@ type Situation struct {
 	LastStatuses  map[string]*corev1.ContainerStatus
 	RefreshAt     time.Time // when tokens are due; only passed through
 	Actuated      Actuated  // what was set of its resources
+	// Held says that nothing of the pod may start yet, and HeldUntil when that ends by
+	// itself; zero for never.
+	Held      bool
+	HeldUntil time.Time
 	// RestartAllUntil is when a pod may start again whose containers were all removed to
 	// restart.
 	RestartAllUntil time.Time
@@ -186,6 +190,9 @@ func Resizes(actions []Action) bool {
 func Decide(s Situation) Decision {
 	if s.Ending != EndNone {
 		return planEnd(s)
+	}
+	if s.Held {
+		return Decision{Wake: s.HeldUntil}
 	}
 	if until, ok := s.Retry[RetrySandbox]; ok && s.Now.Before(until) {
 		return Decision{Wake: until}

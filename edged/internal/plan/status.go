@@ -36,6 +36,7 @@ type Facts struct {
 	Final     bool // nothing of the pod runs or will
 	Alive     bool // processes of the pod run, or may
 	Expired   bool // a service account token is past its end
+	Held      bool // nothing of the pod may start yet
 	Rejected  *Rejection
 
 	Allocated  *corev1.Pod // with the resources that it was granted; nil means Pod
@@ -191,6 +192,9 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	}
 	if w, ok := f.Waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.Reason, w.Message
+	}
+	if f.Held {
+		wait.Reason, wait.Message = string(ConditionHeldUpgrade), messageHeld
 	}
 	if r := podspec.UnsupportedPod(f.Pod); r != nil && cur == nil {
 		wait.Reason, wait.Message = r.Reason, r.Message
