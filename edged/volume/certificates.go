@@ -73,25 +73,21 @@ func (s *setup) trustBundle(ctx context.Context, files map[string]file, p *corev
 // Their order is that of a hash: nobody can count on one, and it stays the same for a
 // pod.
 func anchors(seed string, texts []string) []byte {
-	type anchor struct {
-		place [sha256.Size]byte
-		der   []byte
-	}
-	var all []anchor
+	var all []string // the hash that gives a certificate its place, and the certificate
 	for _, text := range texts {
 		for rest := []byte(text); ; {
 			var b *pem.Block
 			if b, rest = pem.Decode(rest); b == nil {
 				break
 			}
-			all = append(all, anchor{sha256.Sum256(append([]byte(seed), b.Bytes...)), b.Bytes})
+			place := sha256.Sum256(append([]byte(seed), b.Bytes...))
+			all = append(all, string(place[:])+string(b.Bytes))
 		}
 	}
-	slices.SortFunc(all, func(a, b anchor) int { return bytes.Compare(a.place[:], b.place[:]) })
-	all = slices.CompactFunc(all, func(a, b anchor) bool { return bytes.Equal(a.der, b.der) })
+	slices.Sort(all)
 	var out bytes.Buffer
-	for _, a := range all {
-		out.Write(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: a.der}))
+	for _, a := range slices.Compact(all) {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: []byte(a[sha256.Size:])}))
 	}
 	return out.Bytes()
 }
