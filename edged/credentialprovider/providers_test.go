@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // TestMain is also the stand-in provider: a program that answers with what its
@@ -249,11 +250,7 @@ func TestHangs(t *testing.T) {
 		_, err := p.Credentials(ctx, nil, parse(t, "one.example.com/app:1"))
 		done <- err
 	}()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for len(runs()) == 0 {
-		<-tick.C
-	}
+	hubtest.Until(t, "the program runs", func() bool { return len(runs()) > 0 })
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("a program that was killed gave credentials")
