@@ -74,6 +74,7 @@
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
 //	devices, deviceplugin which container has which device; the plugins that have devices
 //	podresources         the socket that says what containers have
+//	credentialprovider   registry credentials from programs on the node
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods
