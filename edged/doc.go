@@ -72,6 +72,7 @@
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
+//	shutdown             the order in which pods end before the machine shuts down; logind
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements

@@ -38,7 +38,8 @@ type worker struct {
 	deleted        bool        // the API object is no longer there
 	dirty          bool        // the runtime's view may have changed
 	rejected       *plan.Rejection
-	graceLimit     *time.Duration // of an eviction; nil without
+	graceLimit     *time.Duration // of an eviction or a shutdown; nil without
+	replaced       bool           // a new worker starts the pod again when this one has ended it
 	mem            memory
 	resize         resizeState
 	pulls          imagepull.BackOffs // has a mutex of its own
@@ -319,7 +320,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	case w.current != nil:
 		return min(next, longStepInterval), false
 	case d.Done:
-		return forever, s.Ending == plan.EndGone
+		return forever, s.Ending == plan.EndGone || w.isReplaced()
 	case len(d.Actions) > 0:
 		if !w.reportStatus(ctx, plan.PodStatus(w.facts(s, true))) {
 			return reportRetry, false
@@ -406,6 +407,13 @@ func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 		return now
 	}
 	return start
+}
+
+// isReplaced reports whether a new worker is to start the pod again.
+func (w *worker) isReplaced() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.replaced && w.mem.tornDown
 }
 
 // starting reports whether the step under way may make processes of the pod run.

@@ -97,7 +97,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	agent, err := edged.New(edged.Config{
+	settings := edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
@@ -108,7 +108,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
-	})
+	}
+	if err := r.apply(&settings); err != nil {
+		return nil, err
+	}
+	agent, err := edged.New(settings)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,9 @@ import (
 
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
+	kubeletConfigFlags
 	storeFlags
+	nodeFlags
 	diskFlags
 	evictionFlags
 	resourceFlags
@@ -28,7 +30,7 @@ type runCmd struct {
 	topologyFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
-	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
+	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL" aliases:"container-runtime-endpoint"`
 	CgroupDriver          string            `help:"Cgroup driver of the container runtime: systemd, cgroupfs, or auto, which asks the runtime." default:"auto" enum:"auto,systemd,cgroupfs" placeholder:"NAME"`
 	NodeIP                []netip.Addr      `help:"Addresses that the node reports. Default: the one of the default route." placeholder:"ADDR"`
 	NodeLabels            map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
@@ -39,7 +41,7 @@ type runCmd struct {
 	ClusterDomain         string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	ResolvConf            string            `help:"Resolver file with the DNS servers for pods. Default: /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
-	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR"`
+	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR" aliases:"pod-manifest-path"`
 	OfflineImages         bool              `help:"While the registry is out of reach, start containers with the pull policy Always from the image on the node. A pod needs credentials that this image was pulled with before. --no-offline-images turns this off." default:"true" negatable:""`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`
 	ImageVerification     string            `help:"Which images on the node a pod may use without a pull. NeverVerify: all. NeverVerifyPreloadedImages: those that the agent did not pull, those pulled without credentials, and others with credentials that the image was pulled with. AlwaysVerify: the same, but not those that the agent did not pull. It is the kubelet's imagePullCredentialsVerificationPolicy." default:"NeverVerifyPreloadedImages" enum:"NeverVerify,NeverVerifyPreloadedImages,AlwaysVerify" name:"image-pull-credentials-verification"`
@@ -58,6 +60,7 @@ type runCmd struct {
 // No part waits for the cloud.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	log := cli.Log.Logger(os.Stderr)
+	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
 	runtime, err := r.runtime(ctx, log)
 	if err != nil {

@@ -25,7 +25,10 @@ type Config struct {
 	Labels      map[string]string   // labels besides those that every node has
 	Annotations map[string]string   // annotations of the Node
 	Taints      []corev1.Taint      // taints that the Node is registered with
+	ProviderID  string              // spec.providerID; "" means none
 	MaxPods     int                 // 0 means 110
+	PodsPerCore int                 // pods for each CPU, at most MaxPods in sum; 0 means no such limit
+	MaxImages   int                 // how many images the Node shows; 0 means 50, a negative number none
 	Reserved    corev1.ResourceList // what pods may not use
 	Features    []string            // features of Kubernetes that the node declares to have (KEP-5328), sorted
 	Version     string              // the kubelet version to report
@@ -39,6 +42,9 @@ type Config struct {
 	// message. One that was reported with another status gets its time of transition here. A
 	// nil func means that there are none.
 	Conditions func() []corev1.NodeCondition
+	// NotReady says why the node is not ready although its runtime is; "" if it is. It is
+	// asked at each check. A nil func means that there is no other cause.
+	NotReady func() string
 	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
 	// thresholds of evictions. A nil func means nothing.
 	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList
@@ -101,6 +107,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
 	}
+	if c.MaxImages == 0 {
+		c.MaxImages = maxImages
+	}
 	if c.Interval <= 0 {
 		c.Interval = 10 * time.Second
 	}
@@ -109,6 +118,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Pressures == nil {
 		c.Pressures = func() ([]corev1.NodeConditionType, bool) { return nil, true }
+	}
+	if c.NotReady == nil {
+		c.NotReady = func() string { return "" }
 	}
 	if c.KeptFree == nil {
 		c.KeptFree = func(corev1.ResourceList) corev1.ResourceList { return nil }

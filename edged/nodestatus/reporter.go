@@ -240,7 +240,7 @@ func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 	if seen.runtime == nil {
 		n.SetFeatures(seen.health.Features)
 	}
-	seen.unwritable = n.cfg.Unwritable()
+	seen.unwritable, seen.notReady = n.cfg.Unwritable(), n.cfg.NotReady()
 	seen.pressures, seen.measured = n.cfg.Pressures()
 	_, seen.noDisk = n.disk.space(ctx)
 	n.findAddresses()
@@ -252,7 +252,7 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: Labels(n.cfg.NodeName, n.cfg.Labels)},
-		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+		Spec:       corev1.NodeSpec{ProviderID: n.cfg.ProviderID, Taints: slices.Clone(n.cfg.Taints)},
 	}
 	st := &node.Status
 	if n.cfg.VolumesInUse != nil {
@@ -295,10 +295,10 @@ func (n *Reporter) listImages(ctx context.Context) {
 		return
 	}
 	n.cfg.ImagesListed(all)
-	// As a kubelet: the largest 50 images, 5 names each (nodeStatusMaxImages).
+	// As a kubelet: the largest images, 5 names each (nodeStatusMaxImages).
 	slices.SortFunc(all, func(a, b runtime.Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
-	for _, i := range all[:min(len(all), maxImages)] {
+	for _, i := range all[:min(len(all), max(n.cfg.MaxImages, 0))] {
 		names := slices.Concat(i.Digests, i.Tags)
 		out = append(out, corev1.ContainerImage{Names: names[:min(len(names), maxImageNames)], SizeBytes: int64(min(i.Size, 1<<62))})
 	}
