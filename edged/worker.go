@@ -317,10 +317,12 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		next = min(next, max(time.Until(w.deadAfter), 0))
 	}
 	switch {
+	case w.current == nil && len(d.Actions) == 0 && w.isReplaced():
+		return forever, true
 	case w.current != nil:
 		return min(next, longStepInterval), false
 	case d.Done:
-		return forever, s.Ending == plan.EndGone || w.isReplaced()
+		return forever, s.Ending == plan.EndGone
 	case len(d.Actions) > 0:
 		if !w.reportStatus(ctx, plan.PodStatus(w.facts(s, true))) {
 			return reportRetry, false

@@ -18,12 +18,12 @@ var update = flag.Bool("update", false, "write KUBELET.md anew")
 // kubeletFlags are the flags of the kubelet that are no field of its configuration, or have
 // a name that does not lead to it: a field's path, or a reason.
 var kubeletFlags = map[string]string{
-	"bootstrap-kubeconfig":                     "edgecore join gets the node's identity",
-	"cert-dir":                                 "the identity is in --data-dir",
-	"cloud-provider":                           "there is no cloud provider in the agent; --provider-id, --node-labels and --register-with-taints say what an external one needs",
-	"config":                                   "--kubelet-config",
-	"config-dir":                               "--kubelet-config-dir",
-	"exit-on-lock-contention":                  "the store has a lock",
+	"bootstrap-kubeconfig":    "edgecore join gets the node's identity",
+	"cert-dir":                "the identity is in --data-dir",
+	"cloud-provider":          "there is no cloud provider in the agent; --provider-id, --node-labels and --register-with-taints say what an external one needs",
+	"config":                  "--kubelet-config",
+	"config-dir":              "--kubelet-config-dir",
+	"exit-on-lock-contention": "the store has a lock",
 	"experimental-allocatable-ignore-eviction": "not supported: the hard thresholds are always taken off the allocatable memory",
 	"experimental-mounter-path":                "not supported",
 	"help":                                     "--help",

@@ -29,20 +29,35 @@ const (
 // signals is how many signals wait while the reader is busy.
 const signals = 16
 
-// Dial connects to logind on the system's bus. The connection ends with ctx, or by Close.
+// inhibitLimit bounds the call that takes a lock.
+const inhibitLimit = 5 * time.Second
+
+// Dial connects to logind on the system's bus. ctx is for that alone.
 func Dial(ctx context.Context) (shutdown.Logind, error) {
 	return DialBus(ctx, "")
 }
 
 // DialBus connects to logind on the bus at address, such as "unix:path=/run/bus"; "" means
-// the system's.
+// the system's. ctx is for that alone.
 func DialBus(ctx context.Context, address string) (shutdown.Logind, error) {
-	options := []dbus.ConnOption{dbus.WithContext(ctx), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler())} // in their order
-	connect := func() (*dbus.Conn, error) { return dbus.Connect(address, options...) }
+	ordered := dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()) // in their order
+	dial := func() (*dbus.Conn, error) { return dbus.Dial(address, ordered) }
 	if address == "" {
-		connect = func() (*dbus.Conn, error) { return dbus.ConnectSystemBus(options...) }
+		dial = func() (*dbus.Conn, error) { return dbus.SystemBusPrivate(ordered) }
 	}
-	bus, err := connect()
+	bus, err := dial()
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { bus.Close() })
+		if err = bus.Auth(nil); err == nil {
+			err = bus.Hello()
+		}
+		if !stop() {
+			err = ctx.Err()
+		}
+		if err != nil {
+			bus.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("shutdown/logind: connect to the message bus: %w", err)
 	}
@@ -69,8 +84,11 @@ func (c *conn) InhibitDelay(ctx context.Context) (time.Duration, error) {
 	return time.Duration(min(micros, 1<<40)) * time.Microsecond, nil
 }
 
-// Inhibit takes a lock of the mode delay. It is held while the file is open.
+// Inhibit takes a lock of the mode delay. It is held while the file is open. The call is
+// not cut when ctx ends: a file that came then would be lost, and the lock held.
 func (c *conn) Inhibit(ctx context.Context) (io.Closer, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inhibitLimit)
+	defer cancel()
 	var fd dbus.UnixFD
 	if err := c.call(ctx, manager+".Inhibit", "shutdown", "edgecore", "edgecore ends the node's pods before the shutdown", "delay").Store(&fd); err != nil {
 		return nil, fmt.Errorf("shutdown/logind: delay shutdowns: %w", err)
@@ -100,7 +118,7 @@ func (c *conn) Watch(ctx context.Context) (<-chan bool, error) {
 	raw := make(chan *dbus.Signal, signals)
 	c.bus.Signal(raw)
 	out := make(chan bool)
-	go func() { // ends with the connection, which Close or ctx ends
+	go func() { // ends with the connection
 		defer close(out)
 		for s := range raw {
 			if s.Name != manager+".PrepareForShutdown" || len(s.Body) == 0 {
