@@ -50,7 +50,10 @@ type Config struct {
 	// 20 seconds.
 	StaticPodDirCheck, StaticPodURLCheck time.Duration
 
-	NodeIPs []netip.Addr // addresses of the node, primary first; none means that of the default route
+	// NodeIPs are addresses of the node, the primary one first. 0.0.0.0 and :: stand for the
+	// address of that family that the machine uses, which is followed: both together are a node
+	// with two families. None means the address of the default route, of either family.
+	NodeIPs []netip.Addr
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
 	OutboundIP    func() (netip.Addr, error)

@@ -32,7 +32,7 @@ type runCmd struct {
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL" aliases:"container-runtime-endpoint"`
 	CgroupDriver          string            `help:"Cgroup driver of the container runtime: systemd, cgroupfs, or auto, which asks the runtime." default:"auto" enum:"auto,systemd,cgroupfs" placeholder:"NAME"`
-	NodeIP                []netip.Addr      `help:"Addresses that the node reports. Default: the one of the default route." placeholder:"ADDR"`
+	NodeIP                []netip.Addr      `help:"Addresses that the node reports, the primary one first. 0.0.0.0 and :: stand for the machine's address of that family, as it is now. Default: the address of the default route, of either family." placeholder:"ADDR"`
 	NodeLabels            map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
 	NodeAnnotations       map[string]string `help:"Annotations of the node, set when it registers; none may be of the domain edgekit.io." placeholder:"KEY=VALUE;..."`
 	RegisterTaints        []string          `help:"Taints that the node registers with: KEY=VALUE:EFFECT or KEY:EFFECT. Later changes are made with kubectl taint." name:"register-with-taints" placeholder:"TAINT"`

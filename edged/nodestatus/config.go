@@ -21,7 +21,7 @@ type Config struct {
 	Runtime  Runtime // gives its version, health and images
 	Reports  Reports // stores the Node
 
-	NodeIPs     []netip.Addr        // addresses of the node, primary first; none means that of OutboundIP
+	NodeIPs     []netip.Addr        // addresses of the node, primary first; 0.0.0.0 and :: mean the machine's of that family; none means that of OutboundIP
 	Labels      map[string]string   // labels besides those that every node has
 	Annotations map[string]string   // annotations of the Node
 	Taints      []corev1.Taint      // taints that the Node is registered with

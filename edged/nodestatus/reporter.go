@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -58,6 +59,9 @@ type Reporter struct {
 	listed time.Time // when images were listed
 
 	features runtime.Features // what the runtime said last
+
+	familyIP func(is4 bool) (netip.Addr, error) // tests replace it
+	follows  bool                               // addresses depend on the machine's interfaces
 }
 
 // New checks cfg and makes a Reporter. It does no I/O.
@@ -65,11 +69,12 @@ func New(cfg Config) (*Reporter, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	follows := cfg.followsMachine()
 	cfg = cfg.withDefaults()
 	first := make(chan struct{})
 	return &Reporter{
 		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, hostinfo.NearestSpace), kick: make(chan struct{}, 1),
-		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
+		familyIP: familyIP, follows: follows, first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }
 
@@ -147,6 +152,13 @@ func (n *Reporter) Run(ctx context.Context) error {
 		deleted = n.cfg.NodeDeleted(ctx)
 	}
 	n.loadLastReport(ctx)
+	if n.follows {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { n.followAddresses(ctx) })
+		defer wg.Wait()
+		defer cancel()
+	}
 	for {
 		var retry <-chan time.Time
 		if node := n.observe(ctx); !n.isReported(node) && !n.report(ctx, node) {
