@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,8 +64,8 @@ func (a *Agent) newShutdown() (*shutdown.Manager, error) {
 		return nil, nil
 	}
 	periods := shutdown.Periods(s.GracePeriod, s.GracePeriodCriticalPods)
-	for _, priority := range slices.Sorted(maps.Keys(s.GracePeriodByPodPriority)) {
-		periods = append(periods, shutdown.Period{Priority: priority, Grace: s.GracePeriodByPodPriority[priority]})
+	for priority, grace := range s.GracePeriodByPodPriority {
+		periods = append(periods, shutdown.Period{Priority: priority, Grace: grace})
 	}
 	return shutdown.New(shutdown.Config{
 		Dial: s.Dial, Periods: periods, Pods: endingPods{a}, ConfigDir: s.ConfigDir, StateFile: filepath.Join(a.cfg.Root, "graceful_node_shutdown_state"),

@@ -112,6 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err := r.apply(&settings); err != nil {
 		return nil, err
 	}
+	settings.Shutdown.Flush = sendLast(mgr)
 	agent, err := edged.New(settings)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/shutdown/logind"
+	"github.com/edgekit/edgekit/meta/manager"
 )
 
 // nodeFlags are settings of the node and its pods by the names of the kubelet's flags or,
@@ -71,4 +73,21 @@ func (f *nodeFlags) apply(cfg *edged.Config) error {
 		GracePeriod: f.ShutdownGracePeriod, GracePeriodCriticalPods: f.ShutdownGraceCritical, GracePeriodByPodPriority: f.ShutdownGraceByPriority, Dial: logind.Dial,
 	}
 	return nil
+}
+
+// lastReports is how long the pods' last statuses have to reach the cloud before a shutdown.
+const lastReports = time.Second
+
+// sendLast waits, with a link, for what was reported last: it goes out at once, but the link
+// ends with the machine. What did not arrive is sent after the boot.
+func sendLast(mgr *manager.Manager) func(context.Context) {
+	return func(ctx context.Context) {
+		if !mgr.Connection().Connected {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lastReports):
+		}
+	}
 }

@@ -197,7 +197,7 @@ func (m *Manager) endPods(ctx context.Context, delay time.Duration) {
 }
 
 // endGroup ends the pods of a group and waits for them, for limit at the most.
-func (m *Manager) endGroup(ctx context.Context, g group, limit time.Duration) {
+func (m *Manager) endGroup(ctx context.Context, g *group, limit time.Duration) {
 	var wait []*corev1.Pod
 	for _, pod := range g.pods {
 		grace := limit

@@ -61,12 +61,12 @@ type group struct {
 
 // groups sorts the pods into the periods, lowest priority first. A pod belongs to the
 // highest period that is not above its priority; one below all belongs to the lowest.
-func groups(periods []Period, pods []*corev1.Pod) []group {
-	var out []group
+func groups(periods []Period, pods []*corev1.Pod) []*group {
+	var out []*group
 	for _, p := range periods {
-		out = append(out, group{Period: p})
+		out = append(out, &group{Period: p})
 	}
-	slices.SortFunc(out, func(a, b group) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortFunc(out, func(a, b *group) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, pod := range pods {
 		var priority int32
 		if pod.Spec.Priority != nil {

@@ -184,7 +184,7 @@ func contradictions(all map[string]value) error {
 	refuse := func(path, format string, args ...any) {
 		wrong = append(wrong, fmt.Errorf("%s: %s: %s", all[path].where(), path, fmt.Sprintf(format, args...)))
 	}
-	for _, check := range []func(map[string]value, func(path, format string, args ...any)){checkPulls, checkShutdown, checkRanges, checkOthers} {
+	for _, check := range []func(map[string]value, refuser){checkPulls, checkShutdown, checkRanges, checkOthers} {
 		check(all, refuse)
 	}
 	return errors.Join(wrong...)
