@@ -45,6 +45,9 @@ type Config struct {
 	// NotReady says why the node is not ready although its runtime is; "" if it is. It is
 	// asked at each check. A nil func means that there is no other cause.
 	NotReady func() string
+	// Devices gives the node's capacity in devices of device plugins, and what pods can have
+	// of it. A nil func means that there are none.
+	Devices func() (capacity, allocatable corev1.ResourceList)
 	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
 	// thresholds of evictions. A nil func means nothing.
 	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList
@@ -124,6 +127,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeptFree == nil {
 		c.KeptFree = func(corev1.ResourceList) corev1.ResourceList { return nil }
+	}
+	if c.Devices == nil {
+		c.Devices = func() (_, _ corev1.ResourceList) { return nil, nil }
 	}
 	if c.OutboundIP == nil {
 		c.OutboundIP = outboundIP

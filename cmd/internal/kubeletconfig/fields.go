@@ -200,6 +200,6 @@ func Fields() []Field {
 		{"containerRuntimeEndpoint", String, false, Used, "runtime-endpoint", ""},
 		{"imageServiceEndpoint", String, false, Unsupported, "", "images are at the container runtime's endpoint"},
 		{"failCgroupV1", Bool, true, NotNeeded, "", "edgecore runs on cgroup v1 too"},
-		{"userNamespaces.idsPerPod", Int, true, NotYet, "user-namespaces-ids-per-pod", ""},
+		{"userNamespaces.idsPerPod", Int, true, Used, "user-namespaces-ids-per-pod", ""},
 	}
 }
