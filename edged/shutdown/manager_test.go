@@ -47,6 +47,13 @@ func (s *podSet) add(name string, priority int32, grace int64, takes time.Durati
 	s.takes[name] = takes
 }
 
+// restart has times count from now on.
+func (s *podSet) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.began = time.Now()
+}
+
 func (s *podSet) Active() []*corev1.Pod { return s.pods }
 
 func (s *podSet) End(uid types.UID, grace time.Duration) bool {
@@ -118,6 +125,7 @@ func TestOrder(t *testing.T) {
 			Flush: func(context.Context) { flushed++ }, Event: func(_, reason, message string) { events = append(events, reason+": "+message) },
 		})
 		time.Sleep(time.Second) // logind takes its time to read the file
+		synctest.Wait()
 		if logind.Locks() != 1 || logind.Reloads() != 1 || m.ShuttingDown() {
 			t.Fatalf("%d locks, %d reloads, down %v", logind.Locks(), logind.Reloads(), m.ShuttingDown())
 		}
@@ -125,7 +133,8 @@ func TestOrder(t *testing.T) {
 		if err != nil || !strings.HasSuffix(string(text), "[Login]\nInhibitDelayMaxSec=30\n") {
 			t.Fatalf("%q %v", text, err)
 		}
-		pods.began = time.Now()
+		synctest.Wait()
+		pods.restart()
 		if err := logind.Prepare(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
@@ -184,11 +193,13 @@ func TestCancelled(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
+			synctest.Wait()
 		}
 		if m.ShuttingDown() || logind.Locks() != 1 || pods.resumed != 1 || changes != 2 {
 			t.Errorf("down %v, %d locks, resumed %d, %d changes", m.ShuttingDown(), logind.Locks(), pods.resumed, changes)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := pods.said(); len(got) != 1 {
 			t.Errorf("ended %q", got)
 		}
@@ -214,16 +225,19 @@ func TestWithoutLogind(t *testing.T) {
 		pods := &podSet{}
 		start(t, shutdown.Config{Dial: logind.Dial, Periods: shutdown.Periods(time.Second, 0), Pods: pods, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := strings.Count(log.String(), "no graceful shutdown"); n != 1 {
 			t.Errorf("%d lines: %s", n, log.String())
 		}
 		logind.SetMissing(nil)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if logind.Locks() != 1 {
 			t.Fatalf("%d locks", logind.Locks())
 		}
 		logind.Disconnect()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if logind.Locks() != 1 {
 			t.Errorf("%d locks after the bus was lost", logind.Locks())
 		}
@@ -240,10 +254,12 @@ func TestLogindWaitsLess(t *testing.T) {
 		pods.add("cni", critical, 30, 0)
 		start(t, shutdown.Config{Dial: logind.Dial, Periods: shutdown.Periods(30*time.Second, 10*time.Second), Pods: pods, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if !strings.Contains(log.String(), "does not wait as long") || logind.Locks() != 1 {
 			t.Fatalf("%d locks, %s", logind.Locks(), log.String())
 		}
-		pods.began = time.Now()
+		synctest.Wait()
+		pods.restart()
 		if err := logind.Prepare(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
