@@ -66,6 +66,7 @@ var fences = map[string][]string{
 	"github.com/prometheus/client_golang":         {"controller", "cmd", "edged", "hub", "meta", "bus", "twin", "device/metrics"},
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
+	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
 	"k8s.io/kubernetes":                           {},
 	"github.com/stretchr/testify":                 {},
 	"github.com/coder/websocket":                  {},

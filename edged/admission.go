@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/shutdown"
 )
 
 // admitLocked decides whether the node takes a pod besides those that it has. The
@@ -26,6 +27,9 @@ import (
 func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejection {
 	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil
+	}
+	if a.shuttingDown() {
+		return &plan.Rejection{Reason: shutdown.RejectReason, Message: admission.MessagePrefix + shutdown.RejectMessage}
 	}
 	r := a.requestLocked(ctx, pod).Decide()
 	if r != nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/shutdown"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
@@ -53,6 +54,7 @@ type Agent struct {
 	removeSlots  slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	images       *imagepull.Puller
 	evictor      *evictor.Evictor
+	shutdown     *shutdown.Manager // nil if nothing delays a shutdown
 	groups       atomic.Pointer[cgroup.Groups]
 	ownGroups    atomic.Bool // the runtime has groups for pods
 	userns       *userns.Allocator
@@ -64,6 +66,7 @@ type Agent struct {
 	disk         disk
 
 	folder    *static.Folder // nil without static pods
+	manifests *static.URL    // nil without static pods from a web server
 	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
@@ -90,6 +93,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
+	recorder.Limit(cfg.EventQPS, cfg.EventBurst)
 	var a *Agent
 	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
 	if err != nil {
@@ -113,6 +117,9 @@ func New(cfg Config) (*Agent, error) {
 	if a.evictor, err = a.newEvictor(thresholds); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	if a.shutdown, err = a.newShutdown(); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
+	}
 	if a.node, err = nodestatus.New(a.nodeConfig(thresholds)); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
@@ -120,10 +127,8 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	a.images, a.nodeCgroups, a.userns = a.newPuller(), a.newNodeCgroups(), cfg.newUserNamespaces()
-	if cfg.StaticPodDir != "" {
-		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
-			return nil, fmt.Errorf("edged: %w", err)
-		}
+	if err := a.newStaticSources(); err != nil {
+		return nil, fmt.Errorf("edged: %w", err)
 	}
 	return a, nil
 }
@@ -132,11 +137,11 @@ func New(cfg Config) (*Agent, error) {
 func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
-		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
+		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, PodsPerCore: a.cfg.PodsPerCore, ProviderID: a.cfg.ProviderID, MaxImages: a.cfg.NodeStatusMaxImages, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
 		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: func(all []runtime.Image) { a.images.Prune(all) }, Logger: a.cfg.Logger,
-		Conditions: a.cfg.Conditions,
-		Pressures:  a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
+		Conditions: a.cfg.Conditions, NotReady: a.notReady,
+		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {
 			return eviction.Reservation(thresholds, capacity)
 		},
 	}
@@ -231,6 +236,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.removeOrphans(ctx) })
 	a.runDisk(ctx, &wg)
 	wg.Go(func() { _ = a.evictor.Run(ctx) }) // the Agent runs once: so does its evictor
+	if a.shutdown != nil {
+		wg.Go(func() { _ = a.shutdown.Run(ctx) }) // it too
+	}
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
 }
 
@@ -261,6 +269,8 @@ func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-cha
 			in.setAPIPods(list)
 			a.assignPods(ctx, in.all())
 		case in.static = <-in.files:
+			a.assignPods(ctx, in.all())
+		case in.remote = <-in.manifests:
 			a.assignPods(ctx, in.all())
 		case <-a.nameFreed:
 			a.assignPods(ctx, in.all())

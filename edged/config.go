@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/edged/devices"
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -54,15 +56,27 @@ type Config struct {
 	// StaticPodDir is a folder of manifests of pods that the node runs with no
 	// API server involved; "" means none. See edged/static.
 	StaticPodDir string
+	// StaticPodURL is a manifest of the same kind, or a list of them, on a web server; ""
+	// means none. StaticPodURLHeader is sent with each request.
+	StaticPodURL       string
+	StaticPodURLHeader http.Header
+	// StaticPodDirCheck and StaticPodURLCheck are how often these are looked at; 0 means 1 and
+	// 20 seconds.
+	StaticPodDirCheck, StaticPodURLCheck time.Duration
 
-	NodeIPs []netip.Addr // addresses of the node, primary first; none means that of the default route
+	// NodeIPs are addresses of the node, the primary one first. 0.0.0.0 and :: stand for the
+	// address of that family that the machine uses, which is followed: both together are a node
+	// with two families. None means the address of the default route, of either family.
+	NodeIPs []netip.Addr
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
 	OutboundIP    func() (netip.Addr, error)
 	Labels        map[string]string   // labels of the Node besides those that every node has
 	Annotations   map[string]string   // annotations of the Node; those of the domain edgekit.io are not the node's to set
 	Taints        []corev1.Taint      // taints that the Node is registered with
+	ProviderID    string              // spec.providerID of the Node when it registers; "" means none
 	MaxPods       int                 // 0 means 110
+	PodsPerCore   int                 // pods for each CPU, at most MaxPods in sum; 0 means no such limit
 	Reserved      corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
 	Resources     Resources           // how the node divides its CPU, memory, processes and swap
 	Topology      Topology            // which containers get CPUs and memory of their own; the zero value is none
@@ -108,6 +122,7 @@ type Config struct {
 
 	ContainerLogs ContainerLogs // rotation of the containers' logs, and links to them
 	ImageGC       ImageGC       // when images that nobody uses are removed
+	Shutdown      Shutdown      // how pods end before the machine shuts down; the zero value delays no shutdown
 	// Eviction says when pods are evicted because the node is short of memory, disk or
 	// process ids; the zero value means the kubelet's defaults.
 	Eviction Eviction
@@ -115,6 +130,15 @@ type Config struct {
 	// processes) and the limits of local storage are looked at; 0 means 10 seconds. It is
 	// reported when it changes.
 	NodeCheck time.Duration
+	// NodeStatusMaxImages is how many images the Node shows, the largest first; 0 means 50,
+	// a negative number none.
+	NodeStatusMaxImages int
+	// MaxContainerRestartPeriod is the longest pause between restarts of a container that
+	// keeps exiting, 1 second to 5 minutes; 0 means 5 minutes.
+	MaxContainerRestartPeriod time.Duration
+	// EventQPS is how many events are reported in a second, EventBurst how many at once;
+	// more are dropped. EventQPS 0 means no limit, EventBurst 0 means 100.
+	EventQPS, EventBurst int
 	// Unwritable says why Reports cannot store anything now; nil if it can. An
 	// Agent runs on with what it has then, and reports disk pressure, which keeps
 	// new pods away. It is asked each NodeCheck. A nil func means that it always can.
@@ -151,6 +175,12 @@ func (c Config) check() error {
 		return errors.New("edged: Config.Reports is required")
 	case c.MaxPods < 0:
 		return fmt.Errorf("edged: Config.MaxPods is %d: it must not be negative", c.MaxPods)
+	case c.PodsPerCore < 0:
+		return fmt.Errorf("edged: Config.PodsPerCore is %d: it must not be negative", c.PodsPerCore)
+	case c.EventQPS < 0 || c.EventBurst < 0:
+		return fmt.Errorf("edged: Config.EventQPS is %d and EventBurst %d: neither may be negative", c.EventQPS, c.EventBurst)
+	case c.MaxContainerRestartPeriod != 0 && (c.MaxContainerRestartPeriod < time.Second || c.MaxContainerRestartPeriod > plan.MaxBackOff):
+		return fmt.Errorf("edged: Config.MaxContainerRestartPeriod is %s: want 1s to 5m", c.MaxContainerRestartPeriod)
 	}
 	if err := c.checkImages(); err != nil {
 		return err
@@ -174,6 +204,9 @@ func (c Config) check() error {
 		return err
 	}
 	if _, err := c.Eviction.thresholds(); err != nil {
+		return err
+	}
+	if err := c.Shutdown.check(); err != nil {
 		return err
 	}
 	if err := c.Resources.check(); err != nil {
@@ -210,6 +243,9 @@ func (c Config) withDefaults() Config {
 	if c.NodeCheck <= 0 {
 		c.NodeCheck = 10 * time.Second
 	}
+	if c.EventBurst == 0 {
+		c.EventBurst = 100
+	}
 	if c.Relist <= 0 {
 		c.Relist = time.Second
 	}
@@ -226,12 +262,14 @@ func (c Config) withDefaults() Config {
 	c.ClusterDNS = slices.Clone(c.ClusterDNS)
 	c.Labels = maps.Clone(c.Labels)
 	c.Annotations = maps.Clone(c.Annotations)
+	c.StaticPodURLHeader = c.StaticPodURLHeader.Clone()
 	c.Taints = slices.Clone(c.Taints)
 	c.Reserved, c.Resources = c.Reserved.DeepCopy(), c.Resources.clone()
 	c.Eviction, c.Topology = c.Eviction.clone(), c.Topology.clone()
 	if c.Topology.CPUManagerReconcilePeriod == 0 {
 		c.Topology.CPUManagerReconcilePeriod = 10 * time.Second
 	}
+	c.Shutdown.GracePeriodByPodPriority = maps.Clone(c.Shutdown.GracePeriodByPodPriority)
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
 	c.PreloadedImagesAllowlist, c.Credentials = slices.Clone(c.PreloadedImagesAllowlist), slices.Clone(c.Credentials)
 	return c.withReservedCPUs()

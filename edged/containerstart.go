@@ -101,7 +101,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return fail
 	}
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
-		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
+		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now()), r.w.a.cfg.MaxContainerRestartPeriod),
 	}, r.nodeFacts())
 	if err == nil {
 		err = r.addClaimDevices(ctx, c, cfg)

@@ -76,6 +76,7 @@
 //	podresources         the socket that says what containers have
 //	credentialprovider   registry credentials from programs on the node
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
+//	shutdown             the order in which pods end before the machine shuts down; logind
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods
 //	edgedtest            a fake and suites for what an embedder implements

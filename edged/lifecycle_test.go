@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,6 +23,8 @@ import (
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/edged/server"
+	"github.com/edgekit/edgekit/edged/shutdown"
+	"github.com/edgekit/edgekit/edged/shutdown/shutdowntest"
 	"github.com/edgekit/edgekit/edged/static"
 )
 
@@ -37,6 +40,14 @@ type noPods struct{}
 func (noPods) Pods() []*corev1.Pod                        { return nil }
 func (noPods) Pod(string, string) *corev1.Pod             { return nil }
 func (noPods) LogFile(*corev1.Pod, string, uint32) string { return "" }
+
+// endedPods is a shutdown.Pods of a node without pods.
+type endedPods struct{}
+
+func (endedPods) Active() []*corev1.Pod             { return nil }
+func (endedPods) End(types.UID, time.Duration) bool { return false }
+func (endedPods) HasEnded(types.UID) bool           { return true }
+func (endedPods) Resume()                           {}
 
 // emptyNode is an evictor.NodeMeter and an evictor.Pods of a node without pods.
 type emptyNode struct{}
@@ -68,6 +79,14 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 		"static.Folder": func() (func(context.Context) error, error) {
 			f, err := static.New(static.Config{Dir: dir, Node: "edge"})
 			return func(ctx context.Context) error { return f.Run(ctx, func([]*corev1.Pod) {}) }, err
+		},
+		"static.URL": func() (func(context.Context) error, error) {
+			u, err := static.NewURL(static.URLConfig{URL: "http://127.0.0.1:1/", Node: "edge", File: dir + "/pods"})
+			return func(ctx context.Context) error { return u.Run(ctx, func([]*corev1.Pod) {}) }, err
+		},
+		"shutdown.Manager": func() (func(context.Context) error, error) {
+			m, err := shutdown.New(shutdown.Config{Dial: new(shutdowntest.Logind).Dial, Periods: shutdown.Periods(time.Second, 0), Pods: endedPods{}, ConfigDir: dir + "/logind"})
+			return m.Run, err
 		},
 		"crilog.Watcher": func() (func(context.Context) error, error) { return crilog.NewWatcher().Run, nil },
 		"server.Server": func() (func(context.Context) error, error) {

@@ -8,6 +8,9 @@ import (
 // Describe describes the metrics of an Agent, a prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.evictor.Describe(ch)
+	if a.shutdown != nil {
+		a.shutdown.Describe(ch)
+	}
 	a.resizeMetrics.Describe(ch)
 	if a.cfg.Topology.on() {
 		for desc := range a.placed.All() {
@@ -28,6 +31,9 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 // claims' volumes are.
 func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.evictor.Collect(ch)
+	if a.shutdown != nil {
+		a.shutdown.Collect(ch)
+	}
 	a.resizeMetrics.Collect(ch, a.resizeStates())
 	if a.cfg.Topology.on() {
 		for _, metric := range a.placed.All() {

@@ -2,6 +2,7 @@ package edged
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -11,15 +12,49 @@ import (
 )
 
 // podSources is where pods come from: the API server, through Objects, and the
-// folder of static pods. It belongs to the goroutine of Agent.Run.
+// folder and the URL of static pods. It belongs to the goroutine of Agent.Run.
 type podSources struct {
-	pods  <-chan []*corev1.Pod
-	files <-chan []*corev1.Pod // nil without a folder
+	pods      <-chan []*corev1.Pod
+	files     <-chan []*corev1.Pod // nil without a folder
+	manifests <-chan []*corev1.Pod // nil without a URL
 
 	listed  bool                   // the first list of each source came
 	api     []*corev1.Pod          // as last listed, without mirrors
 	mirrors map[string]*corev1.Pod // what the API server shows of static pods, by namespace/name
-	static  []*corev1.Pod
+	static  []*corev1.Pod          // of the folder
+	remote  []*corev1.Pod          // of the URL
+}
+
+// newStaticSources makes what reads static pods.
+func (a *Agent) newStaticSources() (err error) {
+	if dir := a.cfg.StaticPodDir; dir != "" {
+		if a.folder, err = static.New(static.Config{Dir: dir, Node: a.cfg.NodeName, Every: a.cfg.StaticPodDirCheck, Logger: a.log}); err != nil {
+			return err
+		}
+	}
+	if url := a.cfg.StaticPodURL; url != "" {
+		a.manifests, err = static.NewURL(static.URLConfig{
+			URL: url, Header: a.cfg.StaticPodURLHeader, Node: a.cfg.NodeName, Every: a.cfg.StaticPodURLCheck,
+			File: filepath.Join(a.cfg.Root, "static-pods-from-url"), Logger: a.log,
+		})
+	}
+	return err
+}
+
+// follow runs a source of static pods, and gives the channel of its lists: the newest
+// counts.
+func follow(ctx context.Context, wg *sync.WaitGroup, run func(context.Context, func([]*corev1.Pod)) error) <-chan []*corev1.Pod {
+	lists := make(chan []*corev1.Pod, 1)
+	wg.Go(func() {
+		_ = run(ctx, func(list []*corev1.Pod) { // it ends with ctx
+			select {
+			case <-lists:
+			default:
+			}
+			lists <- list // has room: nobody else sends
+		})
+	})
+	return lists
 }
 
 // followSources begins to follow both sources. What it starts is added to wg.
@@ -30,17 +65,10 @@ func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSour
 	}
 	in := &podSources{pods: pods}
 	if a.folder != nil {
-		files := make(chan []*corev1.Pod, 1)
-		in.files = files
-		wg.Go(func() {
-			_ = a.folder.Run(ctx, func(list []*corev1.Pod) { // it ends with ctx
-				select {
-				case <-files: // the newest list counts
-				default:
-				}
-				files <- list
-			})
-		})
+		in.files = follow(ctx, wg, a.folder.Run)
+	}
+	if a.manifests != nil {
+		in.manifests = follow(ctx, wg, a.manifests.Run)
 	}
 	return in, nil
 }
@@ -67,6 +95,13 @@ func (in *podSources) waitForFirst(ctx context.Context) bool {
 		case in.static = <-in.files:
 		}
 	}
+	if in.manifests != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case in.remote = <-in.manifests:
+		}
+	}
 	in.listed = true
 	return true
 }
@@ -86,6 +121,10 @@ func (in *podSources) takeNewer() bool {
 	case in.static = <-in.files:
 	default:
 	}
+	select {
+	case in.remote = <-in.manifests:
+	default:
+	}
 	return true
 }
 
@@ -103,7 +142,19 @@ func (in *podSources) setAPIPods(list []*corev1.Pod) {
 }
 
 // all lists the pods to run, static ones first: they are admitted before others.
-func (in *podSources) all() []*corev1.Pod { return slices.Concat(in.static, in.api) }
+func (in *podSources) all() []*corev1.Pod { return slices.Concat(in.nodesOwn(), in.api) }
+
+// nodesOwn lists the static pods. One of the URL that has the name of one of the folder
+// is left out.
+func (in *podSources) nodesOwn() []*corev1.Pod {
+	out := slices.Clone(in.static)
+	for _, p := range in.remote {
+		if !slices.ContainsFunc(in.static, func(o *corev1.Pod) bool { return o.Name == p.Name && o.Namespace == p.Namespace }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
 
 // syncMirrors has the API server show the static pods that there are, and no
 // others. It reports whether all reports could be made. What the API server makes
@@ -120,7 +171,7 @@ func (a *Agent) syncMirrors(ctx context.Context, in *podSources) bool {
 		}
 	}
 	wanted := make(map[string]bool)
-	for _, p := range in.static {
+	for _, p := range in.nodesOwn() {
 		title := p.Namespace + "/" + p.Name
 		wanted[title] = true
 		m := in.mirrors[title]
@@ -129,7 +180,7 @@ func (a *Agent) syncMirrors(ctx context.Context, in *podSources) bool {
 			if err := reports.MirrorPod(ctx, static.Mirror(p)); err != nil {
 				said = false
 			}
-		case m.DeletionTimestamp != nil || m.Annotations[corev1.MirrorPodAnnotationKey] != string(p.UID):
+		case m.DeletionTimestamp != nil || m.Annotations[corev1.MirrorPodAnnotationKey] != string(p.UID), endedByShutdown(&m.Status) && !a.shuttingDown():
 			gone(m)
 		default:
 			a.mu.Lock()

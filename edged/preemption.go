@@ -23,7 +23,7 @@ const (
 // ended. Meanwhile the room is the pod's: see requestLocked. It needs a.mu.
 func (a *Agent) preemptLocked(ctx context.Context, pod *corev1.Pod) bool {
 	delete(a.preempting, pod.UID)
-	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" || !admission.IsCritical(pod) {
+	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" || !admission.IsCritical(pod) || a.shuttingDown() {
 		return false
 	}
 	f := a.requestLocked(ctx, pod)

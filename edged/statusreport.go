@@ -165,6 +165,9 @@ func (w *worker) loadLastReport(ctx context.Context) {
 		}
 		return
 	}
+	if static.Is(pod) && endedByShutdown(said) {
+		return
+	}
 	w.last = newerStatus(said, w.last)
 	w.updateMemory(func(m *memory) { m.expired = plan.TokenExpired(w.last) })
 	if t := w.last.StartTime; t != nil {

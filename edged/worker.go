@@ -38,7 +38,8 @@ type worker struct {
 	deleted        bool        // the API object is no longer there
 	dirty          bool        // the runtime's view may have changed
 	rejected       *plan.Rejection
-	graceLimit     *time.Duration // of an eviction; nil without
+	graceLimit     *time.Duration // of an eviction or a shutdown; nil without
+	replaced       bool           // a new worker starts the pod again when this one has ended it
 	mem            memory
 	resize         resizeState
 	pulls          imagepull.BackOffs // has a mutex of its own
@@ -322,6 +323,8 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		next = min(next, max(time.Until(w.deadAfter), 0))
 	}
 	switch {
+	case w.current == nil && len(d.Actions) == 0 && w.isReplaced():
+		return forever, true
 	case w.current != nil:
 		return min(next, longStepInterval), false
 	case d.Done:
@@ -412,6 +415,13 @@ func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 		return now
 	}
 	return start
+}
+
+// isReplaced reports whether a new worker is to start the pod again.
+func (w *worker) isReplaced() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.replaced && w.mem.tornDown
 }
 
 // starting reports whether the step under way may make processes of the pod run.

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
@@ -22,15 +23,16 @@ import (
 
 // kubeletFlags are the settings of the nodes' kubelet endpoints.
 type kubeletFlags struct {
-	Address  netip.Addr `help:"Address by which the API server reaches this cloudcore. Edge Nodes have it as their InternalIP. Default: the local address of connections to the API server." placeholder:"IP"`
-	Bind     string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: listens on all addresses, for example behind address translation." placeholder:"IP"`
-	Ports    string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Must not overlap the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
-	ClientCA string     `help:"Certificate authorities of the clients of kubelets. Default: the cluster's, from the config map extension-apiserver-authentication in kube-system." placeholder:"FILE" name:"client-ca"`
-	Cert     string     `help:"Certificate of the endpoints, for API servers that trust another authority of kubelets. Default: one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
-	Key      string     `help:"Key of the certificate." placeholder:"FILE"`
-	Sessions int        `help:"How many logs, execs, attaches and port forwards may be open at once." default:"10000"`
-	Hostname bool       `help:"Show the nodes' host names as addresses. Use this only if the API server prefers InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it). Otherwise the API server dials the name, and kubectl logs fails."`
-	Off      bool       `help:"Serve no kubelet endpoints."`
+	Address     netip.Addr `help:"Address by which the API server reaches this cloudcore. Edge Nodes list it; see --kubelet-address-type. Default: the local address of connections to the API server." placeholder:"IP"`
+	AddressType string     `help:"Type of the address under which edge Nodes list this cloudcore. API servers dial the first of their --kubelet-preferred-address-types that a Node has; CNIs, kube-proxy and Prometheus take the first InternalIP for the node's own. InternalIP: works with every API server, and is the node's first InternalIP. InternalDNS, ExternalDNS, ExternalIP, Hostname: the node keeps its own InternalIP; API servers must prefer that type (those without the setting prefer Hostname and InternalDNS; give kubeadm's InternalDNS,InternalIP,ExternalIP,Hostname). none: no address, only the port. auto: read the settings of API servers that run as pods in kube-system, else InternalIP." default:"auto" enum:"auto,InternalIP,InternalDNS,ExternalDNS,ExternalIP,Hostname,none"`
+	Bind        string     `help:"Address to listen on for the nodes' kubelet endpoints. Default: --kubelet-address. 0.0.0.0 or :: listens on all addresses, for example behind address translation." placeholder:"IP"`
+	Ports       string     `help:"Ports for the nodes' kubelet endpoints, one for each node. Must not overlap the NodePorts of Services (30000-32767)." default:"20000-29999" placeholder:"FIRST-LAST"`
+	ClientCA    string     `help:"Certificate authorities of the clients of kubelets. Default: the cluster's, from the config map extension-apiserver-authentication in kube-system." placeholder:"FILE" name:"client-ca"`
+	Cert        string     `help:"Certificate of the endpoints, for API servers that trust another authority of kubelets. Default: one of edgekit's own authority, for --kubelet-address: give API servers what 'edgectl ca show' prints as --kubelet-certificate-authority." placeholder:"FILE"`
+	Key         string     `help:"Key of the certificate." placeholder:"FILE"`
+	Sessions    int        `help:"How many logs, execs, attaches and port forwards may be open at once." default:"10000"`
+	Hostname    bool       `help:"Show the nodes' host names as addresses. Use this only if the API server prefers InternalIP (--kubelet-preferred-address-types, as kubeadm and k3s set it). Otherwise the API server dials the name, and kubectl logs fails."`
+	Off         bool       `help:"Serve no kubelet endpoints."`
 }
 
 // kubeletParts are what the kubelet endpoints need besides their flags.
@@ -39,9 +41,11 @@ type kubeletParts struct {
 	advertise []string
 	// issue returns a function that issues a certificate of edgekit's authority for the
 	// hosts. It is called when the first client connects.
-	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
-	metrics prometheus.Registerer
-	log     *slog.Logger
+	// addressType finds the type of address for --kubelet-address-type=auto.
+	addressType func() corev1.NodeAddressType
+	issue       func(hosts ...string) (func() (*tls.Certificate, error), error)
+	metrics     prometheus.Registerer
+	log         *slog.Logger
 }
 
 // config sets up the kubelet endpoints; nil if they are turned off.
@@ -59,12 +63,16 @@ func (f *kubeletFlags) config(p kubeletParts) (*kubeletproxy.Config, error) {
 			return nil, &program.UsageError{Setting: "kubelet-address", Reason: err.Error()}
 		}
 	}
+	kind := corev1.NodeAddressType(f.AddressType)
+	if kind == "auto" {
+		kind = p.addressType()
+	}
 	bind := cmp.Or(f.Bind, address.String())
 	if err := bindable(bind); err != nil {
 		return nil, &program.UsageError{Setting: "kubelet-bind", Reason: err.Error()}
 	}
 	out := &kubeletproxy.Config{
-		Address: address, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
+		Address: address, AddressType: kind, Bind: bind, FirstPort: first, Ports: last - first + 1, Hostname: f.Hostname,
 		MaxSessions: f.Sessions, Metrics: p.metrics, Logger: p.log.With("component", "kubelet"),
 		Certificate: issued(p.issue, address.String()),
 	}

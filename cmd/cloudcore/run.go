@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -123,6 +124,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	kubelets, err := r.Kubelet.config(kubeletParts{
+		addressType: func() corev1.NodeAddressType {
+			return detectAddressType(ctx, client, r.Kubelet.Hostname, log.With("component", "kubelet"))
+		},
 		apiServer: cfg.Host, advertise: r.Advertise, issue: trust.keyring.ServerCertificate, metrics: registry, log: log,
 	})
 	if err != nil {

@@ -108,7 +108,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	cfg := edged.Config{
+	settings := edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
@@ -121,10 +121,14 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
 	}
-	if err := r.setImages(&cfg, objects, cfg.Logger); err != nil {
+	if err := r.setImages(&settings, objects, settings.Logger); err != nil {
 		return nil, err
 	}
-	agent, err := edged.New(cfg)
+	if err := r.apply(&settings); err != nil {
+		return nil, err
+	}
+	settings.Shutdown.Flush = sendLast(mgr)
+	agent, err := edged.New(settings)
 	if err != nil {
 		return nil, err
 	}

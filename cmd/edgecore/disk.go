@@ -19,9 +19,9 @@ type diskFlags struct {
 	ContainerLogMaxWorkers      int           `help:"How many logs are rotated at the same time." default:"1"`
 	ContainerLogMonitorInterval time.Duration `help:"How often the sizes of logs are looked at, at least 3s." default:"10s"`
 	ContainerLogLinks           string        `help:"Folder of links to the logs of all containers, by which log collectors find them. Empty: none." default:"/var/log/containers" placeholder:"DIR"`
-	ImageGCHigh                 int           `help:"Percent of the images' disk in use at which images that nobody uses are removed. 100 turns that off." default:"85" name:"image-gc-high-threshold-percent"`
-	ImageGCLow                  int           `help:"Percent of that disk in use down to which they are removed." default:"80" name:"image-gc-low-threshold-percent"`
-	ImageMinimumGCAge           time.Duration `help:"How long an image is on the node before it may be removed." default:"2m" name:"image-minimum-gc-age"`
+	ImageGCHigh                 int           `help:"Percent of the images' disk in use at which images that nobody uses are removed. 100 turns that off." default:"85" name:"image-gc-high-threshold-percent" aliases:"image-gc-high-threshold"`
+	ImageGCLow                  int           `help:"Percent of that disk in use down to which they are removed." default:"80" name:"image-gc-low-threshold-percent" aliases:"image-gc-low-threshold"`
+	ImageMinimumGCAge           time.Duration `help:"How long an image is on the node before it may be removed." default:"2m" name:"image-minimum-gc-age" aliases:"minimum-image-ttl-duration"`
 	ImageMaximumGCAge           time.Duration `help:"How long an image is unused before it is removed whatever the disk has. 0 means for ever." default:"0s" name:"image-maximum-gc-age"`
 }
 

@@ -6,6 +6,7 @@ package main
 import (
 	"os"
 
+	"github.com/edgekit/edgekit/cmd/internal/kubeletconfig"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
@@ -17,13 +18,17 @@ type cli struct {
 	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
 	Store  storeCmd          `cmd:"" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+
+	kubelet *kubeletconfig.Config // nil without such files
 }
 
 func main() {
+	c := &cli{}
 	os.Exit(program.Program{
 		Name:        "edgecore",
 		Description: "The agent on an edge node: pods, devices, and the link to the cloud.",
-		CLI:         &cli{},
+		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgecore.yaml",
+		Below:       c.kubeletValues,
 	}.Main())
 }

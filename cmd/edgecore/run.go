@@ -17,7 +17,9 @@ import (
 
 // runCmd runs the agent. Its fields are the agent's settings.
 type runCmd struct {
+	kubeletConfigFlags
 	storeFlags
+	nodeFlags
 	diskFlags
 	evictionFlags
 	resourceFlags
@@ -30,9 +32,9 @@ type runCmd struct {
 	imageFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
-	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
+	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL" aliases:"container-runtime-endpoint"`
 	CgroupDriver          string            `help:"Cgroup driver of the container runtime: systemd, cgroupfs, or auto, which asks the runtime." default:"auto" enum:"auto,systemd,cgroupfs" placeholder:"NAME"`
-	NodeIP                []netip.Addr      `help:"Addresses that the node reports. Default: the one of the default route." placeholder:"ADDR"`
+	NodeIP                []netip.Addr      `help:"Addresses that the node reports, the primary one first. 0.0.0.0 and :: stand for the machine's address of that family, as it is now. Default: the address of the default route, of either family." placeholder:"ADDR"`
 	NodeLabels            map[string]string `help:"Labels of the node, set when it registers." placeholder:"KEY=VALUE;..."`
 	NodeAnnotations       map[string]string `help:"Annotations of the node, set when it registers; none may be of the domain edgekit.io." placeholder:"KEY=VALUE;..."`
 	RegisterTaints        []string          `help:"Taints that the node registers with: KEY=VALUE:EFFECT or KEY:EFFECT. Later changes are made with kubectl taint." name:"register-with-taints" placeholder:"TAINT"`
@@ -41,7 +43,7 @@ type runCmd struct {
 	ClusterDomain         string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	ResolvConf            string            `help:"Resolver file with the DNS servers for pods. Default: /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
-	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR"`
+	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR" aliases:"pod-manifest-path"`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`
 	UserNamespacesIDs     int64             `help:"How many user and group ids a pod with hostUsers: false gets: a multiple of 65536. The ids are those of the user kubelet in /etc/subuid and /etc/subgid, or else all from this number on." default:"65536" name:"user-namespaces-ids-per-pod" placeholder:"N"`
 	PluginRegistryDir     string            `help:"Folder where CSI drivers and DRA drivers register: what a kubelet has as /var/lib/kubelet/plugins_registry. Default: plugins_registry in the agent's folder in DATA-DIR." name:"plugin-registry-dir" placeholder:"DIR"`
@@ -59,6 +61,7 @@ type runCmd struct {
 // No part waits for the cloud.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	log := cli.Log.Logger(os.Stderr)
+	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
 	runtime, err := r.runtime(ctx, log)
 	if err != nil {

@@ -13,9 +13,32 @@
 // in its list of preferred types (--kubelet-preferred-address-types), and the
 // port in status.daemonEndpoints. Nothing else in a request names the node: the
 // path of a log names only the pod, that of metrics nothing. So each node has a
-// port of its own on cloudcore's address, and its Node lists that address as its
-// first InternalIP and has no Hostname. This works with every API server,
-// whatever its flags are. The node's own addresses follow cloudcore's.
+// port of its own on cloudcore's address, and its Node lists that address.
+//
+// Under which type is Config.AddressType. With InternalIP it is the Node's first
+// InternalIP, and every API server dials it. But CNIs, kube-proxy and Prometheus
+// take the first InternalIP for the node's own. With any other type the node's
+// own addresses come first, and the API server must prefer that type:
+//
+//	API servers                               AddressType
+//	without the setting (Hostname,            InternalDNS
+//	  InternalDNS, InternalIP, ...)
+//	kubeadm's, k3s's, kubespray's             InternalIP
+//	  (InternalIP, ExternalIP, Hostname)
+//	the same, with the setting changed to     InternalDNS
+//	  InternalDNS,InternalIP,ExternalIP,Hostname
+//	any, where its connections to the         none
+//	  node's address are led to cloudcore
+//
+// An ordinary node has no InternalDNS unless a cloud provider sets one that can be
+// resolved, so the changed setting does not concern it. Others that dial a node's
+// kubelet need the same order: metrics-server has the flag of that name; Prometheus
+// takes __meta_kubernetes_node_address_InternalDNS in a relabeling.
+//
+// The address is an IP whatever its type, and the endpoints' certificate is valid for
+// it: an API server with --kubelet-certificate-authority needs no other name. The
+// Node has no Hostname unless Config.Hostname is set, since an API server without the
+// setting would dial it.
 //
 // # What decides about a port
 //
@@ -33,7 +56,8 @@
 // # Several cloudcores
 //
 // Each cloudcore writes its own address on the Nodes that are connected to it,
-// so the API server dials the right one and nothing is forwarded.
+// so the API server dials the right one and nothing is forwarded. All must have the
+// same AddressType. [Holder] reads from a Node which cloudcore that is.
 //
 // # Authentication and authorization
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,32 +24,52 @@ const (
 	maxWrites  = 16              // Nodes written at the same time
 )
 
-// setAddress makes this cloudcore and the port the kubelet endpoint of a node.
-func (s *Server) setAddress(st *corev1.NodeStatus, port int) {
-	kept := []corev1.NodeAddressType{corev1.NodeInternalIP}
-	if s.cfg.Hostname {
-		kept = append(kept, corev1.NodeHostName)
+// AddressNone as Config.AddressType writes no address of cloudcore, only the port.
+const AddressNone corev1.NodeAddressType = "none"
+
+// setAddress makes this cloudcore and the port the kubelet endpoint of a node, in place of
+// the endpoint before. The node's Hostname goes unless Config.Hostname is set: an API server
+// with default settings dials it before all other types, and would not reach cloudcore.
+func (s *Server) setAddress(node *corev1.Node, port int) {
+	mine := corev1.NodeAddress{Type: s.cfg.AddressType, Address: s.cfg.Address.String()}
+	out := slices.DeleteFunc(s.ownAddresses(node), func(a corev1.NodeAddress) bool {
+		return a == mine || a.Type == corev1.NodeHostName && (!s.cfg.Hostname || mine.Type == corev1.NodeHostName)
+	})
+	switch mine.Type {
+	case AddressNone:
+	case corev1.NodeInternalIP: // the API server takes the first one of a type
+		out = append([]corev1.NodeAddress{mine}, out...)
+	default:
+		out = append(out, mine)
 	}
-	setAddress(st, s.cfg.Address.String(), int32(port), kept)
+	node.Status.Addresses = out
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(port)
 }
 
-// setAddress makes address and port the kubelet endpoint of a node and replaces the
-// endpoint before. Of the other addresses only those of the kept types stay: an API
-// server with default settings dials a node's Hostname before its InternalIP, which
-// would not reach cloudcore.
-func setAddress(st *corev1.NodeStatus, address string, port int32, kept []corev1.NodeAddressType) {
-	out := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
-	old := st.Addresses
-	if st.DaemonEndpoints.KubeletEndpoint.Port != 0 && len(old) > 0 {
-		old = old[1:] // a node does not report a port: a cloudcore wrote both
+// ownAddresses are a Node's addresses without that of a cloudcore. A report of the node has
+// no port: it holds the node's addresses alone, which are of the types InternalIP and Hostname. A
+// cloudcore's is of another type, or it is the first InternalIP.
+func (s *Server) ownAddresses(node *corev1.Node) []corev1.NodeAddress {
+	all := slices.Clone(node.Status.Addresses)
+	if node.Status.DaemonEndpoints.KubeletEndpoint.Port == 0 || len(all) == 0 {
+		return all
 	}
-	for _, a := range old {
-		if slices.Contains(kept, a.Type) && a.Address != address {
-			out = append(out, a)
-		}
+	if slices.ContainsFunc(all, ofCloudcore) {
+		return slices.DeleteFunc(all, ofCloudcore)
 	}
-	st.Addresses = out
-	st.DaemonEndpoints.KubeletEndpoint.Port = port
+	if holder, ok := Holder(node); s.cfg.AddressType == AddressNone && ok && all[0].Address != holder.String() {
+		return all // without a cloudcore's address already
+	}
+	return all[1:]
+}
+
+// ofCloudcore reports whether only a cloudcore writes such an address.
+func ofCloudcore(a corev1.NodeAddress) bool {
+	if a.Type == corev1.NodeHostName {
+		_, err := netip.ParseAddr(a.Address)
+		return err == nil // a node's is its name
+	}
+	return a.Type != corev1.NodeInternalIP
 }
 
 func (s *Server) queueNodeLocked(node string) {
@@ -118,9 +139,9 @@ func (s *Server) writeEndpoint(ctx context.Context, name string) error {
 	if err := s.writeRecord(ctx, item.Object, port); err != nil {
 		return err
 	}
-	want := item.Object.Status.DeepCopy()
-	s.setAddress(want, port)
-	have := &item.Object.Status
+	node := item.Object.DeepCopy()
+	s.setAddress(node, port)
+	have, want := &item.Object.Status, &node.Status
 	if have.DaemonEndpoints == want.DaemonEndpoints && equality.Semantic.DeepEqual(have.Addresses, want.Addresses) {
 		return nil
 	}

@@ -44,6 +44,13 @@ func parseRecord(value string) (netip.Addr, int, bool) {
 	return address, port, true
 }
 
+// Holder is the address of the cloudcore that serves a node's kubelet endpoint, as its Node's
+// record says; false if there is none. A node cannot write it.
+func Holder(node *corev1.Node) (netip.Addr, bool) {
+	address, _, ok := parseRecord(node.Labels[RecordLabel])
+	return address, ok
+}
+
 // recordedPort reads a Node's record: whether it names this cloudcore, and the port.
 func (s *Server) recordedPort(node *corev1.Node) (here bool, port int) {
 	address, port, ok := parseRecord(node.Labels[RecordLabel])
@@ -119,8 +126,11 @@ func (s *Server) nodeChanged(c cache.Change[*corev1.Node]) {
 // showsPort reports whether the Node's status names this cloudcore and the port,
 // which is where the API server looks.
 func (s *Server) showsPort(node *corev1.Node, port int) bool {
-	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP })
-	return i >= 0 && node.Status.Addresses[i].Address == s.cfg.Address.String() && int(node.Status.DaemonEndpoints.KubeletEndpoint.Port) == port
+	if int(node.Status.DaemonEndpoints.KubeletEndpoint.Port) != port {
+		return false
+	}
+	i := slices.IndexFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool { return a.Type == s.cfg.AddressType })
+	return s.cfg.AddressType == AddressNone || i >= 0 && node.Status.Addresses[i].Address == s.cfg.Address.String()
 }
 
 // openRecordedPortLocked opens the port in the record of a node that has no link here, so

@@ -29,7 +29,7 @@ func (s *Server) AmendNode(node *corev1.Node) {
 	if port == 0 {
 		return
 	}
-	s.setAddress(&node.Status, port)
+	s.setAddress(node, port)
 }
 
 // Connected takes the client info of a node's sessions. A node has one session at

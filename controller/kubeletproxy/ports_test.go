@@ -31,32 +31,70 @@ func nodeWith(name string, port int32, addresses ...string) *corev1.Node {
 	return n
 }
 
+// TestEndpoint: with each type of address cloudcore's replaces that of the cloudcore and of
+// the type before, the node's own stay, and with all but InternalIP they come first.
 func TestEndpoint(t *testing.T) {
-	reported := nodeWith("edge-1", 0, "192.168.1.5")
-	reported.Status.Addresses = append(reported.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: "edge-1"})
-	for name, n := range map[string]*corev1.Node{
-		"as reported":            reported,
-		"has it":                 nodeWith("edge-1", 30100, "10.0.0.1", "192.168.1.5"),
-		"was at another":         nodeWith("edge-1", 20005, "10.0.0.9", "192.168.1.5"),
-		"same address as before": nodeWith("edge-1", 20005, "10.0.0.1", "192.168.1.5"),
-	} {
-		internal := []corev1.NodeAddressType{corev1.NodeInternalIP}
-		setAddress(&n.Status, "10.0.0.1", 30100, internal)
-		if want := nodeWith("edge-1", 30100, "10.0.0.1", "192.168.1.5"); !slices.Equal(n.Status.Addresses, want.Status.Addresses) ||
-			n.Status.DaemonEndpoints != want.Status.DaemonEndpoints {
-			t.Errorf("%s: %v", name, n.Status)
+	const (
+		ip, dns, host = corev1.NodeInternalIP, corev1.NodeInternalDNS, corev1.NodeHostName
+		mine, other   = "10.0.0.1", "10.0.0.9"
+	)
+	list := func(pairs ...string) (out []corev1.NodeAddress) {
+		for i := 0; i < len(pairs); i += 2 {
+			out = append(out, corev1.NodeAddress{Type: corev1.NodeAddressType(pairs[i]), Address: pairs[i+1]})
+		}
+		return out
+	}
+	in, d, h := string(ip), string(dns), string(host)
+	before := map[string]struct {
+		port      int32
+		record    string
+		addresses []corev1.NodeAddress
+	}{
+		"as reported":                 {0, "", list(in, "192.168.1.5", in, "fd00::5", h, "edge-1")},
+		"InternalIP":                  {20005, mine, list(in, mine, in, "192.168.1.5", in, "fd00::5")},
+		"InternalIP, other cloudcore": {20005, other, list(in, other, in, "192.168.1.5", in, "fd00::5")},
+		"InternalIP, before records":  {20005, "", list(in, other, in, "192.168.1.5", in, "fd00::5")},
+		"InternalDNS":                 {20005, mine, list(in, "192.168.1.5", in, "fd00::5", d, mine)},
+		"InternalDNS, other":          {20005, other, list(in, "192.168.1.5", in, "fd00::5", h, "edge-1", d, other)},
+		"Hostname":                    {20005, mine, list(in, "192.168.1.5", in, "fd00::5", h, mine)},
+		"ExternalIP":                  {20005, mine, list(in, "192.168.1.5", in, "fd00::5", string(corev1.NodeExternalIP), mine)},
+	}
+	own := list(in, "192.168.1.5", in, "fd00::5")
+	want := map[corev1.NodeAddressType][]corev1.NodeAddress{
+		ip: slices.Concat(list(in, mine), own), dns: slices.Concat(own, list(d, mine)), host: slices.Concat(own, list(h, mine)),
+		corev1.NodeExternalIP: slices.Concat(own, list(string(corev1.NodeExternalIP), mine)), AddressNone: own,
+	}
+	for kind, want := range want {
+		s := &Server{cfg: Config{Address: netip.MustParseAddr(mine), AddressType: kind}}
+		for name, b := range before {
+			n := nodeWith("edge-1", b.port)
+			n.Status.Addresses = b.addresses
+			if b.record != "" {
+				n.Labels = map[string]string{RecordLabel: recordValue(netip.MustParseAddr(b.record), 20005)}
+			}
+			for range 2 { // the second time changes nothing
+				s.setAddress(n, 30100)
+				if !slices.Equal(n.Status.Addresses, want) || n.Status.DaemonEndpoints.KubeletEndpoint.Port != 30100 || !s.showsPort(n, 30100) {
+					t.Errorf("%s after %s: %v", kind, name, n.Status)
+				}
+				n.Labels = map[string]string{RecordLabel: recordValue(netip.MustParseAddr(mine), 30100)}
+			}
+			if s.showsPort(n, 30101) {
+				t.Errorf("%s after %s: it shows any port", kind, name)
+			}
 		}
 	}
-	named := reported.DeepCopy()
-	named.Status.Addresses = append(named.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: "edge-1"})
-	s := &Server{cfg: Config{Address: netip.MustParseAddr("10.0.0.1"), Hostname: true}}
-	for range 2 { // the second time changes nothing
-		s.setAddress(&named.Status, 30100)
-		want := []corev1.NodeAddress{
-			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "192.168.1.5"}, {Type: corev1.NodeHostName, Address: "edge-1"},
-		}
-		if !slices.Equal(named.Status.Addresses, want) {
-			t.Errorf("with host names: %v", named.Status.Addresses)
+	for kind, want := range map[corev1.NodeAddressType][]corev1.NodeAddress{
+		ip: list(in, mine, in, "192.168.1.5", h, "edge-1"), dns: list(in, "192.168.1.5", h, "edge-1", d, mine), host: list(in, "192.168.1.5", h, mine),
+	} {
+		s := &Server{cfg: Config{Address: netip.MustParseAddr(mine), AddressType: kind, Hostname: true}}
+		n := nodeWith("edge-1", 0, "192.168.1.5")
+		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: host, Address: "edge-1"})
+		for range 2 {
+			if s.setAddress(n, 30100); !slices.Equal(n.Status.Addresses, want) {
+				t.Errorf("%s with host names: %v", kind, n.Status.Addresses)
+			}
+			n.Labels = map[string]string{RecordLabel: recordValue(netip.MustParseAddr(mine), 30100)}
 		}
 	}
 }

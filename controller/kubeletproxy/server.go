@@ -42,6 +42,13 @@ type Config struct {
 	FirstPort int        // of the nodes' ports; 0 means 20000
 	Ports     int        // how many there are; 0 means 10000
 
+	// AddressType is the type of the address under which a Node lists this cloudcore: the
+	// API server dials the first address of the first type in its list that a Node has
+	// (--kubelet-preferred-address-types). "" means InternalIP, which every API server
+	// dials, and which other programs then take for the node's own. With InternalDNS,
+	// ExternalDNS, ExternalIP or Hostname the node's own InternalIP comes first; the API
+	// server must prefer that type to InternalIP. AddressNone lists no address.
+	AddressType corev1.NodeAddressType
 	// Hostname leaves a node the address of type Hostname that it reports. It is
 	// for API servers that prefer InternalIP (--kubelet-preferred-address-types;
 	// kubeadm and k3s set it so): others would dial the name instead of this
@@ -81,6 +88,13 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("kubeletproxy: Config.Address is required: the IP by which the API server reaches this cloudcore")
 	case c.MaxSessions < 0, c.MaxNodeSessions < 0, c.MaxConnections < 0, c.MaxUnauthenticated < 0, c.MaxUnauthenticatedPerNetwork < 0:
 		return c, errors.New("kubeletproxy: a limit in Config is negative: leave it 0 for the default")
+	}
+	switch c.AddressType {
+	case "":
+		c.AddressType = corev1.NodeInternalIP
+	case corev1.NodeInternalIP, corev1.NodeInternalDNS, corev1.NodeExternalIP, corev1.NodeExternalDNS, corev1.NodeHostName, AddressNone:
+	default:
+		return c, fmt.Errorf("kubeletproxy: Config.AddressType is %q: want InternalIP, InternalDNS, ExternalIP, ExternalDNS, Hostname or none", c.AddressType)
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {

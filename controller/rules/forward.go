@@ -13,6 +13,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
@@ -54,23 +55,16 @@ func (e *entry) peerOf(name string) string {
 
 // find reads from a Node the entry of the cloudcore that has it; "" if it is this one, or none.
 func (p *PeerConfig) find(node *corev1.Node) string {
-	st := &node.Status
 	connected := false
-	for _, c := range st.Conditions {
+	for _, c := range node.Status.Conditions {
 		connected = connected || (c.Type == nodelifecycle.ConditionConnected && c.Status == corev1.ConditionTrue)
 	}
-	// A cloudcore writes address and port of a kubelet endpoint, its own; a node cannot.
-	if !connected || st.DaemonEndpoints.KubeletEndpoint.Port == 0 {
+	// A cloudcore records itself on the Node; a node cannot.
+	holder, ok := kubeletproxy.Holder(node)
+	if !connected || !ok || holder.String() == p.Address {
 		return ""
 	}
-	for _, a := range st.Addresses {
-		if a.Type == corev1.NodeInternalIP && a.Address != p.Address {
-			return net.JoinHostPort(a.Address, strconv.Itoa(p.Port))
-		} else if a.Type == corev1.NodeInternalIP {
-			return ""
-		}
-	}
-	return ""
+	return net.JoinHostPort(holder.String(), strconv.Itoa(p.Port))
 }
 
 // passOn passes a request on to the cloudcore that has the node. It reports false if no

@@ -1,22 +1,28 @@
 package rules
 
 import (
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 // TestPeerOf: the cloudcore that has a node is read from what cloudcores write into its Node.
 func TestPeerOf(t *testing.T) {
 	node := func(connected corev1.ConditionStatus, address string, port int32) *corev1.Node {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{
-			Conditions:      []corev1.NodeCondition{{Type: nodelifecycle.ConditionConnected, Status: connected}},
-			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "h"}, {Type: corev1.NodeInternalIP, Address: address}, {Type: corev1.NodeInternalIP, Address: "10.9.9.9"}},
-			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{
+			Conditions: []corev1.NodeCondition{{Type: nodelifecycle.ConditionConnected, Status: connected}},
+			// What a node may write itself does not count.
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.9.9.9"}},
 		}}
+		if port != 0 {
+			n.Labels = map[string]string{kubeletproxy.RecordLabel: fmt.Sprintf("%s_%d", address, port)}
+		}
+		return n
 	}
 	p := &PeerConfig{Address: "10.0.0.1", Port: 9443}
 	for want, n := range map[string]*corev1.Node{

@@ -17,9 +17,10 @@ import (
 type checks struct {
 	version    runtime.Version
 	health     runtime.Health
-	runtime    error // why the runtime did not answer
-	unwritable error // why reports cannot be stored
-	noDisk     error // why the disk did not answer
+	runtime    error  // why the runtime did not answer
+	unwritable error  // why reports cannot be stored
+	noDisk     error  // why the disk did not answer
+	notReady   string // another cause for which the node is not ready; "" for none
 	// pressures are the conditions that are True since the node is short of something,
 	// if that is known yet.
 	pressures []corev1.NodeConditionType
@@ -142,6 +143,8 @@ func readiness(seen checks) corev1.NodeCondition {
 	c := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady"}
 	switch {
 	// The kubelet's texts: people and alerts know them.
+	case seen.notReady != "":
+		c.Message = seen.notReady
 	case seen.runtime != nil:
 		c.Message = fmt.Sprintf("container runtime is down: %v", seen.runtime)
 	case !seen.health.RuntimeReady:

@@ -21,11 +21,14 @@ type Config struct {
 	Runtime  Runtime // gives its version, health and images
 	Reports  Reports // stores the Node
 
-	NodeIPs     []netip.Addr        // addresses of the node, primary first; none means that of OutboundIP
+	NodeIPs     []netip.Addr        // addresses of the node, primary first; 0.0.0.0 and :: mean the machine's of that family; none means that of OutboundIP
 	Labels      map[string]string   // labels besides those that every node has
 	Annotations map[string]string   // annotations of the Node
 	Taints      []corev1.Taint      // taints that the Node is registered with
+	ProviderID  string              // spec.providerID; "" means none
 	MaxPods     int                 // 0 means 110
+	PodsPerCore int                 // pods for each CPU, at most MaxPods in sum; 0 means no such limit
+	MaxImages   int                 // how many images the Node shows; 0 means 50, a negative number none
 	Reserved    corev1.ResourceList // what pods may not use
 	Features    []string            // features of Kubernetes that the node declares to have (KEP-5328), sorted
 	Version     string              // the kubelet version to report
@@ -39,6 +42,9 @@ type Config struct {
 	// message. One that was reported with another status gets its time of transition here. A
 	// nil func means that there are none.
 	Conditions func() []corev1.NodeCondition
+	// NotReady says why the node is not ready although its runtime is; "" if it is. It is
+	// asked at each check. A nil func means that there is no other cause.
+	NotReady func() string
 	// Devices gives the node's capacity in devices of device plugins, and what pods can have
 	// of it. A nil func means that there are none.
 	Devices func() (capacity, allocatable corev1.ResourceList)
@@ -104,6 +110,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
 	}
+	if c.MaxImages == 0 {
+		c.MaxImages = maxImages
+	}
 	if c.Interval <= 0 {
 		c.Interval = 10 * time.Second
 	}
@@ -112,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Pressures == nil {
 		c.Pressures = func() ([]corev1.NodeConditionType, bool) { return nil, true }
+	}
+	if c.NotReady == nil {
+		c.NotReady = func() string { return "" }
 	}
 	if c.KeptFree == nil {
 		c.KeptFree = func(corev1.ResourceList) corev1.ResourceList { return nil }

@@ -50,7 +50,7 @@ func readMachine(cfg Config) (machine, error) {
 	m.capacity = corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(mem["MemTotal"], resource.BinarySI),
-		corev1.ResourcePods:   *resource.NewQuantity(int64(cfg.MaxPods), resource.DecimalSI),
+		corev1.ResourcePods:   *resource.NewQuantity(int64(maxPods(cfg, runtime.NumCPU())), resource.DecimalSI),
 	}
 	if space, err := hostinfo.NearestSpace(cfg.Root); err == nil {
 		m.capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(space.Total, resource.BinarySI)
@@ -59,6 +59,14 @@ func readMachine(cfg Config) (machine, error) {
 		m.capacity[name] = size
 	}
 	return m, nil
+}
+
+// maxPods is how many pods a machine with so many CPUs may run.
+func maxPods(cfg Config, cpus int) int {
+	if cfg.PodsPerCore > 0 {
+		return min(cfg.MaxPods, cfg.PodsPerCore*cpus)
+	}
+	return cfg.MaxPods
 }
 
 // allocatable is what pods may use of a machine:

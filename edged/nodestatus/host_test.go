@@ -44,3 +44,12 @@ func TestAllocatable(t *testing.T) {
 		})
 	}
 }
+
+// TestMaxPods: podsPerCore bounds the pods by the CPUs, and maxPods does in any case.
+func TestMaxPods(t *testing.T) {
+	for _, tt := range []struct{ most, perCore, cpus, want int }{{110, 0, 2, 110}, {110, 10, 2, 20}, {110, 100, 2, 110}} {
+		if got := maxPods(Config{MaxPods: tt.most, PodsPerCore: tt.perCore}, tt.cpus); got != tt.want {
+			t.Errorf("%+v: %d", tt, got)
+		}
+	}
+}

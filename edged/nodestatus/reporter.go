@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -60,6 +61,9 @@ type Reporter struct {
 	features runtime.Features  // what the runtime said last
 	handlers []runtime.Handler // likewise
 	asked    bool              // the runtime has said these
+
+	familyIP func(is4 bool) (netip.Addr, error) // tests replace it
+	follows  bool                               // addresses depend on the machine's interfaces
 }
 
 // New checks cfg and makes a Reporter. It does no I/O.
@@ -67,11 +71,12 @@ func New(cfg Config) (*Reporter, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	follows := cfg.followsMachine()
 	cfg = cfg.withDefaults()
 	first := make(chan struct{})
 	return &Reporter{
 		cfg: cfg, log: cfg.Logger, disk: newDiskCheck(cfg.Root, cfg.Interval, hostinfo.NearestSpace), kick: make(chan struct{}, 1),
-		first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
+		familyIP: familyIP, follows: follows, first: first, closeFirst: sync.OnceFunc(func() { close(first) }),
 	}, nil
 }
 
@@ -153,6 +158,13 @@ func (n *Reporter) Run(ctx context.Context) error {
 		deleted = n.cfg.NodeDeleted(ctx)
 	}
 	n.loadLastReport(ctx)
+	if n.follows {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { n.followAddresses(ctx) })
+		defer wg.Wait()
+		defer cancel()
+	}
 	for {
 		var retry <-chan time.Time
 		if node := n.observe(ctx); !n.isReported(node) && !n.report(ctx, node) {
@@ -246,7 +258,7 @@ func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 	if seen.runtime == nil {
 		n.SetHealth(seen.health)
 	}
-	seen.unwritable = n.cfg.Unwritable()
+	seen.unwritable, seen.notReady = n.cfg.Unwritable(), n.cfg.NotReady()
 	seen.pressures, seen.measured = n.cfg.Pressures()
 	_, seen.noDisk = n.disk.space(ctx)
 	n.findAddresses()
@@ -258,7 +270,7 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	node := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.NodeName, Annotations: maps.Clone(n.cfg.Annotations), Labels: Labels(n.cfg.NodeName, n.cfg.Labels)},
-		Spec:       corev1.NodeSpec{Taints: slices.Clone(n.cfg.Taints)},
+		Spec:       corev1.NodeSpec{ProviderID: n.cfg.ProviderID, Taints: slices.Clone(n.cfg.Taints)},
 	}
 	st := &node.Status
 	if n.cfg.VolumesInUse != nil {
@@ -304,10 +316,10 @@ func (n *Reporter) listImages(ctx context.Context) {
 		return
 	}
 	n.cfg.ImagesListed(all)
-	// As a kubelet: the largest 50 images, 5 names each (nodeStatusMaxImages).
+	// As a kubelet: the largest images, 5 names each (nodeStatusMaxImages).
 	slices.SortFunc(all, func(a, b runtime.Image) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
 	var out []corev1.ContainerImage
-	for _, i := range all[:min(len(all), maxImages)] {
+	for _, i := range all[:min(len(all), max(n.cfg.MaxImages, 0))] {
 		names := slices.Concat(i.Digests, i.Tags)
 		out = append(out, corev1.ContainerImage{Names: names[:min(len(names), maxImageNames)], SizeBytes: int64(min(i.Size, 1<<62))})
 	}

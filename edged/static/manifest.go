@@ -17,13 +17,15 @@ import (
 
 // Annotations of a static pod and of its mirror, as the kubelet writes them.
 const (
-	// SourceAnnotation says where a pod comes from: SourceFile.
+	// SourceAnnotation says where a pod comes from: SourceFile or SourceURL.
 	SourceAnnotation = "kubernetes.io/config.source"
 	// HashAnnotation is the static pod's uid; on the mirror it is under
 	// corev1.MirrorPodAnnotationKey too.
 	HashAnnotation = "kubernetes.io/config.hash"
 	// SourceFile is the value of SourceAnnotation on a static pod.
 	SourceFile = "file"
+	// SourceURL is its value on one whose manifest comes from a web server.
+	SourceURL = "http"
 )
 
 // Decode makes a pod of a manifest, YAML or JSON, as it is to run on node. A pod
@@ -37,6 +39,11 @@ func Decode(text []byte, node string) (*corev1.Pod, error) {
 	if err := yaml.UnmarshalStrict(text, pod); err != nil {
 		return nil, err
 	}
+	return complete(pod, node, SourceFile)
+}
+
+// complete checks a pod and fills in what the API server would.
+func complete(pod *corev1.Pod, node, source string) (*corev1.Pod, error) {
 	switch {
 	case pod.APIVersion != "v1" || pod.Kind != "Pod":
 		return nil, fmt.Errorf("it is a %q of %q: want kind Pod of apiVersion v1", pod.Kind, pod.APIVersion)
@@ -73,7 +80,7 @@ func Decode(text []byte, node string) (*corev1.Pod, error) {
 	if pod.Annotations == nil {
 		pod.Annotations = make(map[string]string)
 	}
-	pod.Annotations[SourceAnnotation], pod.Annotations[HashAnnotation] = SourceFile, string(uid)
+	pod.Annotations[SourceAnnotation], pod.Annotations[HashAnnotation] = source, string(uid)
 	return pod, nil
 }
 
@@ -155,7 +162,8 @@ func IsMirror(pod *corev1.Pod) bool {
 	return is
 }
 
-// Is reports whether a pod comes from a file.
+// Is reports whether a pod comes from a file or a web server, and not from the API server.
 func Is(pod *corev1.Pod) bool {
-	return pod.Annotations[SourceAnnotation] == SourceFile && !IsMirror(pod)
+	source := pod.Annotations[SourceAnnotation]
+	return (source == SourceFile || source == SourceURL) && !IsMirror(pod)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -94,15 +95,15 @@ func (f *file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 			return nil, nil
 		}
 	}
-	value, err := scalar(node)
+	value, err := scalar(node, flag)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", f.name, node.Line, err)
 	}
 	return value, nil
 }
 
-// scalar returns a value in the form that it has on the command line.
-func scalar(n *yaml.Node) (any, error) {
+// scalar returns a value of a flag in the form that it has on the command line.
+func scalar(n *yaml.Node, flag *kong.Flag) (any, error) {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		if n.Tag == "!!null" {
@@ -115,17 +116,43 @@ func scalar(n *yaml.Node) (any, error) {
 			if item.Kind != yaml.ScalarNode {
 				return nil, errors.New("want a list of plain values")
 			}
-			items = append(items, strings.ReplaceAll(item.Value, ",", `\,`))
+			items = append(items, item.Value)
 		}
-		return strings.Join(items, ","), nil
+		return joinList(items, flag), nil
 	case yaml.MappingNode:
-		items := make([]string, 0, len(n.Content)/2)
+		pairs := make(map[string]string)
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			items = append(items, n.Content[i].Value+"="+n.Content[i+1].Value)
+			pairs[n.Content[i].Value] = n.Content[i+1].Value
 		}
-		return strings.Join(items, ";"), nil
+		return joinMap(pairs, flag), nil
 	}
 	return nil, errors.New("want a plain value, a list or a map")
+}
+
+// joinList is a list as the flag takes it on the command line.
+func joinList(items []string, flag *kong.Flag) string {
+	sep := separator(flag.Tag.Sep, ',')
+	escaped := make([]string, 0, len(items))
+	for _, item := range items {
+		escaped = append(escaped, strings.ReplaceAll(item, sep, `\`+sep))
+	}
+	return strings.Join(escaped, sep)
+}
+
+// joinMap is a map as the flag takes it on the command line.
+func joinMap(pairs map[string]string, flag *kong.Flag) string {
+	items := make([]string, 0, len(pairs))
+	for _, key := range slices.Sorted(maps.Keys(pairs)) {
+		items = append(items, key+"="+pairs[key])
+	}
+	return strings.Join(items, separator(flag.Tag.MapSep, ';'))
+}
+
+func separator(have, otherwise rune) string {
+	if have <= 0 {
+		have = otherwise
+	}
+	return string(have)
 }
 
 // settings lists the flags of the program and its default command that a file

@@ -26,10 +26,15 @@ const (
 type Program struct {
 	Name        string // also the prefix of its environment variables
 	Description string
-	CLI         any       // pointer to the kong grammar; its commands have Run(context.Context) error
-	ConfigFile  string    // read when it exists; --config names another
-	Stdout      io.Writer // nil means os.Stdout
-	Stderr      io.Writer // nil means os.Stderr
+	CLI         any    // pointer to the kong grammar; its commands have Run(context.Context) error
+	ConfigFile  string // read when it exists; --config names another
+	// Below gives the values of settings that neither the command line nor the environment
+	// nor the configuration file has. It is called once, by a command that has settings of
+	// its own, with a function that gives what those three have for a setting, "" for
+	// nothing. nil gives none.
+	Below  func(setting func(name string) string) (Values, error)
+	Stdout io.Writer // nil means os.Stdout
+	Stderr io.Writer // nil means os.Stderr
 }
 
 // Common holds the flags that every program has.
@@ -58,11 +63,13 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Stderr = os.Stderr
 	}
 	exited := errExit(-1)
+	under := &below{values: p.Below}
 	parser, err := kong.New(p.CLI,
 		kong.Name(p.Name), kong.Description(p.Description),
 		kong.Vars{"version": fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)},
 		kong.DefaultEnvars(strings.ToUpper(p.Name)),
-		kong.Configuration(loadYAML(p.Name), p.ConfigFile),
+		kong.Resolvers(under), // the last one that has a value counts
+		kong.Configuration(under.remember(loadYAML(p.Name)), p.ConfigFile),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(func(code int) { panic(errExit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -75,17 +82,19 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	switch {
 	case exited >= 0:
 		return int(exited)
+	case under.err != nil:
+		return p.fail(exitUsage, under.err)
 	case err != nil:
-		return p.fail(exitUsage, fmt.Errorf("%w (see %s --help)", err, p.Name))
+		return p.fail(exitUsage, fmt.Errorf("%w (see %s --help)", under.explain(err), p.Name))
 	}
 	var usage *UsageError
 	switch err := kctx.Run(); {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		return p.fail(exitUsage, err)
+		return p.fail(exitUsage, under.explain(err))
 	default:
-		return p.fail(exitFailed, err)
+		return p.fail(exitFailed, under.explain(err))
 	}
 }
 

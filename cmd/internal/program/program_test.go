@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 type testCLI struct {
@@ -146,7 +148,7 @@ func FuzzParseYAML(f *testing.F) {
 			return
 		}
 		for _, n := range parsed.values {
-			_, _ = scalar(n)
+			_, _ = scalar(n, &kong.Flag{Value: &kong.Value{Tag: &kong.Tag{Sep: -1, MapSep: -1}}})
 		}
 	})
 }

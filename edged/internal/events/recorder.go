@@ -35,6 +35,7 @@ type Recorder struct {
 	node    string
 	log     *slog.Logger
 	queue   chan corev1.Event
+	limit   *rate.Limiter // of all events; nil without
 	serial  atomic.Int64
 	guard   lifecycle.Guard
 }
@@ -47,6 +48,14 @@ type Reports interface {
 // New makes a Recorder for the node of that name.
 func New(node string, reports Reports, log *slog.Logger) *Recorder {
 	return &Recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
+}
+
+// Limit bounds how many events are reported in a second, and how many at once; more are
+// dropped. It must be called before Run; qps 0 means no limit.
+func (r *Recorder) Limit(qps, burst int) {
+	if r.limit = nil; qps > 0 {
+		r.limit = rate.NewLimiter(rate.Limit(qps), max(burst, 1))
+	}
 }
 
 // Pod records an event of a pod. kind is corev1.EventTypeNormal or
@@ -136,6 +145,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 			if !l.Allow() {
 				continue
 			}
+		}
+		if r.limit != nil && !r.limit.Allow() {
+			r.log.Debug("dropped an event: more than Config.EventQPS (--event-qps) allows", "reason", e.Reason)
+			continue
 		}
 		seen[k] = e
 		if err := r.reports.Event(ctx, &e); err != nil && ctx.Err() == nil {

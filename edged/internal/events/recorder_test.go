@@ -2,6 +2,8 @@ package events_test
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -58,6 +60,31 @@ func TestInvolvedObject(t *testing.T) {
 		}
 		if ns := reports.list[0].Namespace; ns != metav1.NamespaceDefault {
 			t.Errorf("an event of the node is in the namespace %q", ns)
+		}
+	})
+}
+
+// TestLimit: more events than allowed are dropped; without a limit none is.
+func TestLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct{ qps, burst, want int }{{0, 0, 200}, {10, 20, 20}} {
+			reports := &kept{}
+			r := events.New("edge", reports, slog.New(slog.DiscardHandler))
+			r.Limit(tt.qps, tt.burst)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			for i := range 200 {
+				r.Node(corev1.EventTypeNormal, "Tested", fmt.Sprint(i))
+			}
+			go func() { done <- r.Run(ctx) }()
+			synctest.Wait()
+			if len(reports.list) != tt.want {
+				t.Errorf("%d a second, %d at once: %d events", tt.qps, tt.burst, len(reports.list))
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -113,6 +113,7 @@ type Situation struct {
 	Settled       time.Time       // until then, what a cut step asked of the runtime may still appear
 	GoneReported  bool            // the end was reported
 	Retry         map[string]time.Time
+	MaxBackOff    time.Duration     // between restarts of a container; 0 means MaxBackOff
 	Health        map[string]Health // by container id
 	LastStatuses  map[string]*corev1.ContainerStatus
 	RefreshAt     time.Time // when tokens are due; only passed through
@@ -361,7 +362,7 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 	if mayRestartAll(c) {
 		return false // what comes next depends on how it exits
 	}
-	if again && run.SandboxID == sandbox && (prev == nil || !s.Now.Before(backOffUntil(prev, s.Now))) {
+	if again && run.SandboxID == sandbox && (prev == nil || !s.Now.Before(backOffUntil(prev, s.Now, s.MaxBackOff))) {
 		d.add(Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, run)})
 	}
 	return false
@@ -391,11 +392,11 @@ func startOrWait(s Situation, d *Decision, c *corev1.Container, last *runtime.Co
 		return
 	}
 	if last != nil && last.State == runtime.ContainerExited && !lost {
-		if until := backOffUntil(last, s.Now); s.Now.Before(until) {
+		if until := backOffUntil(last, s.Now, s.MaxBackOff); s.Now.Before(until) {
 			if d.BackOffs == nil {
 				d.BackOffs = make(map[string]BackOff)
 			}
-			d.BackOffs[c.Name] = BackOff{delay: backOffAfter(last), until: until}
+			d.BackOffs[c.Name] = BackOff{delay: backOffAfter(last, s.MaxBackOff), until: until}
 			d.wakeAt(until)
 			return
 		}

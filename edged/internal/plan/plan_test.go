@@ -197,7 +197,7 @@ func TestBackOffSeries(t *testing.T) {
 	var got []time.Duration
 	var c *runtime.Container
 	for range 8 {
-		d := nextBackOff(c)
+		d := nextBackOff(c, 0)
 		got = append(got, d)
 		c = &runtime.Container{Created: at(0), Finished: at(1), Annotations: map[string]string{runtime.AnnotationBackOff: d.String()}}
 	}
@@ -205,7 +205,7 @@ func TestBackOffSeries(t *testing.T) {
 		t.Errorf("%v, want %s", got, want)
 	}
 	c.Finished = at(601) // ran for more than ten minutes
-	if backOffAfter(c) != 0 || nextBackOff(c) != InitialBackOff {
+	if backOffAfter(c, 0) != 0 || nextBackOff(c, 0) != InitialBackOff {
 		t.Error("a long run does not end the series")
 	}
 }
@@ -225,7 +225,7 @@ func TestBackOffOfLost(t *testing.T) {
 		{backedOff(has("s0", "a exit255 s0"), "20s"), -400, 40 * time.Second},  // its sandbox runs
 	} {
 		tt.view.Sandboxes[0].Created = at(tt.since)
-		if got := SuccessorBackOff(tt.view, &tt.view.Containers[0]); got != tt.want {
+		if got := SuccessorBackOff(tt.view, &tt.view.Containers[0], 0); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.view, got, tt.want)
 		}
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 // https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
 const (
 	InitialBackOff = 10 * time.Second
-	MaxBackOff     = 5 * time.Minute
-	backOffReset   = 2 * MaxBackOff // a container that ran this long starts afresh
+	MaxBackOff     = 5 * time.Minute // unless it is set lower (KEP-4603)
+	backOffReset   = 2 * MaxBackOff  // a container that ran this long starts afresh
 )
 
 // restarts decides whether a container that exited with code runs again. The rules
@@ -43,36 +44,37 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool 
 
 // backOffAfter reads how long the successor of a container waits after its exit.
 // The delay is an annotation of the container, so that it survives a restart of
-// the agent. A container that ran for 10 minutes starts afresh, as the API says.
-func backOffAfter(c *runtime.Container) time.Duration {
+// the agent. A container that ran for 10 minutes starts afresh, as the API says. most
+// is the longest delay, 0 means MaxBackOff.
+func backOffAfter(c *runtime.Container, most time.Duration) time.Duration {
 	d, err := time.ParseDuration(c.Annotations[runtime.AnnotationBackOff])
 	if err != nil || d < 0 || c.Finished.Sub(c.Created) > backOffReset {
 		return 0
 	}
-	return min(d, MaxBackOff)
+	return min(d, cmp.Or(most, MaxBackOff))
 }
 
 // backOffUntil is when the successor of c may start. An exit in the future proves
 // that the clock was set back since. It would keep the pod down for as long, so it
 // does not count.
-func backOffUntil(c *runtime.Container, now time.Time) time.Time {
+func backOffUntil(c *runtime.Container, now time.Time, most time.Duration) time.Time {
 	if c.Finished.After(now.Add(time.Second)) {
 		return now
 	}
-	return c.Finished.Add(backOffAfter(c))
+	return c.Finished.Add(backOffAfter(c, most))
 }
 
 // nextBackOff is the delay that is noted on the successor of c: 10 seconds after
-// the first crash, then doubled up to 5 minutes. c is nil for a first container.
-func nextBackOff(c *runtime.Container) time.Duration {
+// the first crash, then doubled up to most. c is nil for a first container.
+func nextBackOff(c *runtime.Container, most time.Duration) time.Duration {
 	if c == nil {
 		return 0
 	}
-	d := backOffAfter(c)
+	d := backOffAfter(c, most)
 	if d == 0 {
-		return InitialBackOff
+		return min(InitialBackOff, cmp.Or(most, MaxBackOff))
 	}
-	return min(2*d, MaxBackOff)
+	return min(2*d, cmp.Or(most, MaxBackOff))
 }
 
 // AsStopped is a running container as it will be once it is killed, at now. Any
@@ -88,12 +90,12 @@ func AsStopped(c *runtime.Container, now time.Time) *runtime.Container {
 
 // SuccessorBackOff is the delay that is noted on the successor of prev. A
 // container that was lost with its sandbox hands on its own delay: it did not
-// crash.
-func SuccessorBackOff(v View, prev *runtime.Container) time.Duration {
+// crash. most is the longest delay, 0 means MaxBackOff.
+func SuccessorBackOff(v View, prev *runtime.Container, most time.Duration) time.Duration {
 	if prev != nil && v.lost(prev) {
-		return backOffAfter(prev)
+		return backOffAfter(prev, most)
 	}
-	return nextBackOff(prev)
+	return nextBackOff(prev, most)
 }
 
 // restartCount is how often a container was started again. The count that the
