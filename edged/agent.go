@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
@@ -67,6 +68,7 @@ type Agent struct {
 	unknownPod    chan struct{}
 	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
+	metrics       *agentmetrics.Metrics
 	placement     *placement // set by Run; nil without a policy
 	placed        topology.Metrics
 
@@ -87,7 +89,8 @@ func New(cfg Config) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	var a *Agent
-	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
+	metrics := agentmetrics.New(cfg.NodeName)
+	volumes, err := cfg.newVolumes(recorder, metrics, func() { a.node.CheckNow() })
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
@@ -98,7 +101,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
@@ -188,7 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
-	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
+	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Relisted: a.metrics.Relisted, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
@@ -275,7 +278,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
-			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
+			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}))
 			a.ownGroups.Store(driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetFeatures(health.Features)

@@ -102,6 +102,13 @@ func (n *Reporter) BootID() string {
 	return n.host.info.BootID
 }
 
+// SystemInfo is what the machine says of itself, such as its kernel; it is empty before Load.
+func (n *Reporter) SystemInfo() corev1.NodeSystemInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return *n.host.info.DeepCopy()
+}
+
 // Allocatable is the capacity without what is reserved for the machine itself, and
 // without what Config.KeptFree says. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"github.com/edgekit/edgekit/edged/internal/containermetrics"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -31,11 +32,26 @@ type Config struct {
 	Proc  string // where proc is mounted; "" means /proc
 	// Volumes says how full a pod's volumes are; nil leaves that out.
 	Volumes func(ctx context.Context, pod *corev1.Pod) []statsapi.VolumeStats
+	// Containers says which containers there are, for Cadvisor. With nil it shows the machine only.
+	Containers Containers
+	// PodsGroup is the control group of all pods, such as /kubepods; nil or "" is none.
+	PodsGroup func() string
+	// SystemInfo is what the Node says of the machine; nil leaves that out.
+	SystemInfo func() corev1.NodeSystemInfo
+}
+
+// Containers is what of a container runtime says which containers there are.
+type Containers interface {
+	// ListContainers lists the containers of one pod, or all.
+	ListContainers(ctx context.Context, podUID string) ([]runtime.Container, error)
+	// ListSandboxes lists the sandboxes of one pod, or all.
+	ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error)
 }
 
 // Stats reads what the node and its pods use.
 type Stats struct {
-	cfg Config
+	cfg      Config
+	cadvisor *containermetrics.Writer
 
 	mu   sync.Mutex
 	last machine // to compute the machine's CPU rate from
@@ -49,7 +65,7 @@ func New(cfg Config) (*Stats, error) {
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
 	}
-	return &Stats{cfg: cfg}, nil
+	return &Stats{cfg: cfg, cadvisor: newCadvisor(cfg)}, nil
 }
 
 // Summary reads the usage of the node and of all pods. Pods in the runtime that
