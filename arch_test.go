@@ -246,6 +246,8 @@ var rooms = map[string][]string{
 	"edged/internal/nodecgroups":      {"edged/cgroup", "edged/internal/allocatable", "edged/internal/lifecycle"},
 	"edged/internal/imagepull":        {"edged/runtime", "edged/image", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/registry"},
 	"edged/internal/metricstext":      {},
+	"edged/stats":                     {"edged/runtime", "edged/internal/containermetrics", "edged/internal/hostinfo", "edged/internal/metricstext"},
+	"edged/internal/oomwatch":         {},
 	"edged/internal/agentmetrics":     {},
 	"edged/internal/containermetrics": {"edged/cgroup", "edged/runtime", "edged/internal/hostinfo", "edged/internal/topology"},
 	"edged/internal/probemetrics":     {"edged/internal/metricstext"},

@@ -305,6 +305,7 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 		agent.metrics.SandboxMade(err)
 		reason, message := podspec.SandboxFailure(err)
 		agent.events.Pod(r.pod, corev1.EventTypeWarning, reason, message)
+		agent.recordNetwork(ctx, r.pod)
 	}
 	return err
 }

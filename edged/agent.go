@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
+	"github.com/edgekit/edgekit/edged/internal/diskusage"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
@@ -61,6 +62,8 @@ type Agent struct {
 	guard        lifecycle.Guard
 	specs        *podspec.Builder
 	disk         disk
+	diskMeter    chan struct{}    // holds a value while DiskUsage looks
+	diskFolders  *diskusage.Meter // of DiskUsage; needs diskMeter
 
 	folder    *static.Folder // nil without static pods
 	nameFreed chan struct{}  // holds a value: a pod's name may be free again
@@ -101,7 +104,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
@@ -180,9 +183,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	booted := a.hasBooted(ctx)
+	a.recordStart(booted)
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
+	wg.Go(func() { a.watchMemory(ctx) })
 	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)

@@ -29,7 +29,7 @@ type containerRuntime interface {
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more []prometheus.Collector, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	usage, err := stats.New(stats.Config{
-		Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats, Containers: rt, PodsGroup: agent.PodsGroup, SystemInfo: agent.SystemInfo,
+		Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats, Root: n.pods, DiskUsage: agent.DiskUsage, Containers: rt, PodsGroup: agent.PodsGroup, SystemInfo: agent.SystemInfo,
 	})
 	if err != nil {
 		return nil, err

@@ -39,6 +39,7 @@ type runCmd struct {
 	ClusterDomain         string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	ResolvConf            string            `help:"Resolver file with the DNS servers for pods. Default: /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
+	KernelLog             string            `help:"File of the kernel's messages, for events of a machine that is out of memory (SystemOOM). Empty: none." default:"/dev/kmsg" placeholder:"FILE"`
 	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR"`
 	OfflineImages         bool              `help:"While the registry is out of reach, start containers with the pull policy Always from the image on the node. A pod needs credentials that this image was pulled with before. --no-offline-images turns this off." default:"true" negatable:""`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`

@@ -192,7 +192,7 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false
 	}
-	n.recordPressures(n.last, node)
+	n.recordConditions(n.last, node)
 	n.last, n.hasReported, n.unstored = node, true, err != nil
 	n.reportRegisteredAgain()
 	return true

@@ -21,7 +21,7 @@ type key struct{ path, name string }
 
 func (k key) String() string { return k.path + " " + k.name }
 
-// wish is what somebody uses of a series: labels, each with a value or with "" for any.
+// want is what somebody uses of a series: labels, each with a value or with "" for any.
 type want struct {
 	key
 	labels []label
@@ -80,11 +80,11 @@ type missing struct {
 type result struct {
 	compared int
 	missing  []missing
-	unused   []key // reasons that nothing needs
-	absent   []key // series that are used, and that the kubelet does not show either
+	unused   []key // reasons that this machine does not need
+	absent   []key // series that are used, and that neither shows
 }
 
-func (r result) failed() bool { return r.unexplained() > 0 || len(r.unused) > 0 }
+func (r result) failed() bool { return r.unexplained() > 0 }
 
 func (r result) unexplained() (n int) {
 	for _, m := range r.missing {
@@ -97,7 +97,7 @@ func (r result) unexplained() (n int) {
 
 func (r result) print(w io.Writer) {
 	for _, k := range r.absent {
-		fmt.Fprintf(w, "not in the kubelet either: %s\n", k)
+		fmt.Fprintf(w, "neither shows: %s\n", k)
 	}
 	for _, m := range r.missing {
 		reason := m.reason
@@ -107,7 +107,7 @@ func (r result) print(w io.Writer) {
 		fmt.Fprintf(w, "missing: %s %s: %s\n", m.key, m.what, reason)
 	}
 	for _, k := range r.unused {
-		fmt.Fprintf(w, "missing.txt has a reason that nothing needs: %s\n", k)
+		fmt.Fprintf(w, "missing.txt has a reason that this machine does not need: %s\n", k)
 	}
 	fmt.Fprintf(w, "RESULT metrics_compared %d series\nRESULT metrics_missing %d series\nRESULT metrics_unexplained %d series\n", r.compared, len(r.missing), r.unexplained())
 }
@@ -138,7 +138,7 @@ func compare(wanted []want, reasons map[key]string, ours, peer answers) (result,
 		}
 		seen[w.key] = true
 		r.compared++
-		if theirs[w.key] == nil {
+		if theirs[w.key] == nil && own[w.key] == nil {
 			r.absent = append(r.absent, w.key)
 		}
 		for _, what := range lacks(w, own[w.key], theirs[w.key]) {
@@ -161,20 +161,21 @@ func compare(wanted []want, reasons map[key]string, ours, peer answers) (result,
 	return r, nil
 }
 
-// lacks says what of a series ours lacks; "" is the whole.
+// lacks says what of a series ours lacks; "" is the whole. What the peer lacks as well is a matter of
+// the machine, or of the release of Kubernetes.
 func lacks(w want, ours, peer *series) []string {
+	if peer == nil {
+		return nil
+	}
 	if ours == nil {
 		return []string{""}
 	}
 	var out []string
 	for _, l := range w.labels {
 		values := ours.labels[l.name]
-		if values == nil || l.value != "" && !values[l.value] {
+		if (values == nil || l.value != "" && !values[l.value]) && (l.value == "" || peer.labels[l.name][l.value]) {
 			out = append(out, strings.TrimSuffix("label "+l.name+"="+l.value, "="))
 		}
-	}
-	if peer == nil {
-		return out
 	}
 	if peer.kind != ours.kind {
 		out = append(out, fmt.Sprintf("type %s, not %s", peer.kind, ours.kind))

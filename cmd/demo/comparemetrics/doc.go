@@ -11,8 +11,9 @@
 // A series is compared by its name, its type and the names of its labels. Where series.txt gives
 // values of a label, such as operation_type=run_podsandbox, these must be there too.
 //
-// What edgecore lacks is printed with its reason, which missing.txt has. A reason that is no longer
-// needed, and a series that is missing without one, are failures. The last lines are
+// What edgecore lacks is printed with its reason, which missing.txt has. A series that is missing
+// without one is a failure. What neither shows, such as what the kernel of the machine does not count,
+// is printed and is none. The last lines are
 //
 //	RESULT metrics_compared N series
 //	RESULT metrics_missing N series       with their reasons

@@ -24,7 +24,7 @@ type options struct {
 }
 
 // errFound is returned when the run itself went well, and found something.
-var errFound = errors.New("series are missing without a reason, or a reason is no longer needed: see above")
+var errFound = errors.New("series are missing without a reason: see above")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -126,9 +126,9 @@ func scrapeBoth(ctx context.Context, opts options) (ours, peer answers, err erro
 // answers are what a node answered, by the path; an answer that it refused is not in it.
 type answers map[string][]byte
 
-// paths are what is asked of a node.
+// paths are what is asked of a node. The last one counts the requests for the others.
 func paths() []string {
-	return []string{"/metrics", "/metrics/cadvisor", "/metrics/resource", "/metrics/probes", "/metrics/slis", summaryPath}
+	return []string{"/metrics/cadvisor", "/metrics/resource", "/metrics/probes", "/metrics/slis", summaryPath, "/metrics"}
 }
 
 // summaryPath has JSON; the others have Prometheus' text format.

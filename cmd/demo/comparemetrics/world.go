@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,11 +57,38 @@ func (w world) kubelet(ctx context.Context) (answers, error) {
 		return nil, err
 	}
 	defer api.Close()
+	unlink, err := linkRuntime(strings.TrimPrefix(w.site.RuntimeEndpoint(), "unix://"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlink()
 	if _, err := w.site.StartKubelet(api); err != nil {
 		return nil, err
 	}
 	a, err := w.node(ctx, w.site.KubeletNode())
 	return a, errors.Join(err, w.site.StopKubelet(context.WithoutCancel(ctx)))
+}
+
+// stockSocket is where the kubelet's statistics look for containerd, whatever its flags say.
+const stockSocket = "/run/containerd/containerd.sock"
+
+// linkRuntime has the kubelet find the runtime at stockSocket. It changes nothing on a machine that
+// has a containerd there: containers then have no names in the kubelet's series.
+func linkRuntime(socket string) (unlink func(), err error) {
+	if _, err := os.Lstat(stockSocket); err == nil {
+		fmt.Println("  this machine has a containerd of its own: the kubelet's series of containers are without names")
+		return func() {}, nil
+	}
+	madeFolder := os.Mkdir(filepath.Dir(stockSocket), 0o755) == nil
+	if err := os.Symlink(socket, stockSocket); err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = os.Remove(stockSocket) // what is left points nowhere
+		if madeFolder {
+			_ = os.Remove(filepath.Dir(stockSocket)) // unless somebody uses it
+		}
+	}, nil
 }
 
 // node runs the pods on a node, reads its answers, and deletes the pods.
@@ -104,8 +132,11 @@ func (w world) ask(ctx context.Context, node string) (answers, error) {
 		}
 		all[path] = text
 	}
+	if all["/metrics"] == nil {
+		return nil, fmt.Errorf("%s does not answer yet", node)
+	}
 	sampled := map[string]string{
-		"/metrics": `persistentvolumeclaim="data"`, "/metrics/cadvisor": `pod="web"`, "/metrics/resource": `pod="web"`, summaryPath: `"rxBytes"`,
+		"/metrics": `persistentvolumeclaim="data"`, "/metrics/cadvisor": `container="app"`, "/metrics/resource": `pod="web"`, summaryPath: `"rxBytes"`,
 	}
 	for path, part := range sampled {
 		if text, ok := all[path]; ok && !bytes.Contains(text, []byte(part)) {
@@ -185,6 +216,9 @@ func (w world) podsReady(ctx context.Context) error {
 	list, err := w.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
+	}
+	if want := len(pods("")); len(list.Items) != want {
+		return fmt.Errorf("there are %d pods, not %d", len(list.Items), want)
 	}
 	for _, p := range list.Items {
 		ready := false

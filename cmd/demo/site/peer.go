@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/cluster/process"
@@ -33,8 +32,6 @@ func (s *Site) StartKubelet(api *APIProxy) (process.Record, error) {
 	r, err := s.Start(process.Spec{Name: "kubelet", Path: s.Built("kubelet"), NetNS: s.Network().File, Args: []string{
 		"--config=" + config, "--kubeconfig=" + kubeconfig, "--hostname-override=" + s.KubeletNode(), "--node-ip=" + s.KubeletNode(),
 		"--root-dir=" + filepath.Join(dir, "root"), "--cert-dir=" + filepath.Join(dir, "pki"),
-		// Its statistics of containers know them by containerd, which has another socket here than a node's.
-		"--containerd=" + strings.TrimPrefix(s.RuntimeEndpoint(), "unix://"),
 	}})
 	if err != nil {
 		return r, fmt.Errorf("site: %w", err)

@@ -61,7 +61,7 @@ func New(cfg Config) *Writer {
 // containers there are, container_scrape_error is 1, the machine is shown, and no error is
 // returned, as a kubelet does. An error is one of to.
 func (w *Writer) Write(ctx context.Context, to io.Writer) error {
-	r := &reader{mount: w.cfg.Mount, proc: w.cfg.Proc, sys: w.cfg.Sys, v2: w.v2, devices: make(map[string]string)}
+	r := w.reader()
 	root := group{labels: appendLabels(nil, "", "/", "", "", "", "")}
 	memory, swap := r.readMachine(&root)
 	groups := append(make([]group, 0, 64), root)
