@@ -15,9 +15,38 @@ func newCadvisor(cfg Config) *containermetrics.Writer {
 		out.PodsGroup = cfg.PodsGroup
 	}
 	if store, ok := cfg.Containers.(runtime.ImageStore); ok {
-		out.SandboxImage = store.SandboxImage
+		out.SandboxImage = func(ctx context.Context) (string, error) {
+			image, err := store.SandboxImage(ctx)
+			if image != "" || err != nil {
+				return image, err
+			}
+			return pinnedImage(ctx, cfg.Containers)
+		}
 	}
 	return containermetrics.New(out)
+}
+
+// pinnedImage is the image of sandboxes of a runtime that does not name it: it pins that one. Where
+// several are pinned it is not known, which is "".
+func pinnedImage(ctx context.Context, containers Containers) (string, error) {
+	images, ok := containers.(interface {
+		ListImages(ctx context.Context) ([]runtime.Image, error)
+	})
+	if !ok {
+		return "", nil
+	}
+	all, err := images.ListImages(ctx)
+	name := ""
+	for _, i := range all {
+		switch {
+		case !i.Pinned || len(i.Tags) == 0:
+		case name != "":
+			return "", nil
+		default:
+			name = i.Tags[0]
+		}
+	}
+	return name, err
 }
 
 // Cadvisor writes what the kubelet shows on /metrics/cadvisor, in Prometheus' text format: the

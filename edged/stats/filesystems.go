@@ -2,8 +2,6 @@ package stats
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -122,7 +120,6 @@ func (d disks) ofPod(out *statsapi.PodStats, pod *corev1.Pod) {
 			out.VolumeStats = append(out.VolumeStats, statsapi.VolumeStats{Name: name, FsStats: *d.on(d.root, &used)})
 		}
 	}
-	slices.SortFunc(out.VolumeStats, func(a, b statsapi.VolumeStats) int { return strings.Compare(a.Name, b.Name) })
 	if d.pods != nil {
 		out.EphemeralStorage = d.on(d.root, &sum)
 	}

@@ -31,7 +31,11 @@ func (c containers) ImageFilesystems(context.Context) (images, layers []runtime.
 	return []runtime.Filesystem{{Mountpoint: c.images, UsedBytes: 1000, UsedInodes: 10}}, nil, nil
 }
 
-func (containers) SandboxImage(context.Context) (string, error) { return "pause:1", nil }
+func (containers) SandboxImage(context.Context) (string, error) { return "", nil }
+
+func (containers) ListImages(context.Context) ([]runtime.Image, error) {
+	return []runtime.Image{{Tags: []string{"web:1"}}, {Tags: []string{"pause:1"}, Pinned: true}}, nil
+}
 
 // TestFilesystems: the summary has the node's and the runtime's file systems, and what pods take of
 // them.
@@ -155,5 +159,12 @@ func TestCadvisor(t *testing.T) {
 	if err := s.Cadvisor(t.Context(), &out); err != nil || !strings.Contains(out.String(), `machine_memory_bytes{boot_id="",machine_id="m1",system_uuid="m1"} 1024000`) ||
 		!strings.Contains(out.String(), "\ncontainer_scrape_error 0\n") {
 		t.Errorf("%v %s", err, out.String())
+	}
+}
+
+// TestPinnedImage: a runtime that does not name the image of sandboxes pins it.
+func TestPinnedImage(t *testing.T) {
+	if name, err := stats.PinnedImage(t.Context(), containers{}); err != nil || name != "pause:1" {
+		t.Errorf("%q %v", name, err)
 	}
 }

@@ -19,11 +19,9 @@ func (t *text) family(f family, groups []group) {
 			t.head(f.name, f.help, f.counter)
 			named = true
 		}
-		if f.labels == nil {
-			t.sample(f.name, g.labels, "", g.value[f.of], f.divisor)
-		}
-		for _, l := range f.labels {
-			t.sample(f.name, g.labels, l, g.value[f.of], f.divisor)
+		t.sample(f.name, g.labels, f.labels[0], g.value[f.of], f.divisor)
+		if f.labels[1] != "" {
+			t.sample(f.name, g.labels, f.labels[1], g.value[f.of], f.divisor)
 		}
 	}
 }
