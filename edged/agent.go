@@ -150,6 +150,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
+	if a.cfg.Devices != nil {
+		cfg.Devices = a.cfg.Devices.Resources
+	}
 	return cfg
 }
 
@@ -177,6 +180,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.openPlacement(); err != nil {
 		return err
 	}
+	if err := a.loadDevices(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -192,7 +198,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
@@ -204,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
 	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()

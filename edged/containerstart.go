@@ -97,11 +97,18 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
 		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
 	}, agent.nodeFacts())
+	if err == nil {
+		err = r.addClaimDevices(ctx, c, cfg)
+	}
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
 	agent.placement.place(r.pod, c.Name, &cfg.Resources)
+	if err := r.addDevices(ctx, c, cfg); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
