@@ -15,14 +15,14 @@ func (f *files) read(at folder, name string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer unix.Close(fd) //nolint:errcheck // it was only read
+	defer unix.Close(fd) // it was only read
 	if f.buffer == nil {
 		f.buffer = make([]byte, 8<<10)
 	}
 	n := 0
 	for {
 		got, err := unix.Read(fd, f.buffer[n:])
-		if err == unix.EINTR { //nolint:errorlint // a bare errno
+		if err == unix.EINTR { // a bare errno
 			continue
 		}
 		if err != nil {
@@ -64,7 +64,7 @@ func (d folder) changed(name string) int64 {
 func openRetry(at int, name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(at, name, flags|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err != unix.EINTR { // a bare errno
 			return fd, err
 		}
 	}
