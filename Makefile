@@ -39,7 +39,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics e2e-modbus e2e-rules conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -86,6 +86,8 @@ e2e-volumes: ## Run the volume tests of e2e: local volumes, a StatefulSet on loc
 	cd cmd/demo && VOLUMES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestVolumes$$' ./e2e
 e2e-metrics: ## Run the stock metrics-server: kubectl top shows the edge node, the autoscaler scales a Deployment (root; RESULT lines)
 	cd cmd/demo && METRICS_SERVER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestMetrics$$' ./e2e
+compare-metrics: ## Compare what edgecore and the stock kubelet show to Prometheus, with the same pods, against what kube-prometheus uses (root; RESULT lines)
+	@cd cmd/demo && go run ./comparemetrics
 e2e-modbus: ## Run the device test of e2e: a Modbus device follows the cloud and back, through a cut, all parts killed in any order; 10 minutes (root)
 	cd cmd/demo && MODBUS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestModbus$$' ./e2e
 e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clients, and an outage of the link (root)

@@ -257,6 +257,12 @@ var rooms = map[string][]string{
 	"edged/internal/imagepull":    {"edged/runtime", "edged/image", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/registry"},
 	"edged/internal/metricstext":  {},
 	"edged/internal/probemetrics": {"edged/internal/metricstext"},
+
+	"edged/stats":                     {"edged/runtime", "edged/internal/containermetrics", "edged/internal/hostinfo", "edged/internal/metricstext"},
+	"edged/internal/oomwatch":         {},
+	"edged/internal/agentmetrics":     {},
+	"edged/internal/containermetrics": {"edged/cgroup", "edged/runtime", "edged/internal/hostinfo", "edged/internal/topology"},
+
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},

@@ -321,6 +321,7 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 				if a.Attempt == 0 {
 					agent.complainDNS(r.pod) // once: the runtime remembers that the pod had a sandbox
 				}
+				agent.metrics.SandboxMade(nil)
 				r.useSandbox(sb)
 				r.w.clearBackOff(plan.RetrySandbox)
 				r.w.noteRefusal(nil)
@@ -330,9 +331,11 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 		}
 	}
 	if ctx.Err() == nil {
+		agent.metrics.SandboxMade(err)
 		r.w.noteRefusal(err)
 		reason, message := podspec.SandboxFailure(err)
 		agent.events.Pod(r.pod, corev1.EventTypeWarning, reason, message)
+		agent.recordNetwork(ctx, r.pod)
 	}
 	return err
 }

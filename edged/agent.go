@@ -17,6 +17,8 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
+	"github.com/edgekit/edgekit/edged/internal/diskusage"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
@@ -64,6 +66,8 @@ type Agent struct {
 	guard        lifecycle.Guard
 	specs        *podspec.Builder
 	disk         disk
+	diskMeter    chan struct{}    // holds a value while DiskUsage looks
+	diskFolders  *diskusage.Meter // of DiskUsage; needs diskMeter
 
 	folder    *static.Folder // nil without static pods
 	manifests *static.URL    // nil without static pods from a web server
@@ -72,6 +76,7 @@ type Agent struct {
 	unknownPod    chan struct{}
 	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
+	metrics       *agentmetrics.Metrics
 	placement     *placement // set by Run; nil without a policy
 	placed        topology.Metrics
 
@@ -95,7 +100,8 @@ func New(cfg Config) (*Agent, error) {
 	recorder := events.New(cfg.NodeName, cfg.Reports, cfg.Logger)
 	recorder.Limit(cfg.EventQPS, cfg.EventBurst)
 	var a *Agent
-	volumes, err := cfg.newVolumes(recorder, func() { a.node.CheckNow() })
+	metrics := agentmetrics.New(cfg.NodeName)
+	volumes, err := cfg.newVolumes(recorder, metrics, func() { a.node.CheckNow() })
 	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
@@ -106,7 +112,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 		preempting: make(map[types.UID]*corev1.Pod),
 	}
@@ -196,9 +202,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	booted := a.hasBooted(ctx)
+	a.recordStart(booted)
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
+	wg.Go(func() { a.watchMemory(ctx) })
 	in, err := a.followSources(ctx, &wg)
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
@@ -207,7 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
-	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Logger: a.log})
+	watcher, err := pleg.New(pleg.Config{Source: pleg.FromRuntime(a.cfg.Runtime), Changed: a.wakePod, Relist: a.cfg.Relist, Relisted: a.metrics.Relisted, Logger: a.log})
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
@@ -300,7 +308,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
-			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
+			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}))
 			a.ownGroups.Store(driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetHealth(health)

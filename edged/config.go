@@ -146,6 +146,10 @@ type Config struct {
 	// Conditions gives further conditions of the Node, of parts of the program that are not the
 	// agent's. It is asked each NodeCheck. A nil func means that there are none.
 	Conditions func() []corev1.NodeCondition
+	// KernelLog is the file of the kernel's messages, such as /dev/kmsg: when the kernel kills a
+	// process because the whole machine is out of memory, there is an event SystemOOM of the
+	// Node. "" watches none.
+	KernelLog string
 	// Relist is how often the runtime is asked for changes when it sends no
 	// events; 0 means 1 second.
 	Relist time.Duration
@@ -186,7 +190,7 @@ func (c Config) check() error {
 		return err
 	}
 	for field, path := range map[string]string{
-		"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf, "StaticPodDir": c.StaticPodDir,
+		"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf, "StaticPodDir": c.StaticPodDir, "KernelLog": c.KernelLog,
 	} {
 		if path != "" && !filepath.IsAbs(path) {
 			return fmt.Errorf("edged: Config.%s %q is not an absolute path", field, path)

@@ -30,7 +30,7 @@ func (a *Agent) newPuller() *imagepull.Puller {
 	cfg := &a.cfg
 	pull := imagepull.Config{
 		Images: cfg.Runtime, Secrets: cfg.Objects, Events: a.events, Pulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), Registries: registry.New(cfg.DialRegistry),
-		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.node.RefreshImages, Settle: a.disk.settleImages, Logger: a.log,
+		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.imagePulled, Settle: a.disk.settleImages, Logger: a.log,
 		QPS: cfg.RegistryPullQPS, Burst: cfg.RegistryBurst,
 	}
 	for _, source := range cfg.Credentials {
@@ -59,12 +59,14 @@ func (r *execution) startContainer(ctx context.Context, a plan.Action) error {
 		err = r.createAndLaunch(ctx, c, a)
 	}
 	if err == nil {
+		r.w.a.metrics.ContainerStarted(containerKind(r.pod, c.Name), "")
 		r.w.clearBackOff(c.Name)
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	r.w.a.metrics.ContainerStarted(containerKind(r.pod, c.Name), err.reason)
 	if err.reason == plan.ReasonSandboxLost {
 		return err
 	}

@@ -100,7 +100,13 @@ func (a *Agent) podsGroup() string {
 type reclaimer struct{ a *Agent }
 
 // RemoveDead removes what pods that are over have left.
-func (r reclaimer) RemoveDead(ctx context.Context) error { return r.a.disk.containers.RemoveDead(ctx) }
+func (r reclaimer) RemoveDead(ctx context.Context) error {
+	err := r.a.disk.containers.RemoveDead(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.a.events.Node(corev1.EventTypeWarning, "ContainerGCFailed", err.Error())
+	}
+	return err
+}
 
 // ReclaimAll removes every image that no pod uses.
 func (r reclaimer) ReclaimAll(ctx context.Context) (freedBytes uint64, err error) {

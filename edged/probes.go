@@ -94,9 +94,9 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		return probe.Target{IP: address(), Ports: c.Ports, Exec: w.execProbe(run.ID)}
 	}
 	one := func(ctx context.Context, kind string, cfg probe.Config, report func(ok bool, detail string)) {
-		answered, errored, forget := w.a.probeCounter.Track(pod, c.Name, kind)
-		defer forget()
-		cfg.Target, cfg.Started, cfg.Answered = target, run.Started, answered
+		count := w.a.probeCounter.Track(pod, c.Name, kind)
+		defer count.Forget()
+		cfg.Target, cfg.Started, cfg.Answered, cfg.Asked = target, run.Started, count.Answered, count.Asked
 		cfg.Report = func(ok bool, detail string) {
 			p.mu.Lock()
 			report(ok, detail)
@@ -109,7 +109,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		cfg.Failed = func(detail string) { warn("Unhealthy", "failed", detail) }
 		cfg.Warned = func(detail string) { warn("ProbeWarning", "warning", detail) }
 		cfg.Errored = func(err error) {
-			errored()
+			count.Errored()
 			warn("Unhealthy", "could not be made, which says nothing of the container", err.Error())
 		}
 		if err := probe.Run(ctx, cfg); err != nil {

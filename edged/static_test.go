@@ -60,6 +60,13 @@ func TestOrphansOfALostStore(t *testing.T) {
 // runAgent runs an agent until the test's end.
 func runAgent(t *testing.T, cfg edged.Config) (stop func()) {
 	t.Helper()
+	_, stop = startAgent(t, cfg)
+	return stop
+}
+
+// startAgent is runAgent, and gives the agent besides.
+func startAgent(t *testing.T, cfg edged.Config) (agent *edged.Agent, stop func()) {
+	t.Helper()
 	agent, err := edged.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +86,7 @@ func runAgent(t *testing.T, cfg edged.Config) (stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return stop
+	return agent, stop
 }
 
 const manifest = `apiVersion: v1

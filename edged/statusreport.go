@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -84,6 +85,9 @@ func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
 		return false
 	}
 	w.reportFailing = false
+	if st.Phase == corev1.PodRunning && (w.last == nil || w.last.Phase == corev1.PodPending) {
+		w.a.metrics.PodRunning(time.Since(w.created))
+	}
 	ended := plan.IsTerminal(st.Phase) && (w.last == nil || !plan.IsTerminal(w.last.Phase))
 	w.last, w.reported, w.reportedUID = &st, true, uid
 	w.keepStatus(&st)

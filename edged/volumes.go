@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -13,10 +14,10 @@ import (
 
 // newVolumes makes what prepares the pods' volumes, of what Objects and Reports can do
 // besides. inUseChanged is called when the node uses other attached volumes than before.
-func (c Config) newVolumes(recorder *events.Recorder, inUseChanged func()) (*volume.Manager, error) {
+func (c Config) newVolumes(recorder *events.Recorder, metrics *agentmetrics.Metrics, inUseChanged func()) (*volume.Manager, error) {
 	cfg := volume.Config{
 		Root: c.Root, Source: c.API.withLocalCA(c.Objects), Logger: c.Logger, CSI: c.CSI,
-		Node: c.NodeName, Labels: nodestatus.Labels(c.NodeName, c.Labels), InUseChanged: inUseChanged,
+		Node: c.NodeName, Labels: nodestatus.Labels(c.NodeName, c.Labels), InUseChanged: inUseChanged, Worked: metrics.VolumeWorked,
 		Event: func(pod *corev1.Pod, reason, message string) {
 			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
 		},

@@ -229,7 +229,9 @@ func (w *worker) run(ctx context.Context) {
 		case <-w.wake:
 		case <-timer.C:
 		}
+		began, what := time.Now(), w.passKind()
 		next, done := w.syncPod(ctx)
+		w.a.metrics.PodSynced(what, time.Since(began))
 		if done {
 			return
 		}

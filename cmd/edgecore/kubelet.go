@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,14 +28,16 @@ type containerRuntime interface {
 // are the server's own the agent's and those of more.
 func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, more []prometheus.Collector, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
-	usage, err := stats.New(stats.Config{Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats})
+	usage, err := stats.New(stats.Config{
+		Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats, Root: n.pods, DiskUsage: agent.DiskUsage, Containers: rt, PodsGroup: agent.PodsGroup, SystemInfo: agent.SystemInfo,
+	})
 	if err != nil {
 		return nil, err
 	}
 	s, err := server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log,
-		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource,
-		Metrics: append(more, agent, rt), Probes: agent.WriteProbeMetrics,
+		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource, Cadvisor: usage.Cadvisor,
+		Metrics: append(more, append(programMetrics(n.identity.Stats, time.Now), agent, rt)...), SLIs: []prometheus.Collector{processMetrics()}, Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

@@ -43,6 +43,7 @@ type runCmd struct {
 	ClusterDomain         string            `help:"DNS domain of the cluster." default:"cluster.local"`
 	ResolvConf            string            `help:"Resolver file with the DNS servers for pods. Default: /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
+	KernelLog             string            `help:"File of the kernel's messages, for events of a machine that is out of memory (SystemOOM). Empty: none." default:"/dev/kmsg" placeholder:"FILE"`
 	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR" aliases:"pod-manifest-path"`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`
 	UserNamespacesIDs     int64             `help:"How many user and group ids a pod with hostUsers: false gets: a multiple of 65536. The ids are those of the user kubelet in /etc/subuid and /etc/subgid, or else all from this number on." default:"65536" name:"user-namespaces-ids-per-pod" placeholder:"N"`

@@ -21,6 +21,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -39,6 +40,9 @@ type Config struct {
 	Driver string // "cgroupfs" or "systemd"; "" means cgroupfs
 	Root   string // group that "kubepods" is made in; "" means the root group
 	Mount  string // where the cgroup file systems are; "" means /sys/fs/cgroup. Limits are only set there.
+	// Changed is called after a group was made ("create"), limited anew ("update") or removed
+	// ("destroy"), with how long that took, failures included. nil ignores it.
+	Changed func(what string, took time.Duration)
 }
 
 // Groups names and keeps pods' cgroups. It may be used by several goroutines.
@@ -70,6 +74,9 @@ func New(cfg Config) *Groups {
 	}
 	if cfg.Mount == "" {
 		cfg.Mount = defaultMount
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(string, time.Duration) {}
 	}
 	g := &Groups{cfg: cfg, v2: unified(cfg.Mount)}
 	g.stop = g.destroy
@@ -166,6 +173,7 @@ func (g *Groups) SetUp(class corev1.PodQOSClass, uid string, l Limits) error {
 	if err := checkUID(uid); err != nil {
 		return err
 	}
+	defer g.measure("create")()
 	return g.ensure(g.pod(class, uid), l)
 }
 
@@ -174,16 +182,27 @@ func (g *Groups) Update(class corev1.PodQOSClass, uid string, l Limits) error {
 	if err := checkUID(uid); err != nil {
 		return err
 	}
+	defer g.measure("update")()
 	return g.set(g.pod(class, uid), l)
 }
 
 // SetUpNode makes the group of all pods and sets its limits.
-func (g *Groups) SetUpNode(l Limits) error { return g.ensure(g.pods(), l) }
+func (g *Groups) SetUpNode(l Limits) error {
+	defer g.measure("update")()
+	return g.ensure(g.pods(), l)
+}
 
 // SetUpTier makes the group of the pods of a class, Burstable or BestEffort, and
 // sets its limits.
 func (g *Groups) SetUpTier(class corev1.PodQOSClass, l Limits) error {
+	defer g.measure("update")()
 	return g.ensure(g.tier(class), l)
+}
+
+// measure returns what must be called when a change is done.
+func (g *Groups) measure(what string) func() {
+	began := time.Now()
+	return func() { g.cfg.Changed(what, time.Since(began)) }
 }
 
 // UpdateGroup sets limits of a group that somebody else made, such as that of the

@@ -25,6 +25,7 @@ func (g *Groups) TearDown(class corev1.PodQOSClass, uid string) error {
 	if err := checkUID(uid); err != nil {
 		return err
 	}
+	defer g.measure("destroy")()
 	tops, err := g.hierarchies()
 	if err != nil {
 		return fmt.Errorf("cgroup: %w", err)

@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -34,11 +35,13 @@ func (c *Client) PodUsage(ctx context.Context) ([]runtime.PodUsage, error) {
 		l := s.Linux
 		p := runtime.PodUsage{
 			Namespace: m.GetNamespace(), Name: m.GetName(), UID: m.GetUid(),
-			Usage: usage(l.GetCpu(), l.GetMemory(), nil), Processes: number(l.GetProcess().GetProcessCount()),
+			Usage: usage(l.GetCpu(), l.GetMemory(), l.GetIo(), nil), Processes: number(l.GetProcess().GetProcessCount()),
 		}
 		if n := l.GetNetwork(); n != nil {
+			named := make(map[string]bool) // some runtimes list the default one twice
 			for _, i := range append([]*runtimeapi.NetworkInterfaceUsage{n.DefaultInterface}, n.Interfaces...) {
-				if i.GetName() != "" {
+				if name := i.GetName(); name != "" && !named[name] {
+					named[name] = true
 					p.Interfaces = append(p.Interfaces, runtime.InterfaceUsage{
 						Name: i.Name, Received: number(i.RxBytes), Sent: number(i.TxBytes), ReceiveErrs: number(i.RxErrors), SendErrs: number(i.TxErrors),
 					})
@@ -87,7 +90,7 @@ func sum(to *runtime.Usage, u runtime.Usage) {
 	}
 	for _, f := range []struct{ to, from **uint64 }{
 		{&to.CPU, &u.CPU}, {&to.CPURate, &u.CPURate}, {&to.Memory, &u.Memory}, {&to.WorkingSet, &u.WorkingSet}, {&to.RSS, &u.RSS},
-		{&to.Faults, &u.Faults}, {&to.MajorFaults, &u.MajorFaults}, {&to.Swap, &u.Swap},
+		{&to.Faults, &u.Faults}, {&to.MajorFaults, &u.MajorFaults}, {&to.Swap, &u.Swap}, {&to.SwapAvailable, &u.SwapAvailable},
 	} {
 		switch {
 		case *f.from == nil:
@@ -103,24 +106,36 @@ func sum(to *runtime.Usage, u runtime.Usage) {
 // containerUsage is the usage of one container.
 func containerUsage(s *runtimeapi.ContainerStats) runtime.ContainerUsage {
 	return runtime.ContainerUsage{
-		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[runtime.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetSwap()),
+		ID: s.GetAttributes().GetId(), Name: s.GetAttributes().GetLabels()[runtime.LabelContainerName], Usage: usage(s.GetCpu(), s.GetMemory(), s.GetIo(), s.GetSwap()),
 		Written: number(s.GetWritableLayer().GetUsedBytes()), WrittenInodes: number(s.GetWritableLayer().GetInodesUsed()),
 	}
 }
 
-// usage is a usage of CPU, memory and swap; what the runtime does not know stays
+// usage is a usage of CPU, memory, disks and swap; what the runtime does not know stays
 // nil.
-func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, swap *runtimeapi.SwapUsage) runtime.Usage {
+func usage(cpu *runtimeapi.CpuUsage, memory *runtimeapi.MemoryUsage, io *runtimeapi.IoUsage, swap *runtimeapi.SwapUsage) runtime.Usage {
 	u := runtime.Usage{
 		CPU: number(cpu.GetUsageCoreNanoSeconds()), CPURate: number(cpu.GetUsageNanoCores()),
 		Memory: number(memory.GetUsageBytes()), WorkingSet: number(memory.GetWorkingSetBytes()), Available: number(memory.GetAvailableBytes()),
 		RSS: number(memory.GetRssBytes()), Faults: number(memory.GetPageFaults()), MajorFaults: number(memory.GetMajorPageFaults()),
-		Swap: number(swap.GetSwapUsageBytes()),
+		Swap: number(swap.GetSwapUsageBytes()), SwapAvailable: number(swap.GetSwapAvailableBytes()),
+		CPUPressure: pressure(cpu.GetPsi()), MemoryPressure: pressure(memory.GetPsi()), IOPressure: pressure(io.GetPsi()),
 	}
 	if ns := max(cpu.GetTimestamp(), memory.GetTimestamp()); ns > 0 {
 		u.Time = time.Unix(0, ns)
 	}
 	return u
+}
+
+// pressure is how long tasks waited; nil where the runtime does not say.
+func pressure(p *runtimeapi.PsiStats) *runtime.Pressure {
+	if p == nil {
+		return nil
+	}
+	stall := func(d *runtimeapi.PsiData) runtime.Stall {
+		return runtime.Stall{Total: time.Duration(min(d.GetTotal(), math.MaxInt64)), Avg10: d.GetAvg10(), Avg60: d.GetAvg60(), Avg300: d.GetAvg300()}
+	}
+	return &runtime.Pressure{Some: stall(p.Some), Full: stall(p.Full)}
 }
 
 // number is a number that may be missing.

@@ -107,18 +107,22 @@ func (n *Reporter) pidPressure(seen checks) corev1.NodeCondition {
 	return c
 }
 
-// recordPressures records an event of the Node for each condition of pressure that
-// differs from the last report, with the kubelet's reasons and text. A node that is
+// recordConditions records an event of the Node for each condition of pressure that
+// differs from the last report, and for the condition Ready, with the kubelet's reasons and text. A node that is
 // reported for the first time has no event for what is as it should be.
-func (n *Reporter) recordPressures(before, now *corev1.Node) {
+func (n *Reporter) recordConditions(before, now *corev1.Node) {
 	names := map[corev1.NodeConditionType][2]string{
 		corev1.NodeMemoryPressure: {"NodeHasSufficientMemory", "NodeHasInsufficientMemory"},
 		corev1.NodeDiskPressure:   {"NodeHasNoDiskPressure", "NodeHasDiskPressure"},
 		corev1.NodePIDPressure:    {"NodeHasSufficientPID", "NodeHasInsufficientPID"},
+		corev1.NodeReady:          {"NodeNotReady", "NodeReady"},
 	}
 	for _, c := range now.Status.Conditions {
 		name, ok := names[c.Type]
 		was := corev1.ConditionFalse
+		if c.Type == corev1.NodeReady {
+			was = corev1.ConditionTrue
+		}
 		if before != nil {
 			for _, o := range before.Status.Conditions {
 				if o.Type == c.Type {

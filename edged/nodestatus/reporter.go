@@ -109,6 +109,13 @@ func (n *Reporter) BootID() string {
 	return n.host.info.BootID
 }
 
+// SystemInfo is what the machine says of itself, such as its kernel; it is empty before Load.
+func (n *Reporter) SystemInfo() corev1.NodeSystemInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return *n.host.info.DeepCopy()
+}
+
 // Allocatable is the capacity without what is reserved for the machine itself, and
 // without what Config.KeptFree says, and the healthy devices. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {
@@ -203,7 +210,7 @@ func (n *Reporter) report(ctx context.Context, node *corev1.Node) bool {
 	if err != nil && n.cfg.Unwritable() == nil {
 		return false
 	}
-	n.recordPressures(n.last, node)
+	n.recordConditions(n.last, node)
 	n.last, n.hasReported, n.unstored = node, true, err != nil
 	n.reportRegisteredAgain()
 	return true

@@ -47,8 +47,10 @@ type Config struct {
 	Relist time.Duration
 	// Check is how often lists are compared while events flow, against lost
 	// ones; 0 means 30 seconds.
-	Check  time.Duration
-	Logger *slog.Logger // nil discards
+	Check time.Duration
+	// Relisted is called after each list, with when it began and how long it took. nil ignores it.
+	Relisted func(began time.Time, took time.Duration)
+	Logger   *slog.Logger // nil discards
 }
 
 // Watcher watches a runtime.
@@ -71,6 +73,9 @@ func New(cfg Config) (*Watcher, error) {
 	}
 	if cfg.Check <= 0 {
 		cfg.Check = 30 * time.Second
+	}
+	if cfg.Relisted == nil {
+		cfg.Relisted = func(time.Time, time.Duration) {}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -148,7 +153,9 @@ func wake(c chan struct{}) {
 // compare lists, and reports every pod of which something is new, gone or in
 // another state. A runtime that does not answer has not changed.
 func (w *Watcher) compare(ctx context.Context) {
+	began := time.Now()
 	now, err := w.cfg.Source.Snapshot(ctx)
+	w.cfg.Relisted(began, time.Since(began))
 	if err != nil {
 		if ctx.Err() == nil {
 			w.cfg.Logger.Debug("the runtime does not list", "err", err)

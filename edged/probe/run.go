@@ -38,6 +38,8 @@ type Config struct {
 	Errored func(err error)
 	// Answered is called for each answer, good or not. It may be nil.
 	Answered func(ok bool)
+	// Asked is called after each try, with how long it took. It may be nil.
+	Asked func(took time.Duration)
 	// UntilOK ends Run with the first good outcome, as a startup probe ends.
 	UntilOK bool
 	// UntilFailed ends Run with the first bad outcome, as a liveness probe ends:
@@ -69,6 +71,9 @@ func Run(ctx context.Context, cfg Config) error {
 		wait = max(period-time.Since(began), 0)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if cfg.Asked != nil {
+			cfg.Asked(time.Since(began))
 		}
 		if err != nil {
 			if cfg.Errored != nil {

@@ -25,6 +25,19 @@ type Usage struct {
 	Faults      *uint64   // page faults since the start
 	MajorFaults *uint64   // of these, those that read from a disk
 	Swap        *uint64   // bytes
+	// SwapAvailable is the bytes of swap up to the limit.
+	SwapAvailable *uint64
+	// How long processes waited for a CPU, for memory and for disks.
+	CPUPressure, MemoryPressure, IOPressure *Pressure
+}
+
+// Pressure is how long processes waited for a resource: some of them, and all at once.
+type Pressure struct{ Some, Full Stall }
+
+// Stall is a time of waiting: in total, and as the percentage of the last 10, 60 and 300 seconds.
+type Stall struct {
+	Total                time.Duration
+	Avg10, Avg60, Avg300 float64
 }
 
 // PodUsage is what one pod uses.

@@ -53,7 +53,9 @@ type Config struct {
 	// answers 501, as do the exporters that are nil.
 	Summary  func(ctx context.Context) (any, error)
 	Resource Exporter               // answers /metrics/resource
+	Cadvisor Exporter               // answers /metrics/cadvisor
 	Probes   Exporter               // answers /metrics/probes
+	SLIs     []prometheus.Collector // on /metrics/slis; nil for none
 	Metrics  []prometheus.Collector // on /metrics besides the Server's own metrics; nil for none
 	Settings any                    // what /configz shows as JSON; nil shows an empty object
 
@@ -76,7 +78,9 @@ type Server struct {
 	guard     lifecycle.Guard
 	sessions  sessions
 	described sessionMetrics
+	requests  *requests
 	metrics   http.Handler
+	slis      http.Handler
 	proxy     http.RoundTripper
 }
 
@@ -105,16 +109,27 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), watcher: crilog.NewWatcher(),
 		proxy: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: 30 * time.Second},
 	}
-	s.sessions.most, s.described = cfg.MaxSessions, newSessionMetrics()
-	registry := prometheus.NewRegistry()
-	for _, c := range append([]prometheus.Collector{s}, cfg.Metrics...) {
-		if err := registry.Register(c); err != nil {
-			return nil, fmt.Errorf("server: Config.Metrics: %w", err)
-		}
+	s.sessions.most, s.described, s.requests = cfg.MaxSessions, newSessionMetrics(), newRequests()
+	var err error
+	if s.metrics, err = handlerOf(append([]prometheus.Collector{s}, cfg.Metrics...)); err != nil {
+		return nil, fmt.Errorf("server: Config.Metrics: %w", err)
 	}
-	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	if s.slis, err = handlerOf(cfg.SLIs); err != nil {
+		return nil, fmt.Errorf("server: Config.SLIs: %w", err)
+	}
 	s.routes()
 	return s, nil
+}
+
+// handlerOf answers with the metrics of collectors.
+func handlerOf(all []prometheus.Collector) (http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range all {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), nil
 }
 
 // Run wakes followers of logs as soon as there is something new, until ctx ends;
@@ -132,7 +147,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.requests.count(r)()
+	s.mux.ServeHTTP(w, r)
+}
 
 // routes are the paths of the kubelet's API that Kubernetes' own components use.
 func (s *Server) routes() {
@@ -155,6 +173,8 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /stats/summary", s.summary)
 	s.mux.Handle("GET /metrics", s.metrics)
 	s.mux.HandleFunc("GET /metrics/resource", s.export(s.cfg.Resource))
+	s.mux.HandleFunc("GET /metrics/cadvisor", s.export(s.cfg.Cadvisor))
+	s.mux.Handle("GET /metrics/slis", s.slis)
 	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
 }
 
@@ -226,24 +246,6 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, sum)
-}
-
-// textFormat is the content type of Prometheus' text format.
-const textFormat = "text/plain; version=0.0.4; charset=utf-8"
-
-// export answers with the metrics of an Exporter.
-func (s *Server) export(e Exporter) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if e == nil {
-			http.Error(w, "this node has no such metrics", http.StatusNotImplemented)
-			return
-		}
-		w.Header().Set("Content-Type", textFormat)
-		if err := e(r.Context(), w); err != nil && r.Context().Err() == nil {
-			s.log.Warn("metrics could not be written", "path", r.URL.Path, "err", err)
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	}
 }
 
 // writeJSON answers with a value as JSON.

@@ -60,8 +60,11 @@ func newSessionMetrics() sessionMetrics {
 
 var _ prometheus.Collector = (*Server)(nil)
 
-// Describe lists the Server's own metrics: sessions now, in total and refused.
+// Describe lists the Server's own metrics: sessions now, in total and refused, and requests.
 func (s *Server) Describe(out chan<- *prometheus.Desc) {
+	for _, c := range s.requests.all() {
+		c.Describe(out)
+	}
 	out <- s.described.open
 	out <- s.described.begun
 	out <- s.described.refused
@@ -69,6 +72,9 @@ func (s *Server) Describe(out chan<- *prometheus.Desc) {
 
 // Collect sends the Server's own metrics.
 func (s *Server) Collect(out chan<- prometheus.Metric) {
+	for _, c := range s.requests.all() {
+		c.Collect(out)
+	}
 	c := &s.sessions
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,10 +1,12 @@
-// Package stats reads what a node and its pods use, in the two forms in which the cluster
+// Package stats reads what a node and its pods use, in the three forms in which the cluster
 // asks for it: that of metrics-server (/metrics/resource), for kubectl top and the
-// horizontal autoscaler, and the kubelet's summary (/stats/summary).
+// horizontal autoscaler, that of cAdvisor (/metrics/cadvisor), for dashboards, and the
+// kubelet's summary (/stats/summary).
 //
 //	s, err := stats.New(stats.Config{Node: "gate-7", Meter: runtime, Pods: agent})
 //	...
 //	err = s.Resource(ctx, w)        // Prometheus' text format
+//	err = s.Cadvisor(ctx, w)        // the same
 //	sum, err := s.Summary(ctx)      // the kubelet's stats/v1alpha1
 //
 // The usage of pods and containers comes from the container runtime, which reads their

@@ -19,7 +19,7 @@ import (
 func (s *Stats) Resource(ctx context.Context, w io.Writer) error {
 	return metricstext.Write(w, metricstext.Collect(func(out chan<- prometheus.Metric) {
 		r := resources{out: out, sent: make(map[string]bool)}
-		sum, err := s.Summary(ctx)
+		sum, _, err := s.usage(ctx)
 		failed := 0.0
 		if err != nil {
 			failed = 1
@@ -99,6 +99,13 @@ func (r *resources) summary(sum *statsapi.Summary) {
 				r.send(started, float64(at.UnixNano())/1e9, time.Time{}, labels...)
 			}
 			r.usage("container", "container", container, c.CPU, c.Memory, c.Swap, labels...)
+			if c.Swap != nil && c.Swap.SwapAvailableBytes != nil {
+				limit := *c.Swap.SwapAvailableBytes
+				if used := c.Swap.SwapUsageBytes; used != nil {
+					limit += *used
+				}
+				r.send(family{"container_swap_limit_bytes", "Current amount of the container swap limit in bytes", prometheus.GaugeValue, container}, float64(limit), c.Swap.Time.Time, labels...)
+			}
 		}
 		r.usage("pod", "pod", pod, p.CPU, p.Memory, p.Swap, p.PodRef.Namespace, p.PodRef.Name)
 	}

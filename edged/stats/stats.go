@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"github.com/edgekit/edgekit/edged/internal/containermetrics"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -31,11 +32,30 @@ type Config struct {
 	Proc  string // where proc is mounted; "" means /proc
 	// Volumes says how full a pod's volumes are; nil leaves that out.
 	Volumes func(ctx context.Context, pod *corev1.Pod) []statsapi.VolumeStats
+	// Root is the folder of the pods' volumes: its file system is the node's. "" leaves that out.
+	Root string
+	// DiskUsage says what pods take of the node's disk, by their uids; nil leaves that out.
+	DiskUsage func(ctx context.Context) map[string]DiskUsage
+	// Containers says which containers there are, for Cadvisor. With nil it shows the machine only.
+	Containers Containers
+	// PodsGroup is the control group of all pods, such as /kubepods; nil or "" is none.
+	PodsGroup func() string
+	// SystemInfo is what the Node says of the machine; nil leaves that out.
+	SystemInfo func() corev1.NodeSystemInfo
+}
+
+// Containers is what of a container runtime says which containers there are.
+type Containers interface {
+	// ListContainers lists the containers of one pod, or all.
+	ListContainers(ctx context.Context, podUID string) ([]runtime.Container, error)
+	// ListSandboxes lists the sandboxes of one pod, or all.
+	ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sandbox, error)
 }
 
 // Stats reads what the node and its pods use.
 type Stats struct {
-	cfg Config
+	cfg      Config
+	cadvisor *containermetrics.Writer
 
 	mu   sync.Mutex
 	last machine // to compute the machine's CPU rate from
@@ -49,19 +69,39 @@ func New(cfg Config) (*Stats, error) {
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
 	}
-	return &Stats{cfg: cfg}, nil
+	return &Stats{cfg: cfg, cadvisor: newCadvisor(cfg)}, nil
 }
 
-// Summary reads the usage of the node and of all pods. Pods in the runtime that
-// the node does not have are left out.
+// Summary reads the usage of the node and of all pods, disks included. Pods in the runtime that
+// the node does not have are left out. What takes long to count, such as a large volume, may be
+// as it was a little before.
 func (s *Stats) Summary(ctx context.Context) (*statsapi.Summary, error) {
+	sum, pods, err := s.usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.ofMachine(&sum.Node)
+	disks := s.readDisks(ctx)
+	disks.ofNode(&sum.Node)
+	for i := range sum.Pods {
+		p := pods[sum.Pods[i].PodRef.UID]
+		if s.cfg.Volumes != nil {
+			sum.Pods[i].VolumeStats = s.cfg.Volumes(ctx, p)
+		}
+		disks.ofPod(&sum.Pods[i], p)
+	}
+	return sum, nil
+}
+
+// usage reads CPU, memory and network of the node and of all pods, and gives the pods by their uids.
+func (s *Stats) usage(ctx context.Context) (*statsapi.Summary, map[string]*corev1.Pod, error) {
 	m, err := readMachine(s.cfg.Proc, time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("stats: %w", err)
+		return nil, nil, fmt.Errorf("stats: %w", err)
 	}
 	pods, err := s.cfg.Meter.PodUsage(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("stats: %w", err)
+		return nil, nil, fmt.Errorf("stats: %w", err)
 	}
 	known := make(map[string]*corev1.Pod)
 	for _, p := range s.cfg.Pods.Pods() {
@@ -70,17 +110,13 @@ func (s *Stats) Summary(ctx context.Context) (*statsapi.Summary, error) {
 	sum := &statsapi.Summary{Node: s.node(m), Pods: []statsapi.PodStats{}}
 	for _, u := range pods {
 		if p := known[u.UID]; p != nil {
-			pod := podStats(p, u)
-			if s.cfg.Volumes != nil {
-				pod.VolumeStats = s.cfg.Volumes(ctx, p)
-			}
-			sum.Pods = append(sum.Pods, pod)
+			sum.Pods = append(sum.Pods, podStats(p, u))
 		}
 	}
 	slices.SortFunc(sum.Pods, func(a, b statsapi.PodStats) int {
 		return strings.Compare(a.PodRef.Namespace+"/"+a.PodRef.Name, b.PodRef.Namespace+"/"+b.PodRef.Name)
 	})
-	return sum, nil
+	return sum, known, nil
 }
 
 // node is the usage of the machine in the form of the summary.
@@ -111,7 +147,8 @@ func podStats(p *corev1.Pod, u runtime.PodUsage) statsapi.PodStats {
 		PodRef:     statsapi.PodReference{Name: p.Name, Namespace: p.Namespace, UID: u.UID},
 		CPU:        cpu(u.Usage),
 		Memory:     memory(u.Usage),
-		Swap:       swap(u.Usage),
+		IO:         disksPressure(u.Usage),
+		Swap:       podSwap(u),
 		Containers: []statsapi.ContainerStats{},
 	}
 	if p.Status.StartTime != nil {
@@ -135,7 +172,7 @@ func podStats(p *corev1.Pod, u runtime.PodUsage) statsapi.PodStats {
 
 // containerStats is the usage of a container in the form of the summary.
 func containerStats(p *corev1.Pod, u runtime.ContainerUsage) statsapi.ContainerStats {
-	out := statsapi.ContainerStats{Name: u.Name, CPU: cpu(u.Usage), Memory: memory(u.Usage), Swap: swap(u.Usage)}
+	out := statsapi.ContainerStats{Name: u.Name, CPU: cpu(u.Usage), Memory: memory(u.Usage), IO: disksPressure(u.Usage), Swap: swap(u.Usage)}
 	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for _, st := range list {
 			if st.Name == u.Name && st.State.Running != nil {
@@ -154,7 +191,7 @@ func cpu(u runtime.Usage) *statsapi.CPUStats {
 	if u.CPU == nil {
 		return nil
 	}
-	return &statsapi.CPUStats{Time: metav1.NewTime(u.Time), UsageCoreNanoSeconds: u.CPU, UsageNanoCores: u.CPURate}
+	return &statsapi.CPUStats{Time: metav1.NewTime(u.Time), UsageCoreNanoSeconds: u.CPU, UsageNanoCores: u.CPURate, PSI: psi(u.CPUPressure)}
 }
 
 // memory is a usage of memory; nil where it is not known.
@@ -165,7 +202,47 @@ func memory(u runtime.Usage) *statsapi.MemoryStats {
 	return &statsapi.MemoryStats{
 		Time: metav1.NewTime(u.Time), UsageBytes: u.Memory, WorkingSetBytes: u.WorkingSet, AvailableBytes: u.Available,
 		RSSBytes: u.RSS, PageFaults: u.Faults, MajorPageFaults: u.MajorFaults,
+		PSI: psi(u.MemoryPressure),
 	}
+}
+
+// disksPressure is how long disks were waited for; nil where that is not known.
+func disksPressure(u runtime.Usage) *statsapi.IOStats {
+	if u.IOPressure == nil {
+		return nil
+	}
+	return &statsapi.IOStats{Time: metav1.NewTime(u.Time), PSI: psi(u.IOPressure)}
+}
+
+// psi is a pressure in the form of the summary.
+func psi(p *runtime.Pressure) *statsapi.PSIStats {
+	if p == nil {
+		return nil
+	}
+	data := func(s runtime.Stall) statsapi.PSIData {
+		return statsapi.PSIData{Total: uint64(max(s.Total, 0)), Avg10: s.Avg10, Avg60: s.Avg60, Avg300: s.Avg300}
+	}
+	return &statsapi.PSIStats{Some: data(p.Some), Full: data(p.Full)}
+}
+
+// podSwap is the swap that a pod uses: the sum over its containers, if the runtime does not say it.
+func podSwap(u runtime.PodUsage) *statsapi.SwapStats {
+	if u.Swap != nil {
+		return swap(u.Usage)
+	}
+	var sum *statsapi.SwapStats
+	for _, c := range u.Containers {
+		s := swap(c.Usage)
+		switch {
+		case s == nil:
+		case sum == nil:
+			used := *s.SwapUsageBytes
+			sum = &statsapi.SwapStats{Time: s.Time, SwapUsageBytes: &used}
+		default:
+			*sum.SwapUsageBytes += *s.SwapUsageBytes
+		}
+	}
+	return sum
 }
 
 // swap is a usage of swap; nil where it is not known.
@@ -173,7 +250,7 @@ func swap(u runtime.Usage) *statsapi.SwapStats {
 	if u.Swap == nil {
 		return nil
 	}
-	return &statsapi.SwapStats{Time: metav1.NewTime(u.Time), SwapUsageBytes: u.Swap}
+	return &statsapi.SwapStats{Time: metav1.NewTime(u.Time), SwapUsageBytes: u.Swap, SwapAvailableBytes: u.SwapAvailable}
 }
 
 // traffic is the usage of a network interface.

@@ -64,6 +64,9 @@ type Config struct {
 	// Expanded is called with a claim whose volume has grown, and its new capacity in
 	// the claim's status; nil ignores it.
 	Expanded func(ctx context.Context, claim *corev1.PersistentVolumeClaim) error
+	// Worked is called after work on a volume of the kind plugin, such as kubernetes.io/empty-dir:
+	// operation is volume_mount or volume_unmount. nil ignores it.
+	Worked func(plugin, operation string, err error, took time.Duration)
 	// Event records a Warning about a pod's volumes that keeps it from nothing; nil
 	// ignores it.
 	Event func(pod *corev1.Pod, reason, message string)
@@ -139,6 +142,9 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.InUseChanged == nil {
 		cfg.InUseChanged = func() {}
 	}
+	if cfg.Worked == nil {
+		cfg.Worked = func(string, string, error, time.Duration) {}
+	}
 	if cfg.Event == nil {
 		cfg.Event = func(*corev1.Pod, string, string) {}
 	}
@@ -205,7 +211,10 @@ func (s *setup) run(ctx context.Context) (Prepared, error) {
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if err := s.volume(ctx, v); err != nil {
+		began := time.Now()
+		err := s.volume(ctx, v)
+		m.cfg.Worked(m.Plugin(pod, v), "volume_mount", err, time.Since(began))
+		if err != nil {
 			var named *Error // by its persistent volume
 			if !errors.As(err, &named) {
 				named = &Error{Volume: v.Name, Err: err}

@@ -226,7 +226,12 @@ func (m *Manager) TearDownPod(ctx context.Context, uid string) error {
 	if _, mounts, err = mountsAt(dir); err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
-	if err := m.unmountAll(ctx, mounts); err != nil {
+	began := time.Now()
+	err = m.unmountAll(ctx, mounts)
+	for _, p := range mounts {
+		m.cfg.Worked(pluginAt(full, p.path), "volume_unmount", err, time.Since(began))
+	}
+	if err != nil {
 		return fmt.Errorf("volume: %w", err)
 	}
 	if _, mounts, err = mountsAt(dir); err != nil {

@@ -23,9 +23,11 @@ import (
 const (
 	eventQueue   = 256
 	eventMemory  = 1024
-	eventBurst   = 25              // repeats of one object's events that pass at once
-	eventRefill  = 5 * time.Minute // until one more repeat passes
-	maxEventText = 1024            // what the API server accepts of a message
+	eventBurst   = 25               // repeats of one object's events that pass at once
+	eventRefill  = 5 * time.Minute  // until one more repeat passes
+	maxSimilar   = 10               // texts of one object and reason that are listed one by one
+	similarTime  = 10 * time.Minute // without any such event until they are again
+	maxEventText = 1024             // what the API server accepts of a message
 )
 
 // Recorder turns what happens into Kubernetes events. Its methods may be called by
@@ -119,6 +121,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 	type key struct{ uid, field, reason, message string }
 	seen := make(map[key]corev1.Event)
+	similar := make(map[key]*texts) // their keys have no message
 	limits := make(map[string]*rate.Limiter)
 	for {
 		var e corev1.Event
@@ -130,11 +133,20 @@ func (r *Recorder) Run(ctx context.Context) error {
 		if len(seen) > eventMemory {
 			clear(seen)
 			clear(limits)
+			clear(similar)
 		}
-		k := key{string(e.InvolvedObject.UID), e.InvolvedObject.FieldPath, e.Reason, e.Message}
+		k := key{string(e.InvolvedObject.UID), "", e.Type + " " + e.Reason, ""}
+		if similar[k] == nil {
+			similar[k] = &texts{}
+		}
+		if similar[k].add(e.Message, e.LastTimestamp.Time) {
+			k = key{k.uid, e.InvolvedObject.FieldPath, e.Reason, e.Message}
+		} else {
+			e.Message = combined + Truncate(e.Message, maxEventText-len(combined))
+		}
 		if old, ok := seen[k]; ok {
 			old.Count++
-			old.LastTimestamp = e.LastTimestamp
+			old.LastTimestamp, old.Message = e.LastTimestamp, e.Message
 			e = old
 			seen[k] = e
 			l := limits[k.uid]
@@ -155,6 +167,35 @@ func (r *Recorder) Run(ctx context.Context) error {
 			r.log.Warn("cannot report an event", "reason", e.Reason, "err", err)
 		}
 	}
+}
+
+// combined is what the text of an event begins with that counts for many similar ones: the words of
+// client-go's recorder, which tools know.
+const combined = "(combined from similar events): "
+
+// texts are the texts of the events of one object and reason.
+type texts struct {
+	seen map[string]bool
+	last time.Time
+}
+
+// add notes a text. It is false if there are too many others: the event is then counted with them.
+func (t *texts) add(text string, now time.Time) bool {
+	if now.Sub(t.last) > similarTime {
+		t.seen = nil
+	}
+	t.last = now
+	if t.seen[text] {
+		return true
+	}
+	if len(t.seen) >= maxSimilar {
+		return false
+	}
+	if t.seen == nil {
+		t.seen = make(map[string]bool)
+	}
+	t.seen[text] = true
+	return true
 }
 
 // Truncate gives at most the first n bytes of a text, and no part of a character.

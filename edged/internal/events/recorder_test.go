@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,6 +87,50 @@ func TestLimit(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// TestSimilar: an event whose text differs each time does not flood the cluster.
+func TestSimilar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := &kept{}
+		r := events.New("edge", reports, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		names := func(from int) map[string]int32 {
+			reports.mu.Lock()
+			defer reports.mu.Unlock()
+			out := make(map[string]int32)
+			for _, e := range reports.list[from:] {
+				out[e.Name] = max(out[e.Name], e.Count)
+			}
+			return out
+		}
+		for i := range 100 {
+			r.Node(corev1.EventTypeWarning, "Failed", fmt.Sprintf("try %d", i))
+			synctest.Wait()
+		}
+		last := reports.list[len(reports.list)-1]
+		if n := len(names(0)); n != 11 || !strings.HasPrefix(last.Message, "(combined from similar events): try ") || last.Count < 20 {
+			t.Errorf("%d events, the last %d times %q", n, last.Count, last.Message)
+		}
+		before := len(reports.list)
+		r.Node(corev1.EventTypeWarning, "Other", "another reason")
+		synctest.Wait()
+		time.Sleep(11 * time.Minute)
+		r.Node(corev1.EventTypeWarning, "Failed", "after a while")
+		synctest.Wait()
+		if n := names(before); len(n) != 2 {
+			t.Errorf("%d events after them: %v", len(n), n)
+		}
+		if last := reports.list[len(reports.list)-1]; last.Message != "after a while" || last.Count != 1 {
+			t.Errorf("%+v", last)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -163,7 +163,7 @@ func TestQPS(t *testing.T) {
 		rt := runtimetest.New()
 		p := newPuller(t, rt)
 		limited := New(Config{Images: rt, Secrets: p.cfg.Secrets, Events: p.cfg.Events, Pulls: p.cfg.Pulls, Registries: p.cfg.Registries,
-			MaxPulls: 100, QPS: 0.5, Burst: 2, Pulled: func() {}, Settle: p.cfg.Settle})
+			MaxPulls: 100, QPS: 0.5, Burst: 2, Pulled: func(uint64, time.Duration) {}, Settle: p.cfg.Settle})
 		began := time.Now()
 		var all sync.WaitGroup
 		for i := range 6 {

@@ -51,7 +51,7 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 		want.BackOffs.clear(want.Key)
 		event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
 			want.Image, time.Since(began).Truncate(time.Millisecond), time.Since(asked).Truncate(time.Millisecond), img.Size))
-		p.cfg.Pulled()
+		p.cfg.Pulled(img.Size, time.Since(began))
 		return img, nil
 	}
 	if ctx.Err() != nil {

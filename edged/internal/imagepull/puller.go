@@ -72,8 +72,8 @@ type Config struct {
 	// Settle waits until an image that is being collected is gone, so that it is not taken
 	// for one that the node has.
 	Settle func(ctx context.Context) error
-	// Pulled is called after an image was pulled.
-	Pulled func()
+	// Pulled is called after an image of so many bytes was pulled, with how long that took.
+	Pulled func(size uint64, took time.Duration)
 	Logger *slog.Logger // nil discards
 }
 

@@ -32,7 +32,7 @@ func newPuller(t *testing.T, rt *runtimetest.Runtime) *Puller {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	return New(Config{
 		Images: rt, Secrets: nothing{}, Events: events.New("node", nothing{}, log), Pulls: image.NewPulls(t.TempDir()), Registries: registry.New(dial),
-		MaxPulls: 1, Pulled: func() {}, Settle: func(context.Context) error { return nil },
+		MaxPulls: 1, Pulled: func(uint64, time.Duration) {}, Settle: func(context.Context) error { return nil },
 	})
 }
 

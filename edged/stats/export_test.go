@@ -1,0 +1,4 @@
+package stats
+
+// PinnedImage is for tests.
+var PinnedImage = pinnedImage
