@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -181,7 +180,7 @@ func withKind(body []byte, r *served, typed bool) []byte {
 // at sets the item's revision.
 func (it *item) at(revision uint64) {
 	it.revision = revision
-	it.SetResourceVersion(strconv.FormatUint(revision, 10))
+	it.SetResourceVersion(localVersion(revision))
 }
 
 // merge puts the node's own status, as it was last reported, into the item.
