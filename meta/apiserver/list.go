@@ -156,6 +156,7 @@ func (s *Server) collection(w http.ResponseWriter, r *http.Request, q request, r
 			listMeta.RemainingItemCount = &left
 		}
 	}
+	s.partialAnswer(w, res)
 	return s.writeList(w, r.URL, f, res, items, listMeta)
 }
 

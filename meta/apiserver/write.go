@@ -38,15 +38,18 @@ func unsupportedMedia(contentType string) error {
 // forward asks the cloud for what the node cannot do: writes, and reads of objects that are
 // not here. res is nil for a resource that is not served from the store.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, q request, res *served, who Identity) error {
-	if q.verb == "watch" {
+	if q.verb == "watch" && !s.mayPass(who) {
 		return apierrors.NewMethodNotSupported(q.groupResource(), "watch")
 	}
 	if connected, _ := s.cfg.Connected(); s.cfg.Cloud == nil || !connected {
 		what := "it can only be written"
-		if q.verb == "get" || q.verb == "list" {
+		if q.verb == "get" || q.verb == "list" || q.verb == "watch" {
 			what = "it is not on this node and can only be read"
 		}
-		return unavailable(q, fmt.Sprintf("%s: %s in the cloud, which is out of reach; try again when the node is connected", q.full(), what))
+		return offline(q, fmt.Sprintf("%s: %s in the cloud, which is out of reach; try again when the node is connected", q.full(), what))
+	}
+	if q.verb == "watch" { // the link came back this moment
+		return unavailable(q, q.full()+": the node is connected again: watch again")
 	}
 	body, err := s.body(w, r)
 	if err != nil {
@@ -87,7 +90,7 @@ func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Res
 	}
 	switch {
 	case errors.Is(err, manager.ErrOffline):
-		return wire.Response{}, unavailable(q, "the cloud is out of reach, and may have executed the request or not: "+err.Error())
+		return wire.Response{}, offline(q, "the cloud is out of reach, and may have executed the request or not: "+err.Error())
 	case final:
 		return wire.Response{}, apierrors.NewForbidden(q.groupResource(), q.name, err)
 	case err != nil:
