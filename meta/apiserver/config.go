@@ -47,11 +47,11 @@ type Config struct {
 	// way, with their own tokens. Errors wrap those of package manager. nil answers all
 	// requests from the store, and has Cloud execute writes.
 	Transport http.RoundTripper
-	// Changes returns a channel with the state of the link, the present one and each change;
-	// it is closed when ctx ends. When the link is connected again, the watches of service
-	// accounts that are served from the store end, so that their clients list in full. nil:
-	// they notice within a minute.
-	Changes func(ctx context.Context) <-chan bool
+	// FollowLink calls changed with the state of the link, the present one and at least the
+	// newest after each change, until ctx ends. When the link is connected again, the watches
+	// of service accounts that are served from the store end, so that their clients list in
+	// full. nil: they notice within a minute.
+	FollowLink func(ctx context.Context, changed func(connected bool))
 
 	// Authority signs the server's certificate; OpenAuthority reads it from a
 	// folder. nil makes one in memory, which may not be had with Dir.

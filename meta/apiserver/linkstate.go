@@ -23,8 +23,12 @@ func (l *linkState) next() <-chan struct{} {
 	return l.again
 }
 
-// connected closes the channels that next returned before.
-func (l *linkState) connected() {
+// changed notes a state of the link. Two connected ones may have had a disconnected one between
+// them, so each closes the channels that next returned before.
+func (l *linkState) changed(connected bool) {
+	if !connected {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.old = false
@@ -45,24 +49,6 @@ func (l *linkState) isOld() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.old
-}
-
-// follow notices each time that the link is connected, until ctx ends. The channel has the newest
-// state only, so two connected ones may have had a disconnected one between them.
-func (l *linkState) follow(ctx context.Context, changes <-chan bool) {
-	for {
-		select {
-		case now, ok := <-changes:
-			if !ok {
-				return
-			}
-			if now {
-				l.connected()
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 type onlineKey struct{}

@@ -51,9 +51,9 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return s.policy.follow(gctx) })
-	if s.cfg.Changes != nil {
+	if s.cfg.FollowLink != nil {
 		group.Go(func() error {
-			s.link.follow(gctx, s.cfg.Changes(gctx))
+			s.cfg.FollowLink(gctx, s.link.changed)
 			return nil
 		})
 	}
