@@ -312,9 +312,8 @@ func (u *upstream) watch(w http.ResponseWriter, r *http.Request, resource, names
 			send("BOOKMARK", map[string]any{"kind": u.kinds[resource], "apiVersion": groupVersion(resource), "metadata": map[string]any{
 				"resourceVersion": strconv.Itoa(after), "annotations": map[string]any{"k8s.io/initial-events-end": "true"}}})
 		}
-	} else {
-		_ = control.Flush()
 	}
+	_ = control.Flush()
 	done := r.Context().Done()
 	go func() { // it ends with the request
 		<-done
