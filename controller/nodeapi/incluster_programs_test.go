@@ -176,12 +176,8 @@ func TestMetricsServer(t *testing.T) {
 	if err != nil || !access.Status.Allowed {
 		t.Errorf("SubjectAccessReview: %+v, %v", access, err)
 	}
-	s.up.mu.Lock()
-	defer s.up.mu.Unlock()
-	s.up.denied["system:serviceaccount:shop:clerk /api/v1/secrets"] = true
-	s.up.mu.Unlock()
+	s.up.deny("system:serviceaccount:shop:clerk", "/api/v1/secrets")
 	_, err = kube.CoreV1().Secrets("").List(t.Context(), metav1.ListOptions{})
-	s.up.mu.Lock()
 	if err == nil || !strings.Contains(err.Error(), "by the API server") {
 		t.Errorf("what the account may not read: %v", err)
 	}

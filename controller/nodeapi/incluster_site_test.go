@@ -24,6 +24,7 @@ import (
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/hub/memconn"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver"
@@ -264,7 +265,8 @@ func (s *inCluster) config() *rest.Config {
 	transport := &http.Transport{}
 	s.t.Cleanup(transport.CloseIdleConnections)
 	token := s.web()
-	return &rest.Config{Host: s.http.URL, QPS: -1, WrapTransport: func(http.RoundTripper) http.RoundTripper {
+	json := rest.ContentConfig{ContentType: "application/json", AcceptContentTypes: "application/json"} // upstream knows no other
+	return &rest.Config{Host: s.http.URL, QPS: -1, ContentConfig: json, WrapTransport: func(http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
 			r = r.Clone(r.Context())
 			r.Header.Set("Authorization", "Bearer "+token)
@@ -302,17 +304,5 @@ func (s *inCluster) ask(method, token, path, body string, header ...string) (*ht
 	return resp, string(text)
 }
 
-// until waits for a condition, as long as the test may run: client-go waits up to half a minute
-// between two attempts.
-func (s *inCluster) until(what string, ok func() bool) {
-	s.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-s.t.Context().Done():
-			s.t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
+// until waits for a condition. client-go waits up to half a minute between two attempts.
+func (s *inCluster) until(what string, ok func() bool) { s.t.Helper(); hubtest.Until(s.t, what, ok) }

@@ -28,7 +28,7 @@ type upstream struct {
 	objects  map[string]map[string]any // by path
 	events   []upstreamEvent
 	kinds    map[string]string // path of the resource without namespace, to its kind
-	denied   map[string]bool   // "user verb resource"
+	denied   map[string]bool   // "user resource"
 	requests []string          // "user METHOD path?query"
 	headers  []http.Header
 	closing  bool
@@ -113,6 +113,13 @@ func (u *upstream) compact() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.least = u.version
+}
+
+// deny refuses a user all access to a resource.
+func (u *upstream) deny(user, resource string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.denied[user+" "+resource] = true
 }
 
 // asked returns the requests with a part in common.
@@ -341,7 +348,10 @@ func (u *upstream) watch(w http.ResponseWriter, r *http.Request, resource, names
 func (u *upstream) write(w http.ResponseWriter, r *http.Request, resource, namespace, name string) {
 	var obj map[string]any
 	body, _ := io.ReadAll(r.Body)
-	_ = json.Unmarshal(body, &obj)
+	if json.Unmarshal(body, &obj) != nil && len(body) > 0 {
+		status(w, http.StatusUnsupportedMediaType, "UnsupportedMediaType")
+		return
+	}
 	m, _ := obj["metadata"].(map[string]any)
 	if name == "" && m != nil {
 		name, _ = m["name"].(string)
