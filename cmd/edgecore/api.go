@@ -31,17 +31,27 @@ const defaultAPIAddress = "169.254.30.10:10550"
 // the default is not served, and pods get no variables for it; any other address is a fault of
 // the settings.
 func (r *runCmd) apiAddress(log *slog.Logger) (netip.AddrPort, error) {
+	return r.apiAddressOf(log, tryAddress)
+}
+
+// tryAddress has the machine own an address, and listens on it for a moment.
+func tryAddress(addr netip.AddrPort) error {
+	if err := apiserver.EnsureAddress(addr.Addr()); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func (r *runCmd) apiAddressOf(log *slog.Logger, try func(netip.AddrPort) error) (netip.AddrPort, error) {
 	addr := r.LocalAPIListen
 	if !r.LocalAPI || !addr.IsValid() {
 		return netip.AddrPort{}, nil
 	}
-	err := apiserver.EnsureAddress(addr.Addr())
-	if err == nil {
-		var l net.Listener
-		if l, err = net.Listen("tcp", addr.String()); err == nil {
-			err = l.Close()
-		}
-	}
+	err := try(addr)
 	switch {
 	case err == nil:
 		return addr, nil

@@ -1,9 +1,11 @@
 package nodeapi
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -178,6 +180,33 @@ func TestVersionsApart(t *testing.T) {
 	if code := write(stale); code != 409 {
 		t.Errorf("and again: %d", code)
 	}
+}
+
+// TestUpgrade: exec, attach and port forwards are passed on as connections, and end with the link.
+func TestUpgrade(t *testing.T) {
+	s := newInCluster(t, nil, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.http.URL, "http://"))
+	must(t, err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /api/v1/namespaces/far/pods/p/exec?command=cat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nAuthorization: Bearer %s\r\n\r\n", s.web())
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
+	must(t, err)
+	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != "SPDY/3.1" {
+		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
+	}
+	for _, line := range []string{"one\n", "two\n"} {
+		_, err := io.WriteString(conn, line)
+		must(t, err)
+		if got, err := in.ReadString('\n'); got != line || err != nil {
+			t.Errorf("%q %v", got, err)
+		}
+	}
+	s.disconnect()
+	if rest, err := io.ReadAll(in); len(rest) > 0 {
+		t.Errorf("%q %v", rest, err)
+	}
+	s.until("the stream ends", func() bool { return s.api.Stats().Streams == 0 })
 }
 
 // event is one event of a watch.

@@ -186,6 +186,10 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"kind":"Whole","path":%q,"gitVersion":"v1.37.2"}`, r.URL.Path)
 		return
 	}
+	if r.Header.Get("Upgrade") != "" {
+		echoUpgraded(w)
+		return
+	}
 	resource, namespace, name := u.find(r.URL.Path)
 	if resource == "" {
 		status(w, http.StatusNotFound, "NotFound")
@@ -206,6 +210,18 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		u.write(w, r, resource, namespace, name)
 	}
+}
+
+// echoUpgraded sends back what comes on an upgraded connection.
+func echoUpgraded(w http.ResponseWriter) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+	_ = rw.Flush()
+	_, _ = io.Copy(conn, rw)
 }
 
 // find splits a path into the resource, the namespace and the name.
