@@ -2,6 +2,7 @@ package nodeapi
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,13 +18,13 @@ import (
 	"github.com/edgekit/edgekit/meta/apiserver"
 )
 
-// item is a pod as a list has it, some 2 KiB.
+// largeItem is a pod as a list has it, some 2 KiB.
 func largeItem() []byte {
 	return fmt.Appendf(nil, `{"metadata":{"name":"p","namespace":"n","annotations":{"a":%q}}}`, bytes.Repeat([]byte("x"), 2000))
 }
 
 // largeUpstream answers each request with a list of n objects, made as it is sent.
-func largeUpstream(t testing.TB, n int) *httptest.Server {
+func largeUpstream(t testing.TB, n int, sent *atomic.Int64) *httptest.Server {
 	one := largeItem()
 	u := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -35,6 +36,7 @@ func largeUpstream(t testing.TB, n int) *httptest.Server {
 			if _, err := w.Write(one); err != nil {
 				return
 			}
+			sent.Add(int64(len(one)))
 		}
 		_, _ = io.WriteString(w, `]}`)
 	}))
@@ -44,64 +46,57 @@ func largeUpstream(t testing.TB, n int) *httptest.Server {
 	return u
 }
 
-// peak measures the heap while f runs, over what it was before, in bytes.
-func peak(f func()) uint64 {
+// heap is what is reachable now, in bytes.
+func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	before, most := m.HeapAlloc, m.HeapAlloc
-	done := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			runtime.GC() // what is reachable, not what waits for the collector
-			var now runtime.MemStats
-			runtime.ReadMemStats(&now)
-			most = max(most, now.HeapAlloc)
-			select {
-			case <-done:
-				return
-			default:
-			}
-		}
-	}()
-	f()
-	close(done)
-	<-ended
-	return most - before
+	return m.HeapAlloc
 }
 
 // TestLargeList: a pod lists 50,000 objects (100 MB) through the node. Neither the node nor cloudcore
 // holds more of it than is in flight; and if the pod does not read, nothing grows.
 func TestLargeList(t *testing.T) {
-	const objects = 50_000
-	u := largeUpstream(t, objects)
+	var sent atomic.Int64
+	u := largeUpstream(t, largeObjects, &sent)
 	s := newInClusterAt(t, u)
-	var size int64
-	read := peak(func() {
-		resp := s.open(t, "/api/v1/pods")
-		defer resp.Body.Close()
-		var err error
-		if size, err = io.Copy(io.Discard, resp.Body); err != nil {
-			t.Error(err)
+	before, most := heap(), uint64(0)
+	resp := s.open(t, "/api/v1/pods")
+	size := int64(0)
+	for {
+		n, err := io.CopyN(io.Discard, resp.Body, 8<<20)
+		size += n
+		most = max(most, heap())
+		if errors.Is(err, io.EOF) {
+			break
 		}
-	})
-	if size < objects*2000 {
+		must(t, err)
+	}
+	resp.Body.Close()
+	read := int64(most) - int64(before)
+	if size < largeObjects*2000 {
 		t.Errorf("got %d bytes", size)
 	}
 	const clients = 8
 	var stuck [clients]*http.Response
-	unread := peak(func() {
-		for i := range stuck {
-			stuck[i] = s.open(t, "/api/v1/pods")
+	before = heap()
+	for i := range stuck {
+		stuck[i] = s.open(t, "/api/v1/pods")
+	}
+	last, same := int64(-1), 0
+	hubtest.Until(t, "all that is in flight is full", func() bool {
+		now := sent.Load()
+		if same++; now != last {
+			last, same = now, 0
 		}
+		return same == 50
 	})
+	unread := int64(heap()) - int64(before)
 	for _, r := range stuck {
 		r.Body.Close()
 	}
 	hubtest.Until(t, "the streams end", func() bool { return s.api.Stats().Streams == 0 })
-	fmt.Printf("RESULT nodeapi_list_50000_bytes %d B\nRESULT nodeapi_list_50000_heap %d KiB\nRESULT nodeapi_unread_list_heap %d KiB\n", size, read>>10, unread/clients>>10)
+	fmt.Printf("RESULT nodeapi_list_bytes %d B\nRESULT nodeapi_list_heap %d KiB\nRESULT nodeapi_unread_list_heap %d KiB\n", size, read>>10, unread/clients>>10)
 	if read > 8<<20 || unread > clients*2<<20 {
 		t.Errorf("one list took %d bytes of memory, %d unread lists %d: they are held somewhere", read, clients, unread)
 	}
@@ -158,7 +153,7 @@ func TestIdleWatches(t *testing.T) {
 
 // BenchmarkList copies lists of 1,000 objects (2 MB) from the API server to a pod.
 func BenchmarkList(b *testing.B) {
-	u := largeUpstream(b, 1000)
+	u := largeUpstream(b, 1000, new(atomic.Int64))
 	s := newInClusterAt(b, u)
 	b.SetBytes(int64(1000 * len(largeItem())))
 	b.ReportAllocs()
