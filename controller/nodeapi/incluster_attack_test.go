@@ -34,7 +34,7 @@ func TestAttackIdentity(t *testing.T) {
 		"another audience":       {s.token("web", "u-1", func(c map[string]any) { c["aud"] = []string{"vault"} }), "audience"},
 	} {
 		resp, text := s.ask("GET", tt.token, "/api/v1/configmaps", "")
-		if resp.StatusCode != 401 || !strings.Contains(text, tt.want) || !strings.Contains(text, `"reason":"Unauthorized"`) {
+		if resp.StatusCode != http.StatusUnauthorized || !strings.Contains(text, tt.want) || !strings.Contains(text, `"reason":"Unauthorized"`) {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, text)
 		}
 	}
@@ -82,7 +82,7 @@ func TestAttackPaths(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		must(t, err)
 		resp.Body.Close()
-		if resp.StatusCode != 400 {
+		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d", target, resp.StatusCode)
 		}
 	}
@@ -93,7 +93,7 @@ func TestAttackPaths(t *testing.T) {
 	resp, err := http.ReadResponse(answers, nil)
 	must(t, err)
 	resp.Body.Close()
-	if asked := s.up.asked("/version"); resp.StatusCode != 200 || len(asked) != 1 {
+	if asked := s.up.asked("/version"); resp.StatusCode != http.StatusOK || len(asked) != 1 {
 		t.Errorf("another host in the request line: %d %v", resp.StatusCode, asked)
 	}
 }
@@ -156,16 +156,16 @@ func TestAttackWatches(t *testing.T) {
 		for range 3 {
 			f, err := s.follow("/api/v1/configmaps?watch=1")
 			must(t, err)
-			if f.code != 200 {
+			if f.code != http.StatusOK {
 				t.Fatalf("%s: %d", where, f.code)
 			}
 			open = append(open, f)
 		}
 		resp, text := s.ask("GET", s.web(), "/api/v1/pods?watch=1", "")
-		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(text, "too many requests") {
+		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" || !strings.Contains(text, "too many requests") {
 			t.Errorf("%s: %d %s", where, resp.StatusCode, text)
 		}
-		if resp, _ := s.ask("GET", s.web(), "/api/v1/pods", ""); where != "cloudcore" && resp.StatusCode != 200 {
+		if resp, _ := s.ask("GET", s.web(), "/api/v1/pods", ""); where != "cloudcore" && resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: a list beside the watches: %d", where, resp.StatusCode)
 		}
 		for _, f := range open {
@@ -173,7 +173,7 @@ func TestAttackWatches(t *testing.T) {
 		}
 		s.until(where+": the watches end", func() bool {
 			resp, _ := s.ask("GET", s.web(), "/api/v1/pods", "")
-			return resp.StatusCode == 200 && s.api.Stats().Streams == 0
+			return resp.StatusCode == http.StatusOK && s.api.Stats().Streams == 0
 		})
 	}
 }

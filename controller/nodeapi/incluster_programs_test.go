@@ -133,7 +133,7 @@ func TestPrometheus(t *testing.T) {
 	run := newRunning(t)
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	all := []cache.SharedIndexInformer{factory.Core().V1().Nodes().Informer(), factory.Core().V1().Services().Informer(),
-		factory.Core().V1().Endpoints().Informer(), factory.Discovery().V1().EndpointSlices().Informer(), factory.Core().V1().Pods().Informer()} //nolint:staticcheck // Prometheus has it
+		factory.Core().V1().Endpoints().Informer(), factory.Discovery().V1().EndpointSlices().Informer(), factory.Core().V1().Pods().Informer()}
 	factory.StartWithContext(run.ctx)
 	defer factory.Shutdown()
 	defer run.stop()

@@ -47,7 +47,6 @@ type inCluster struct {
 	key   *ecdsa.PrivateKey
 	mgr   *manager.Manager
 
-	client *hub.Client
 	mu     sync.Mutex
 	link   *hub.Client // nil while the link is cut
 	cut    func()

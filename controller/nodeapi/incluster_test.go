@@ -3,6 +3,7 @@ package nodeapi
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,14 +59,14 @@ func TestOnlineIsWhole(t *testing.T) {
 		"/api/v1/configmaps": "[b a]", "/apis/apps/v1/deployments": "[d]", "/api/v1/configmaps?limit=1": "[b]",
 	} {
 		resp, text := s.ask("GET", s.web(), path, "")
-		if got := fmt.Sprint(names(t, text)); resp.StatusCode != 200 || got != want || resp.Header.Get(apiserver.HeaderPartial) != "" || resp.Header.Get("Warning") != "" {
+		if got := fmt.Sprint(names(t, text)); resp.StatusCode != http.StatusOK || got != want || resp.Header.Get(apiserver.HeaderPartial) != "" || resp.Header.Get("Warning") != "" {
 			t.Errorf("%s: %d %s %v", path, resp.StatusCode, got, resp.Header)
 		}
 	}
 	if _, text := s.ask("GET", s.web(), "/apis", ""); !strings.Contains(text, "Whole") {
 		t.Errorf("discovery: %s", text)
 	}
-	if resp, text := s.ask("GET", s.web(), "/readyz", ""); resp.StatusCode != 200 || text != "ok" || len(s.up.asked("/readyz")) > 0 {
+	if resp, text := s.ask("GET", s.web(), "/readyz", ""); resp.StatusCode != http.StatusOK || text != "ok" || len(s.up.asked("/readyz")) > 0 {
 		t.Errorf("the node's own health: %d %s", resp.StatusCode, text)
 	}
 	for _, r := range s.up.asked("") {
@@ -73,7 +74,7 @@ func TestOnlineIsWhole(t *testing.T) {
 			t.Errorf("asked as another than the pod's account: %s", r)
 		}
 	}
-	if resp, _ := s.ask("POST", s.web(), "/api/v1/namespaces/shop/configmaps", `{"metadata":{"name":"new"}}`, "Content-Type", "application/json"); resp.StatusCode != 201 {
+	if resp, _ := s.ask("POST", s.web(), "/api/v1/namespaces/shop/configmaps", `{"metadata":{"name":"new"}}`, "Content-Type", "application/json"); resp.StatusCode != http.StatusCreated {
 		t.Errorf("create: %d", resp.StatusCode)
 	}
 
@@ -82,7 +83,7 @@ func TestOnlineIsWhole(t *testing.T) {
 	if got := fmt.Sprint(names(t, text)); got != "[a]" || resp.Header.Get(apiserver.HeaderPartial) != "true" || !strings.HasPrefix(resp.Header.Get("Warning"), "299 edgekit ") {
 		t.Errorf("offline: %d %s %v", resp.StatusCode, got, resp.Header)
 	}
-	if resp, _ := s.ask("GET", s.web(), "/apis", ""); resp.StatusCode != 200 || resp.Header.Get(apiserver.HeaderPartial) != "true" {
+	if resp, _ := s.ask("GET", s.web(), "/apis", ""); resp.StatusCode != http.StatusOK || resp.Header.Get(apiserver.HeaderPartial) != "true" {
 		t.Errorf("discovery offline: %d %v", resp.StatusCode, resp.Header)
 	}
 	for _, r := range [][3]string{
@@ -90,7 +91,7 @@ func TestOnlineIsWhole(t *testing.T) {
 		{"GET", "/apis/apps/v1/deployments?watch=1", ""}, {"PUT", "/apis/coordination.k8s.io/v1/namespaces/shop/leases/l", `{"metadata":{"name":"l"}}`},
 	} {
 		resp, text := s.ask(r[0], s.web(), r[1], r[2], "Content-Type", "application/json")
-		if resp.StatusCode != 503 || !strings.Contains(text, `"reason":"Offline"`) || !strings.Contains(text, "out of reach") {
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, `"reason":"Offline"`) || !strings.Contains(text, "out of reach") {
 			t.Errorf("offline %s %s: %d %s", r[0], r[1], resp.StatusCode, text)
 		}
 	}
@@ -98,9 +99,9 @@ func TestOnlineIsWhole(t *testing.T) {
 	s.allow([]string{""}, "services")
 	s.until("the rules are read", func() bool {
 		resp, _ := s.ask("GET", s.web(), "/api/v1/services", "")
-		return resp.StatusCode != 403
+		return resp.StatusCode != http.StatusForbidden
 	})
-	if resp, text := s.ask("GET", s.web(), "/api/v1/services", ""); resp.StatusCode != 503 || !strings.Contains(text, "does not hold") {
+	if resp, text := s.ask("GET", s.web(), "/api/v1/services", ""); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "does not hold") {
 		t.Errorf("Services that are not here: %d %s", resp.StatusCode, text)
 	}
 	s.connect()
@@ -139,13 +140,13 @@ func TestVersionsApart(t *testing.T) {
 	stale := versionOf(t, text)
 	gone := func(when, query string) {
 		t.Helper()
-		if resp, text := s.ask("GET", s.web(), all+query, ""); resp.StatusCode != 410 || !strings.Contains(text, `"reason":"Expired"`) {
+		if resp, text := s.ask("GET", s.web(), all+query, ""); resp.StatusCode != http.StatusGone || !strings.Contains(text, `"reason":"Expired"`) {
 			t.Errorf("%s %s: %d %s", when, query, resp.StatusCode, text)
 		}
 	}
 	lists := func(when, query string, want int) {
 		t.Helper()
-		if resp, text := s.ask("GET", s.web(), all+query, ""); resp.StatusCode != 200 || len(names(t, text)) != want {
+		if resp, text := s.ask("GET", s.web(), all+query, ""); resp.StatusCode != http.StatusOK || len(names(t, text)) != want {
 			t.Errorf("%s %s: %d %s", when, query, resp.StatusCode, text)
 		}
 	}
@@ -174,10 +175,10 @@ func TestVersionsApart(t *testing.T) {
 		resp, _ := s.ask("PUT", s.web(), all+"/a", fmt.Sprintf(`{"metadata":{"name":"a","namespace":"shop","resourceVersion":%q}}`, version), "Content-Type", "application/json")
 		return resp.StatusCode
 	}
-	if code := write(stale); code != 200 {
+	if code := write(stale); code != http.StatusOK {
 		t.Errorf("an object of the node's store: %d", code)
 	}
-	if code := write(stale); code != 409 {
+	if code := write(stale); code != http.StatusConflict {
 		t.Errorf("and again: %d", code)
 	}
 }
@@ -267,11 +268,11 @@ func TestWatchOverCut(t *testing.T) {
 	}
 	s.disconnect()
 	var none event
-	if err := w.Decode(&none); err != io.EOF {
+	if err := w.Decode(&none); !errors.Is(err, io.EOF) {
 		t.Errorf("the watch did not end cleanly: %v %+v", err, none)
 	}
 	w.Close()
-	if w, err = s.follow(all + first.Object.Metadata.ResourceVersion); err != nil || w.code != 410 {
+	if w, err = s.follow(all + first.Object.Metadata.ResourceVersion); err != nil || w.code != http.StatusGone {
 		t.Errorf("the API server's version at the store: %d %v", w.code, err)
 	}
 	w.Close()

@@ -96,7 +96,7 @@ func TestExpiredWhileOnline(t *testing.T) {
 	})
 	g.since = time.Now()
 	old := g.token(t, func(_, c map[string]any) { c["exp"] = time.Now().Add(-time.Minute).Unix() })
-	if code, body := g.as(old, "/api/v1/configmaps"); code != 200 || !strings.Contains(body, `"name":"c"`) {
+	if code, body := g.as(old, "/api/v1/configmaps"); code != http.StatusOK || !strings.Contains(body, `"name":"c"`) {
 		t.Errorf("%d %s", code, body)
 	}
 }
