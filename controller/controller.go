@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
@@ -67,6 +68,11 @@ type Config struct {
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
+	// NodeRequests is how many requests of pods on nodes are open at the API server at a time,
+	// and NodeRequestsEach how many of one node; 0 means 4096 and 256.
+	NodeRequests, NodeRequestsEach int
+	// Metrics registers the metrics of these requests; nil registers them nowhere.
+	Metrics prometheus.Registerer
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
 	// Logger gets what goes wrong; nil discards.
@@ -137,6 +143,7 @@ func New(cfg Config) (*Controller, error) {
 	c.nodeapi, err = nodeapi.New(nodeapi.Config{
 		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, REST: cfg.REST, Accounts: c.edge,
 		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,
+		MaxStreams: cfg.NodeRequests, MaxStreamsPerNode: cfg.NodeRequestsEach, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)

@@ -44,6 +44,9 @@ type runCmd struct {
 	Impersonation string `help:"How cloudcore acts as nodes: constrained (Kubernetes 1.36 and later, with the role that 'edgectl manifest' prints), legacy (with that of 'edgectl manifest --impersonation=legacy'), or auto, which asks the API server." enum:"auto,constrained,legacy" default:"auto"`
 	NodeServices  string `help:"Which nodes get all Namespaces, Services and EndpointSlices if they ask for them (edgecore --local-api-services): marked (nodes with the label edgekit.node-restriction.kubernetes.io/services=all) or all." enum:"marked,all" default:"marked"`
 
+	NodeRequests     int `help:"How many requests of pods, through their nodes' own API, are open at the API server at a time, watches among them. Each takes about 50 KiB. Further ones get 429." default:"4096" name:"node-api-max-requests" placeholder:"N"`
+	NodeRequestsEach int `help:"How many of these one node has." default:"256" name:"node-api-max-requests-per-node" placeholder:"N"`
+
 	HandshakeRate int           `help:"How many nodes may connect in one second. Further nodes are asked to come back later." default:"1000" name:"max-handshake-rate"`
 	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
 	Drain         time.Duration `help:"When cloudcore stops, it asks its nodes to connect to another server, spread over this time so that they do not all arrive at once. Few nodes need less." default:"10s"`
@@ -67,6 +70,9 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	if r.Keepalive < time.Second || r.Keepalive > 10*time.Minute {
 		return &program.UsageError{Setting: "keepalive", Reason: "must be 1s to 10m"}
+	}
+	if r.NodeRequests < 1 || r.NodeRequestsEach < 1 {
+		return &program.UsageError{Setting: "node-api-max-requests", Reason: "it and node-api-max-requests-per-node must be 1 or more"}
 	}
 	if r.DeviceStatusEvery < 100*time.Millisecond || r.DeviceStatusEvery > time.Hour {
 		return &program.UsageError{Setting: "device-status-every", Reason: "must be 100ms to 1h"}
@@ -142,7 +148,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	ctl, err := controller.New(controller.Config{
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err

@@ -2,11 +2,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -22,12 +25,60 @@ import (
 // apiSocket is the local API's socket in the folder api.
 const apiSocket = "api.sock"
 
+// defaultAPIAddress is that of --local-api-listen.
+const defaultAPIAddress = "169.254.30.10:10550"
+
+// apiAddress prepares the address on which pods reach the node's own API. Without one that works,
+// the default is not served, and pods get no variables for it; any other address is a fault of
+// the settings.
+func (r *runCmd) apiAddress(log *slog.Logger) (netip.AddrPort, error) {
+	return r.apiAddressOf(log, tryAddress)
+}
+
+// tryAddress has the machine own an address, and listens on it for a moment.
+func tryAddress(addr netip.AddrPort) error {
+	if err := apiserver.EnsureAddress(addr.Addr()); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func (r *runCmd) apiAddressOf(log *slog.Logger, try func(netip.AddrPort) error) (netip.AddrPort, error) {
+	addr := r.LocalAPIListen
+	if !r.LocalAPI || !addr.IsValid() {
+		return netip.AddrPort{}, nil
+	}
+	err := try(addr)
+	switch {
+	case err == nil:
+		return addr, nil
+	case addr.String() == defaultAPIAddress:
+		log.Warn("the node's own Kubernetes API is not served to pods: set local-api-listen to another address of this machine", "address", addr, "err", err)
+		return netip.AddrPort{}, nil
+	}
+	return netip.AddrPort{}, &program.UsageError{Setting: "local-api-listen", Reason: err.Error() + ": choose a free address of this machine, or one in 169.254.0.0/16"}
+}
+
+// followLink passes on the state of the link, and each change, until ctx ends.
+func followLink(mgr *manager.Manager) func(context.Context, func(connected bool)) {
+	return func(ctx context.Context, changed func(connected bool)) {
+		for info := range mgr.Connections(ctx) {
+			changed(info.Connected)
+		}
+	}
+}
+
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port only with --local-api-listen. Besides Kubernetes' paths it has those of devices and of
-// more. The authority in the data folder signs its
-// certificate. kubelet answers the requests for logs, exec, attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
-	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress} {
+// localAPI makes the node's own Kubernetes API. Its socket is always there, its
+// TCP port unless it is turned off. Besides Kubernetes' paths it has those of devices and of more. The
+// authority in the data folder signs its certificate. kubelet answers the requests for logs, exec,
+// attach and port forwards.
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress, "local-api-max-requests": r.LocalAPIRequests} {
 		if n < 0 {
 			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
 		}
@@ -50,6 +101,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 			info := mgr.Connection()
 			return info.Connected, info.Since
 		},
+		Transport: manager.NewTransport(link, wire.Stream), FollowLink: followLink(mgr), MaxStreams: r.LocalAPIRequests,
 		ExpiredTokens: cmp.Or(r.LocalAPIExpiredTokens, -1), // 0 is the library's default; the flag has its own
 		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
 		NodeCAs: func() *x509.CertPool {

@@ -49,11 +49,14 @@ type parts map[string]func(context.Context) error
 // objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
 // gets its endpoints, which are made of MetaManager, only when it runs.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
+	var err error
+	if r.LocalAPIListen, err = r.apiAddress(log); err != nil {
+		return nil, err
+	}
 	link := &link{log: log, cfg: hub.ClientConfig{
 		Dialer: n.dialer, Node: n.name, Instance: n.instance, Version: program.Version(),
 		Capabilities: r.capabilities(), Logger: component(log, "hub"),
 	}}
-	var err error
 	if link.cfg.Earlier, err = rememberRun(ctx, n.store, n.instance); err != nil {
 		log.Warn("the runs of this node cannot be stored: if the hello of a killed run arrives late, this run may have no link for some minutes", "err", err)
 	}
@@ -148,7 +151,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, authority, kubelet, unholdPaths(agent, n.name), engine, log)
+	api, err := r.localAPI(n, mgr, link, authority, kubelet, unholdPaths(agent, n.name), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +175,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}
 	drivers.addTo(all, agent, reports)
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
-	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
+	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
 	return all, err
 }
 

@@ -1,6 +1,7 @@
 package nodeapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -43,6 +45,13 @@ type Config struct {
 	Namespace  string       // of edgekit's own objects
 	Logger     *slog.Logger // nil discards
 
+	// MaxStreams is how many requests of pods are open at the API server through this
+	// cloudcore at a time, watches among them, and MaxStreamsPerNode how many of one node.
+	// Further ones get 429. 0 means 4096 and 256.
+	MaxStreams, MaxStreamsPerNode int
+	// Metrics registers the metrics of these requests; nil registers them nowhere.
+	Metrics prometheus.Registerer
+
 	// Services decides which nodes may have all Services; "" means ServicesMarked.
 	Services Services
 	// Nodes are the edge nodes, not yet running when New is called; nil marks no
@@ -58,6 +67,8 @@ type Controller struct {
 	kinds    map[string]*kind // by resource
 	issuer   issuer
 	forward  forwarder
+	streams  *streams // nil without Config.REST
+	placed   placements
 	notifier nodesync.Notifier
 
 	mu       sync.Mutex
@@ -87,6 +98,10 @@ func New(cfg Config) (*Controller, error) {
 	default:
 		return nil, fmt.Errorf("nodeapi: Config.Services is %q: want %q or %q", cfg.Services, ServicesMarked, ServicesEvery)
 	}
+	if cfg.MaxStreams < 0 || cfg.MaxStreamsPerNode < 0 {
+		return nil, errors.New("nodeapi: Config.MaxStreams or MaxStreamsPerNode is negative: leave it 0 for the default")
+	}
+	cfg.MaxStreams, cfg.MaxStreamsPerNode = cmp.Or(cfg.MaxStreams, 4096), cmp.Or(cfg.MaxStreamsPerNode, 256)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,6 +117,16 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.REST != nil {
 		if c.forward, err = newForwarder(cfg); err != nil {
 			return nil, err
+		}
+		if c.streams, err = newStreams(cfg, c.forward.base, func(r *http.Request, node, token string) error {
+			return c.checkToken(r.Context(), node, token)
+		}); err != nil {
+			return nil, err
+		}
+		if cfg.Metrics != nil {
+			if err := cfg.Metrics.Register(c.streams.stats); err != nil {
+				return nil, fmt.Errorf("nodeapi: Config.Metrics: %w", err)
+			}
 		}
 	}
 	cfg.Accounts.OnPods(c.podsChanged)
@@ -128,6 +153,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if t, ok := c.forward.anonymous.(*http.Client); ok {
 		t.CloseIdleConnections()
 	}
+	c.streams.closeIdle()
 	return err
 }
 
@@ -160,7 +186,12 @@ func (c *Controller) Resources() []string {
 }
 
 // Handle has mux answer the nodes' requests for the API server.
-func (c *Controller) Handle(mux *hub.Mux) { mux.Handle(wire.Call, hub.HandlerFunc(c.call)) }
+func (c *Controller) Handle(mux *hub.Mux) {
+	mux.Handle(wire.Call, hub.HandlerFunc(c.call))
+	if c.streams != nil {
+		mux.HandleStream(wire.Stream, c.streams.server)
+	}
+}
 
 // issuerChanged notifies all nodes that hold the issuer.
 func (c *Controller) issuerChanged() {

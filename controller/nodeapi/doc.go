@@ -32,6 +32,16 @@
 // reads, deletion and eviction of pods, events, and labels of the node's own
 // Node. Streams (exec, proxy, watch and the like) are refused in either case.
 //
+// # Streams
+//
+// A newer node sends each request of a pod's service account on a stream of its own
+// (wire.Stream), and the answer goes back as the API server sends it: watches, whole lists,
+// upgrades. The same rules hold: the pod's own token and nothing of cloudcore's, and only if
+// its pod is bound to the node of the link. Paths with "..", tokens in other headers, a
+// proxy's word about the user (X-Remote-...) and redirects to other hosts are refused or
+// removed. At most Config.MaxStreams requests are open, and Config.MaxStreamsPerNode of one node;
+// one that is not read holds 64 KiB here.
+//
 // # Concurrency
 //
 // Methods of a Controller may be called by several goroutines at once. The

@@ -206,6 +206,9 @@ func (c *Controller) checkToken(ctx context.Context, node, token string) error {
 	if err != nil || k.Namespace == "" || k.Pod.Name == "" || k.Pod.UID == "" {
 		return refuse("is not bound to a pod")
 	}
+	if c.placed.has(node, k) {
+		return nil
+	}
 	var pod *corev1.Pod
 	pod, err = c.cfg.Cloud.CoreV1().Pods(k.Namespace).Get(ctx, k.Pod.Name, metav1.GetOptions{ResourceVersion: "0"})
 	switch {
@@ -216,5 +219,6 @@ func (c *Controller) checkToken(ctx context.Context, node, token string) error {
 	case string(pod.UID) != k.Pod.UID || pod.Spec.NodeName != node:
 		return refuse("is bound to a pod of another node")
 	}
+	c.placed.add(node, k)
 	return nil
 }

@@ -26,7 +26,10 @@ type Identity struct {
 	Extra  map[string][]string
 
 	node  bool   // the node itself or its administrator, who may read everything here
-	token string // with which the cloud knows a service account
+	token string // with which the API server knows a service account
+	// expired is a token that is accepted here, since it could not be renewed, and not by the
+	// API server.
+	expired bool
 }
 
 // adminName is the common name of the administrator's certificate.
@@ -147,7 +150,7 @@ func (s *Server) CheckToken(ctx context.Context, token string, audiences ...stri
 			"authentication.kubernetes.io/pod-name": {k.Pod.Name}, "authentication.kubernetes.io/pod-uid": {k.Pod.UID},
 			"authentication.kubernetes.io/node-name": {s.cfg.Node},
 		},
-		token: token,
+		token: token, expired: s.cfg.Now().After(claims.Expiry.Time),
 	}, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/edgekit/edgekit/meta"
@@ -42,6 +41,17 @@ type Config struct {
 	// Connected reports whether the link is connected, and since when it has been
 	// connected or disconnected. nil: never connected.
 	Connected func() (connected bool, since time.Time)
+
+	// Transport sends requests to the API server through the link; manager.NewTransport makes
+	// one. While the link is connected, the requests of service accounts are answered in this
+	// way, with their own tokens. Errors wrap those of package manager. nil answers all
+	// requests from the store, and has Cloud execute writes.
+	Transport http.RoundTripper
+	// FollowLink calls changed with the state of the link, the present one and at least the
+	// newest after each change, until ctx ends. When the link is connected again, the watches
+	// of service accounts that are served from the store end, so that their clients list in
+	// full. nil: they notice within a minute.
+	FollowLink func(ctx context.Context, changed func(connected bool))
 
 	// Authority signs the server's certificate; OpenAuthority reads it from a
 	// folder. nil makes one in memory, which may not be had with Dir.
@@ -80,7 +90,11 @@ type Config struct {
 
 	MaxBody    int64 // largest body of a request, in bytes; 0 means 3 MiB
 	MaxBodies  int   // how many bodies of MaxBody are held at a time; 0 means 8
-	MaxWatches int   // watches of one client at a time; 0 means 100
+	MaxWatches int   // watches of one client at a time, and other requests that stay open; 0 means 100
+	// MaxRequests is how many other requests of one client are open at the API server at a
+	// time, and MaxStreams how many of all clients together, watches among them; watches may have
+	// three quarters of MaxStreams. 0 means 50 and 256. Further requests get 429 with Retry-After.
+	MaxRequests, MaxStreams int
 	// MaxConns is how many connections Listen may have, and MaxPerAddress those of one address
 	// (of IPv6: of one /64) other than loopback; 0 means 500 and 100. Further ones are closed at once.
 	MaxConns, MaxPerAddress int
@@ -102,6 +116,12 @@ func (c Config) withDefaults() Config {
 	c.ExpiredTokens = max(c.ExpiredTokens, 0)
 	if c.MaxWatches == 0 {
 		c.MaxWatches = 100
+	}
+	if c.MaxRequests == 0 {
+		c.MaxRequests = 50
+	}
+	if c.MaxStreams == 0 {
+		c.MaxStreams = 256
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = 500
@@ -130,8 +150,8 @@ func (c Config) check() error {
 		return errors.New("meta/apiserver: Config.Store is required")
 	case c.Node == "":
 		return errors.New("meta/apiserver: Config.Node is required: the node's name")
-	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0 || c.MaxConns < 0 || c.MaxPerAddress < 0:
-		return errors.New("meta/apiserver: Config.MaxBody, MaxBodies, MaxWatches, MaxConns or MaxPerAddress is negative: leave it 0 for the default")
+	case c.MaxBody < 0 || c.MaxBodies < 0 || c.MaxWatches < 0 || c.MaxRequests < 0 || c.MaxStreams < 0 || c.MaxConns < 0 || c.MaxPerAddress < 0:
+		return errors.New("meta/apiserver: Config.MaxBody, MaxBodies, MaxWatches, MaxRequests, MaxStreams, MaxConns or MaxPerAddress is negative: leave it 0 for the default")
 	case c.Dir != "" && !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("meta/apiserver: Config.Dir %q is not an absolute path", c.Dir)
 	case c.Dir != "" && c.Authority == nil:
@@ -153,33 +173,4 @@ func (c Config) check() error {
 		}
 	}
 	return nil
-}
-
-// counter bounds the watches of each client.
-type counter struct {
-	most int
-
-	mu  sync.Mutex
-	now map[string]int
-}
-
-func (c *counter) enter(user string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.now[user] >= c.most {
-		return false
-	}
-	if c.now == nil {
-		c.now = make(map[string]int)
-	}
-	c.now[user]++
-	return true
-}
-
-func (c *counter) leave(user string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.now[user]--; c.now[user] <= 0 {
-		delete(c.now, user)
-	}
 }

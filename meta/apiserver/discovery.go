@@ -21,6 +21,9 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Resource: q.path}, r.Method)
 	}
 	path := strings.TrimSuffix(q.path, "/")
+	if strings.HasPrefix(path, "/api") || strings.HasPrefix(path, "/openapi") {
+		w.Header().Set(HeaderPartial, "true")
+	}
 	switch path {
 	case "/healthz", "/livez", "/readyz":
 		return s.health(w, r)

@@ -21,11 +21,56 @@
 //     mode 0600 in a folder of mode 0700: whoever can open it is the node's
 //     administrator. Go clients dial it and use "http://node" as the server. By hand:
 //     curl --unix-socket DATA-DIR/api/api.sock http://node/api/v1/pods
-//   - with --local-api-listen IP:PORT there is TLS for every client with credentials,
-//     and DATA-DIR/api/admin.kubeconfig (0600), with which kubectl is the administrator.
-//     Each start writes the file again.
+//   - on a TCP address there is TLS for every client with credentials, and
+//     DATA-DIR/api/admin.kubeconfig (0600), with which kubectl is the administrator. Each
+//     start writes the file again. The address is 169.254.30.10:10550, which edgecore adds to
+//     the loopback interface ([EnsureAddress]): all pods of the node reach it by their default
+//     route. --local-api-listen chooses another, and --no-local-api serves no pods.
 //
-// # What is served
+// # Online: the API server's answers
+//
+// While the link is connected, each request of a service account goes to the API server on a
+// stream of its own (Config.Transport) and its answer comes back as it is: whole lists and
+// their pages, watches of every kind, all verbs and subresources, discovery, OpenAPI, tables,
+// logs, exec and port forwards of any pod. The request has the account's own token, which the
+// API server authenticates, authorizes and audits, and with which it judges Impersonate
+// headers. cloudcore adds nothing to it and checks before that the token is of a pod on this
+// node; no credential of the node or of cloudcore ever serves it. Nothing of an answer is kept
+// but what is in flight: a list of 50,000 objects takes as little memory as a short one.
+//
+// The health paths are always this server's own. Clients that are the node's administrator are
+// always served from the store.
+//
+// # Offline: what the node holds
+//
+// Without the link the store answers. The header "Edgekit-Partial: true" of lists, watches and
+// discovery says that there may be more in the cluster; a Warning, which kubectl and client-go
+// print, names the kind. Kinds that the node does not hold, and writes other than of events,
+// get 503 with the reason Offline in details.causes. So do Services and EndpointSlices on a
+// node that does not hold them (see --local-api-services): nobody must take it for a cluster
+// without Services.
+//
+// The two never mix. A resourceVersion of the store is above 4e18, which no API server
+// reaches. A watch ends when the link is lost, as any watch ends. Its client watches again: at
+// the API server from where it was, if the link is back, so that it misses nothing. Otherwise
+// it gets 410 Gone here, and lists again. When the link is back, the watches of the store end
+// with 410 Gone; a list that asks for a version of the store gets the API server's newest.
+// client-go's informers do all of this by themselves.
+//
+// What programs in pods do offline:
+//
+//   - CoreDNS and kube-proxy go on, on a node that holds the Services.
+//   - node-exporter, fluent-bit and others that read the machine go on. What they ask of the
+//     API about pods of this node is answered.
+//   - Prometheus goes on with the targets on this node, and loses all others until the link
+//     is back.
+//   - An operator's informers keep the objects of kinds that the node does not hold, and see
+//     only the node's objects of those that it holds. Its writes fail.
+//   - A program with leader election loses its Lease, as on any machine that is cut off, since
+//     another replica may lead by now. One that has no other replica should run without.
+//   - metrics-server answers nothing, because it asks the API server who its clients are.
+//
+// # What the store serves
 //
 // The API serves pods, config maps, secrets, the Node, the pods' Namespaces, Services,
 // EndpointSlices and RBAC objects as the cloud sent them, and the resources in
@@ -44,7 +89,7 @@
 // large file (see internal/yamllimit). Any other YAML body may have 64 KiB. The error
 // says to send JSON, as kubectl does.
 //
-// A resourceVersion is a revision of the store. A watch from a revision that the store no
+// A resourceVersion is a revision of the store, to which 4e18 is added. A watch from a revision that the store no
 // longer knows, or that does not keep up, ends with 410 Gone, and the client lists again.
 // The same happens after each restart of the program. The events of a watch come in
 // revision order and without gaps. When a watch with a selector begins in the past, it may
@@ -52,15 +97,13 @@
 // one snapshot: a watch from the list's resourceVersion delivers what changed between
 // them.
 //
-// # What the cloud does
+// # What the cloud does for the administrator
 //
-// While the link is connected, the cloud executes writes, and reads of objects that are
-// not here. It does so in the name of the client: with the service account's own token,
-// which kube-apiserver verifies and authorizes, or, for the administrator, as the node
-// (system:node:NAME), which Kubernetes' node authorizer and NodeRestriction limit. So the
-// node gives nobody more rights than the cluster does. The resourceVersion of such an
-// answer is marked (21 digits); when a client sends it back, the node restores the
-// cloud's own.
+// While the link is connected, the cloud executes the administrator's writes, and reads of
+// objects that are not here, as the node (system:node:NAME), which Kubernetes' node authorizer
+// and NodeRestriction limit. A cloudcore of an older version does the same for service
+// accounts, with their tokens. So the node gives nobody more rights than the cluster does. When
+// a client sends back a resourceVersion of the store, the node restores the API server's own.
 //
 // While the node is offline these requests fail with 503 ServiceUnavailable and
 // details.retryAfterSeconds. There is no Retry-After header, because client-go would then
@@ -84,7 +127,8 @@
 //     and bindings of the node's service accounts, and changes take effect at once.
 //
 // An expired token is accepted while the link is down, and for [TokenGrace] after it came
-// back: no pod could renew its token. The token is bound to its pod, so it ends with it.
+// back: no pod could renew its token. The token is bound to its pod, so it ends with it. Until
+// the pod has a new one, the store answers it, since the API server would not.
 //
 // # Its certificate, and pods
 //
@@ -93,15 +137,20 @@
 // cluster's, and only for this server. In pods, edged adds its certificate to ca.crt of
 // kube-root-ca.crt, which also keeps the cluster's, and sets KUBERNETES_SERVICE_HOST and
 // KUBERNETES_SERVICE_PORT, so that rest.InClusterConfig uses this server. Pods in the
-// host's network reach a loopback address. All other pods need another address of the
-// node in Config.Listen, for example one that was added to the loopback device ("ip
-// address add 169.254.30.10/32 dev lo").
+// host's network reach a loopback address; all other pods need another address of the
+// machine. The Service kubernetes is left as it is: where kube-proxy runs and the node reaches
+// the API server, its ClusterIP and kubernetes.default.svc work too, and ca.crt trusts both.
 //
 // # Limits
 //
 // A request body has at most Config.MaxBody bytes, a client at most Config.MaxWatches
 // watches, a selector at most 16 KiB. A client must read each event within 30 s. A watch
-// holds the names of the objects that its client has, and no objects.
+// of the store holds the names of the objects that its client has, and no objects.
+//
+// At the API server a client has at most Config.MaxWatches watches and other long requests open
+// and Config.MaxRequests others, and all clients Config.MaxStreams; beyond that they get 429 with
+// Retry-After. An answer whose client reads next to nothing ends after 30 s. [Server.Stats] counts
+// requests by source and status.
 //
 // # Stability
 //

@@ -136,6 +136,9 @@ func (c *codec) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status.Code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
+	if status.Code == http.StatusTooManyRequests && status.Details != nil && status.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
+	}
 	c.write(w, f.media, int(status.Code), status)
 }
 

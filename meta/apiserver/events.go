@@ -63,7 +63,7 @@ func (s *Server) writeEvent(w http.ResponseWriter, r *http.Request, q request) e
 		return err
 	}
 	if record, err := s.cfg.Store.Get(r.Context(), meta.Events+key.Path()); err == nil {
-		event.ResourceVersion = strconv.FormatUint(record.Revision, 10)
+		event.ResourceVersion = localVersion(record.Revision)
 	}
 	f, ok := negotiate(r.Header.Get("Accept"), true)
 	if !ok {

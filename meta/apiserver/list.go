@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -93,6 +92,15 @@ func parseContinue(text string) (continueToken, error) {
 	return t, nil
 }
 
+// cloudToken reports whether a continue token has the form of the API server's.
+func cloudToken(text string) bool {
+	var t struct {
+		APIVersion string `json:"v"`
+	}
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil && len(text) <= maxContinue && jsonlimit.Unmarshal(b, &t) == nil && t.APIVersion == "meta.k8s.io/v1"
+}
+
 func parseListOptions(u *url.URL, q request, res *served) (listOptions, error) {
 	var o listOptions
 	values := u.Query()
@@ -107,6 +115,9 @@ func parseListOptions(u *url.URL, q request, res *served) (listOptions, error) {
 	}
 	if text := values.Get("continue"); text != "" {
 		t, err := parseContinue(text)
+		if err != nil && cloudToken(text) {
+			return o, apierrors.NewResourceExpired("continue is of a list that the API server made, which is out of reach: list from the start")
+		}
 		if err != nil {
 			return o, err
 		}
@@ -133,9 +144,9 @@ func (s *Server) collection(w http.ResponseWriter, r *http.Request, q request, r
 		return err
 	}
 	items, more := o.page(items)
-	listMeta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(revision, 10)}
+	listMeta := metav1.ListMeta{ResourceVersion: localVersion(revision)}
 	if o.from != nil {
-		listMeta.ResourceVersion = strconv.FormatUint(o.from.Revision, 10)
+		listMeta.ResourceVersion = localVersion(o.from.Revision)
 		revision = o.from.Revision
 	}
 	if more > 0 {
@@ -145,6 +156,7 @@ func (s *Server) collection(w http.ResponseWriter, r *http.Request, q request, r
 			listMeta.RemainingItemCount = &left
 		}
 	}
+	s.partialAnswer(w, res)
 	return s.writeList(w, r.URL, f, res, items, listMeta)
 }
 
@@ -176,6 +188,8 @@ func checkVersion(u *url.URL, o listOptions, revision uint64) error {
 	switch {
 	case err != nil:
 		return err
+	case !ours && values.Get("resourceVersionMatch") == string(metav1.ResourceVersionMatchExact):
+		return apierrors.NewResourceExpired("the resourceVersion is the API server's, and only the node's own are known here: list without an exact one")
 	case !ours:
 		return nil
 	case version > revision:
@@ -245,37 +259,4 @@ func (s *Server) table(res *served, u *url.URL, items []item, withColumns bool) 
 		t.Rows = append(t.Rows, row)
 	}
 	return t, nil
-}
-
-// cloudMark begins the resourceVersion of an object that came from the cloud; zeros fill it
-// up to twenty digits. The store's revisions are never that long, so the two differ, and
-// clients see the cloud's as newer.
-const cloudMark = "1"
-
-func markCloud(version string) string {
-	if version == "" || len(version) > 20 || strings.Trim(version, "0123456789") != "" {
-		return version
-	}
-	return cloudMark + strings.Repeat("0", 20-len(version)) + version
-}
-
-// parseVersion reads a resourceVersion that a client sends: a revision of the
-// store (ours) or what markCloud made.
-func parseVersion(text string) (revision uint64, ours bool, err error) {
-	if _, ok := unmarkCloud(text); ok {
-		return 0, false, nil
-	}
-	revision, err = strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, false, badRequest("resourceVersion %.40q is none that this server gave", text)
-	}
-	return revision, true, nil
-}
-
-// unmarkCloud returns the cloud's own resourceVersion.
-func unmarkCloud(text string) (string, bool) {
-	if len(text) != len(cloudMark)+20 || !strings.HasPrefix(text, cloudMark) || strings.Trim(text, "0123456789") != "" {
-		return "", false
-	}
-	return strings.TrimLeft(text[len(cloudMark):], "0"), true
 }

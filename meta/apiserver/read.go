@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -107,6 +106,9 @@ func (s *Server) absent(ctx context.Context, q request, r *served) (bool, error)
 // Objects may be newer than that revision: the watch then repeats them.
 func (s *Server) list(ctx context.Context, r *served, namespace string) ([]item, uint64, error) {
 	records, revision, err := s.cfg.Store.List(ctx, r.prefix(namespace))
+	if err == nil && len(records) == 0 {
+		err = s.checkHeld(ctx, r, namespace)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -134,6 +136,22 @@ func (s *Server) list(ctx context.Context, r *served, namespace string) ([]item,
 		items = append(items, it)
 	}
 	return items, revision, nil
+}
+
+// checkHeld returns an error if nothing is listed because the node does not hold this kind. A
+// client, such as kube-proxy, must not take that for a cluster without Services.
+func (s *Server) checkHeld(ctx context.Context, r *served, namespace string) error {
+	if !r.whole || !r.Namespaced { // a cluster may have no ServiceCIDR; it always has the Service kubernetes
+		return nil
+	}
+	if namespace != "" {
+		all, _, err := s.cfg.Store.List(ctx, r.prefix(""))
+		if err != nil || len(all) > 0 {
+			return err
+		}
+	}
+	q := request{group: r.Group, resource: r.Name}
+	return offline(q, fmt.Sprintf("this node does not hold the %s of the cluster: edgecore --local-api-services asks for them", r.Name))
 }
 
 // decode reads a record of the resource. One that cannot be read is logged and
@@ -181,7 +199,7 @@ func withKind(body []byte, r *served, typed bool) []byte {
 // at sets the item's revision.
 func (it *item) at(revision uint64) {
 	it.revision = revision
-	it.SetResourceVersion(strconv.FormatUint(revision, 10))
+	it.SetResourceVersion(localVersion(revision))
 }
 
 // merge puts the node's own status, as it was last reported, into the item.

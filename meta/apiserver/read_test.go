@@ -58,12 +58,12 @@ func TestGetAndList(t *testing.T) {
 	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
 		got, err := c.CoreV1().Pods("shop").Get(t.Context(), "b", metav1.GetOptions{})
 		must(t, err)
-		if got.ResourceVersion != fmt.Sprint(second) || got.UID != "uid-b" || got.Spec.Containers[0].Image != "app:1" {
+		if got.ResourceVersion != localVersion(second) || got.UID != "uid-b" || got.Spec.Containers[0].Image != "app:1" {
 			t.Errorf("got %+v", got)
 		}
 		list, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
 		must(t, err)
-		if len(list.Items) != 2 || list.Items[0].Name != "a" || list.ResourceVersion != "3" {
+		if len(list.Items) != 2 || list.Items[0].Name != "a" || list.ResourceVersion != localVersion(3) {
 			t.Errorf("listed %d at %s", len(list.Items), list.ResourceVersion)
 		}
 		for selector, want := range map[string]int{"app=web": 1, "app!=web": 1, "!app": 1, "app in (x)": 0} {
@@ -112,7 +112,7 @@ func TestStatusIsTheNodesOwn(t *testing.T) {
 	c := sc.client("")
 	got, err := c.CoreV1().Pods("shop").Get(t.Context(), "a", metav1.GetOptions{})
 	must(t, err)
-	if got.Status.Phase != corev1.PodRunning || got.Status.QOSClass != corev1.PodQOSBestEffort || len(got.Status.Conditions) != 2 || got.ResourceVersion != fmt.Sprint(at) {
+	if got.Status.Phase != corev1.PodRunning || got.Status.QOSClass != corev1.PodQOSBestEffort || len(got.Status.Conditions) != 2 || got.ResourceVersion != localVersion(at) {
 		t.Errorf("pod: %s %+v", got.ResourceVersion, got.Status)
 	}
 	node, err := c.CoreV1().Nodes().Get(t.Context(), "gate-7", metav1.GetOptions{})
@@ -163,10 +163,10 @@ func TestPages(t *testing.T) {
 			t.Errorf("continue %.10q: %v", bad, err)
 		}
 	}
-	if _, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{ResourceVersion: "3", ResourceVersionMatch: metav1.ResourceVersionMatchExact}); !apierrors.IsResourceExpired(err) {
+	if _, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{ResourceVersion: localVersion(3), ResourceVersionMatch: metav1.ResourceVersionMatchExact}); !apierrors.IsResourceExpired(err) {
 		t.Errorf("an exact version of the past: %v", err)
 	}
-	if _, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{ResourceVersion: "999"}); !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+	if _, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{ResourceVersion: localVersion(999)}); !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
 		t.Errorf("a version of the future: %v", err)
 	}
 }
@@ -304,7 +304,7 @@ func TestNamespaces(t *testing.T) {
 	at := sc.put("namespaces", "1", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}})
 	eachForm(t, sc, func(t *testing.T, c *kubernetes.Clientset) {
 		one, err := c.CoreV1().Namespaces().Get(t.Context(), "shop", metav1.GetOptions{})
-		if err != nil || one.ResourceVersion != fmt.Sprint(at) {
+		if err != nil || one.ResourceVersion != localVersion(at) {
 			t.Errorf("%+v, %v", one, err)
 		}
 		all, err := c.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})

@@ -40,6 +40,8 @@ type served struct {
 	typed  bool   // the scheme has its kind
 	outbox bool   // its objects are in the Up area: reports of the node
 	status string // the resource of the Up area whose status is newer, or ""
+	// whole is that a node has all objects of it or none: every cluster has some.
+	whole bool
 }
 
 // builtin lists the resources that are served from the store, in the order of discovery.
@@ -51,9 +53,9 @@ func builtin() []*served {
 		{Resource: Resource{Version: "v1", Name: "nodes", Singular: "node", Kind: "Node", Short: []string{"no"}}, status: "nodes"},
 		{Resource: Resource{Version: "v1", Name: "pods", Singular: "pod", Kind: "Pod", Short: []string{"po"}, Namespaced: true}, status: "pods/status"},
 		{Resource: Resource{Version: "v1", Name: "secrets", Singular: "secret", Kind: "Secret", Namespaced: true}},
-		{Resource: Resource{Version: "v1", Name: "services", Singular: "service", Kind: "Service", Short: []string{"svc"}, Namespaced: true}},
-		{Resource: Resource{Group: "discovery.k8s.io", Version: "v1", Name: "endpointslices", Singular: "endpointslice", Kind: "EndpointSlice", Namespaced: true}},
-		{Resource: Resource{Group: "networking.k8s.io", Version: "v1", Name: "servicecidrs", Singular: "servicecidr", Kind: "ServiceCIDR"}},
+		{Resource: Resource{Version: "v1", Name: "services", Singular: "service", Kind: "Service", Short: []string{"svc"}, Namespaced: true}, whole: true},
+		{Resource: Resource{Group: "discovery.k8s.io", Version: "v1", Name: "endpointslices", Singular: "endpointslice", Kind: "EndpointSlice", Namespaced: true}, whole: true},
+		{Resource: Resource{Group: "networking.k8s.io", Version: "v1", Name: "servicecidrs", Singular: "servicecidr", Kind: "ServiceCIDR"}, whole: true},
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "clusterrolebindings", Singular: "clusterrolebinding", Kind: "ClusterRoleBinding"}},
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "clusterroles", Singular: "clusterrole", Kind: "ClusterRole"}},
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "rolebindings", Singular: "rolebinding", Kind: "RoleBinding", Namespaced: true}},

@@ -51,6 +51,12 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return s.policy.follow(gctx) })
+	if s.cfg.FollowLink != nil {
+		group.Go(func() error {
+			s.cfg.FollowLink(gctx, s.link.changed)
+			return nil
+		})
+	}
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("meta/apiserver: %w", err)
 	}

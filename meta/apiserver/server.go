@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httputil"
 	"sync"
 	"sync/atomic"
 
@@ -14,15 +15,20 @@ import (
 // Server is the Kubernetes API of one node. Its methods may be called by
 // several goroutines at once; Run may be called once.
 type Server struct {
-	cfg     Config
-	catalog *catalog
-	codec   *codec
-	policy  policy
-	watches counter
-	bodies  *semaphore.Weighted // of requests, in bytes
-	yaml    sync.Mutex          // one small body of YAML is parsed at a time, see fromYAML
-	ca      *Authority
-	started atomic.Bool // Run was called
+	cfg            Config
+	catalog        *catalog
+	codec          *codec
+	policy         policy
+	watches        counter // that are served from the store
+	calls, follows counter // requests and watches that are open at the API server
+	passing        counter // both together
+	counts         counts
+	proxy          *httputil.ReverseProxy // to the API server
+	link           linkState
+	bodies         *semaphore.Weighted // of requests, in bytes
+	yaml           sync.Mutex          // one small body of YAML is parsed at a time, see fromYAML
+	ca             *Authority
+	started        atomic.Bool // Run was called
 }
 
 // New checks the configuration. It does no I/O.
@@ -32,8 +38,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{cfg: cfg, catalog: newCatalog(cfg.Custom), watches: counter{most: cfg.MaxWatches},
-		bodies: semaphore.NewWeighted(int64(cfg.MaxBodies) * cfg.MaxBody)}
+		calls: counter{most: cfg.MaxRequests}, follows: counter{most: cfg.MaxWatches, total: max(cfg.MaxStreams*3/4, 1)},
+		passing: counter{most: cfg.MaxStreams},
+		bodies:  semaphore.NewWeighted(int64(cfg.MaxBodies) * cfg.MaxBody)}
 	s.codec = newCodec(s.catalog.scheme)
+	s.proxy = s.newProxy()
 	s.policy.store = cfg.Store
 	if s.ca = cfg.Authority; s.ca == nil {
 		var err error
@@ -50,7 +59,7 @@ func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.authenticate(r)
 		if err != nil {
-			s.codec.fail(w, r, apierrors.NewUnauthorized(err.Error()))
+			s.codec.fail(&response{ResponseWriter: w, counts: &s.counts, source: SourceLocal}, r, apierrors.NewUnauthorized(err.Error()))
 			return
 		}
 		s.serve(w, r, who)
@@ -63,9 +72,27 @@ func (s *Server) AdminHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, admin(s.cfg.Node)) })
 }
 
-// serve answers one request of a known client.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, who Identity) {
+// serve answers one request of a known client: through the link while it is connected and the
+// client is a service account, and otherwise here.
+func (s *Server) serve(inner http.ResponseWriter, r *http.Request, who Identity) {
+	w := &response{ResponseWriter: inner, counts: &s.counts, source: SourceLocal}
 	q, ok := parseRequest(r.Method, r.URL)
+	extension := s.extension(r.URL.Path)
+	online := s.link.next() // before the state of the link is read
+	if extension == nil && s.passes(r, who) {
+		done, err := s.pass(w, r, q, who)
+		if err != nil {
+			s.codec.fail(w, r, err)
+		}
+		if done {
+			return
+		}
+	}
+	s.serveLocal(w, r.WithContext(withOnline(r.Context(), online)), q, ok, who)
+}
+
+// serveLocal answers one request from the store, or has the cloud execute it.
+func (s *Server) serveLocal(w http.ResponseWriter, r *http.Request, q request, ok bool, who Identity) {
 	extension := s.extension(r.URL.Path)
 	var err error
 	switch {

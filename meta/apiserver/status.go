@@ -50,6 +50,11 @@ func unavailable(q request, why string) error {
 	}}
 }
 
+// againError ends a watch from the store when the link is connected.
+func againError() error {
+	return apierrors.NewResourceExpired("the node is connected again, and this watch has only what the node holds: list again")
+}
+
 func badRequest(format string, args ...any) error {
 	return apierrors.NewBadRequest(fmt.Sprintf(format, args...))
 }

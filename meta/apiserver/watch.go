@@ -20,6 +20,9 @@ import (
 const (
 	// bookmarkEvery is the time between two bookmarks.
 	bookmarkEvery = time.Minute
+	// briefWatch is the life of a watch of a service account from the store while the link
+	// is connected: its client belongs to the API server.
+	briefWatch = 30 * time.Second
 	// watchLife is the shortest life of a watch whose client sets no timeout.
 	watchLife = 30 * time.Minute
 )
@@ -92,6 +95,9 @@ type watcher struct {
 	// between the client's version and the start of this watch. The server cannot know
 	// whether the client has such an object.
 	unsure uint64
+	// online is closed when the link is connected: the watch then ends, so that its client
+	// lists all of the cluster. nil never ends it.
+	online <-chan struct{}
 }
 
 // watch answers a watch. Errors that come before the first byte are returned.
@@ -108,13 +114,20 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *s
 		return apierrors.NewTooManyRequests("too many watches: "+strconv.Itoa(s.cfg.MaxWatches)+" of one client are the limit", retrySeconds)
 	}
 	defer s.watches.leave(who.User)
-	ctx, cancel := context.WithTimeout(r.Context(), o.life)
-	defer cancel()
 	wt := &watcher{s: s, res: res, ns: q.namespace, opts: o, known: make(map[meta.Key]bool)}
+	if s.mayPass(who) {
+		wt.online = onlineOf(r.Context())
+		if s.brief(who) {
+			wt.opts.life = min(wt.opts.life, briefWatch)
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wt.opts.life)
+	defer cancel()
 	first, changes, err := wt.begin(ctx)
 	if err != nil && !errors.Is(err, meta.ErrCompacted) {
 		return err
 	}
+	s.partialAnswer(w, res)
 	wt.out = newEventWriter(s, w, r, f, res)
 	if err != nil {
 		wt.out.fail(err)
@@ -208,7 +221,14 @@ func (wt *watcher) run(ctx context.Context, first []item, changes <-chan []meta.
 			if !wt.out.flush() {
 				return
 			}
+		case <-wt.online:
+			wt.out.fail(againError())
+			return
 		case <-ticker.C:
+			if connected, _ := wt.s.cfg.Connected(); connected && wt.online != nil {
+				wt.out.fail(againError())
+				return
+			}
 			if !wt.opts.bookmarks {
 				continue
 			}

@@ -39,13 +39,17 @@ func next(t *testing.T, w watch.Interface) watch.Event {
 	return watch.Event{}
 }
 
-// describe returns an event in a line: type, name, resourceVersion.
+// describe returns an event in a line: type, name, revision.
 func describe(e watch.Event) string {
 	o, ok := e.Object.(metav1.Object)
 	if !ok {
 		return fmt.Sprint(e.Type, " ", apierrors.FromObject(e.Object))
 	}
-	return fmt.Sprintf("%s %s %s", e.Type, o.GetName(), o.GetResourceVersion())
+	revision, ours, err := parseVersion(o.GetResourceVersion())
+	if err != nil || !ours {
+		return fmt.Sprintf("%s %s %s, which is no revision of the store", e.Type, o.GetName(), o.GetResourceVersion())
+	}
+	return fmt.Sprintf("%s %s %d", e.Type, o.GetName(), revision)
 }
 
 func want(t *testing.T, w watch.Interface, lines ...string) {
@@ -102,7 +106,7 @@ func TestWatchSelected(t *testing.T) {
 
 	// For a version of the past it is not known what the client has: it gets more events
 	// rather than fewer.
-	old, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: "app=web", ResourceVersion: fmt.Sprint(b)})
+	old, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{LabelSelector: "app=web", ResourceVersion: localVersion(b)})
 	must(t, err)
 	defer old.Stop()
 	want(t, old, fmt.Sprint("DELETED a ", out), fmt.Sprint("ADDED b ", in))
@@ -122,9 +126,9 @@ func TestWatchTooOld(t *testing.T) {
 		sc.apply(meta.Op{Key: "local/x", Value: []byte{byte(i)}})
 	}
 	c := sc.client("")
-	for _, version := range []string{"1", "999999", markCloud("77")} {
+	for _, version := range []string{localVersion(1), localVersion(999999), "77"} {
 		w, err := c.CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: version})
-		if version == markCloud("77") {
+		if version == "77" {
 			if !apierrors.IsResourceExpired(err) {
 				t.Errorf("the cloud's version: %v", err)
 			}
@@ -151,7 +155,7 @@ func TestWatchList(t *testing.T) {
 		want(t, w, fmt.Sprint("ADDED a ", a))
 		e := next(t, w)
 		o, ok := e.Object.(*corev1.Pod)
-		if e.Type != watch.Bookmark || !ok || o.Annotations[metav1.InitialEventsAnnotationKey] != "true" || o.ResourceVersion != fmt.Sprint(a) {
+		if e.Type != watch.Bookmark || !ok || o.Annotations[metav1.InitialEventsAnnotationKey] != "true" || o.ResourceVersion != localVersion(a) {
 			t.Errorf("%s %+v", describe(e), e.Object)
 		}
 		for _, bad := range []metav1.ListOptions{

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,15 +38,18 @@ func unsupportedMedia(contentType string) error {
 // forward asks the cloud for what the node cannot do: writes, and reads of objects that are
 // not here. res is nil for a resource that is not served from the store.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, q request, res *served, who Identity) error {
-	if q.verb == "watch" {
+	if q.verb == "watch" && !s.mayPass(who) {
 		return apierrors.NewMethodNotSupported(q.groupResource(), "watch")
 	}
 	if connected, _ := s.cfg.Connected(); s.cfg.Cloud == nil || !connected {
 		what := "it can only be written"
-		if q.verb == "get" || q.verb == "list" {
+		if q.verb == "get" || q.verb == "list" || q.verb == "watch" {
 			what = "it is not on this node and can only be read"
 		}
-		return unavailable(q, fmt.Sprintf("%s: %s in the cloud, which is out of reach; try again when the node is connected", q.full(), what))
+		return offline(q, fmt.Sprintf("%s: %s in the cloud, which is out of reach; try again when the node is connected", q.full(), what))
+	}
+	if q.verb == "watch" { // the link came back this moment
+		return unavailable(q, q.full()+": the node is connected again: watch again")
 	}
 	body, err := s.body(w, r)
 	if err != nil {
@@ -56,22 +58,15 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, q request, res 
 	if body, err = s.toCloud(r.Context(), q, res, r.Header.Get("Content-Type"), body); err != nil {
 		return err
 	}
-	accept := r.Header.Get("Accept")
-	if res != nil && strings.Contains(accept, runtime.ContentTypeProtobuf) {
-		accept = runtime.ContentTypeJSON // its versions are to be marked
-	}
 	answer, err := s.ask(r.Context(), q, wire.Request{
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery,
-		ContentType: r.Header.Get("Content-Type"), Accept: accept, Token: who.token, Body: body,
+		ContentType: r.Header.Get("Content-Type"), Accept: r.Header.Get("Accept"), Token: who.token, Body: body,
 	})
 	if err != nil {
 		return err
 	}
 	for _, text := range answer.Warnings {
 		w.Header().Add("Warning", text)
-	}
-	if res != nil {
-		answer.Body = markAnswer(mediaOf(answer.ContentType), answer.Body)
 	}
 	w.Header().Set("Content-Type", answer.ContentType)
 	w.WriteHeader(answer.Code)
@@ -95,7 +90,7 @@ func (s *Server) ask(ctx context.Context, q request, req wire.Request) (wire.Res
 	}
 	switch {
 	case errors.Is(err, manager.ErrOffline):
-		return wire.Response{}, unavailable(q, "the cloud is out of reach, and may have executed the request or not: "+err.Error())
+		return wire.Response{}, offline(q, "the cloud is out of reach, and may have executed the request or not: "+err.Error())
 	case final:
 		return wire.Response{}, apierrors.NewForbidden(q.groupResource(), q.name, err)
 	case err != nil:
@@ -242,12 +237,12 @@ func (s *Server) protobufToCloud(body []byte, translate func(string) (string, er
 // cloudVersion returns the cloud's resourceVersion for one that a client got from this
 // server. If the object has another one now, it returns a conflict.
 func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text string) (string, error) {
-	if version, ok := unmarkCloud(text); ok {
-		return version, nil
-	}
-	revision, _, err := parseVersion(text)
+	revision, ours, err := parseVersion(text)
 	if err != nil {
 		return "", err
+	}
+	if !ours {
+		return text, nil
 	}
 	it, err := s.load(ctx, res, meta.Key{Resource: res.Name, Namespace: q.namespace, Name: q.name})
 	if err != nil && !errors.Is(err, errNotThere) {
@@ -257,42 +252,6 @@ func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text 
 		return "", apierrors.NewConflict(q.groupResource(), q.name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))
 	}
 	return it.version, nil
-}
-
-// markAnswer marks the resourceVersions of an answer of the cloud.
-func markAnswer(media string, body []byte) []byte {
-	if media != runtime.ContentTypeJSON {
-		return body
-	}
-	fields, err := parseFields(body)
-	if err != nil {
-		return body
-	}
-	mark := func(obj map[string]json.RawMessage) {
-		m, err := parseFields(obj["metadata"])
-		if text := textOf(m["resourceVersion"]); err == nil && m["resourceVersion"] != nil {
-			m["resourceVersion"], _ = json.Marshal(markCloud(text)) // a string and a map of JSON: no error
-			obj["metadata"], _ = json.Marshal(m)
-		}
-	}
-	mark(fields)
-	var items []json.RawMessage
-	if jsonlimit.Unmarshal(fields["items"], &items) == nil && len(items) > 0 {
-		for i, it := range items {
-			obj, err := parseFields(it)
-			if err != nil {
-				continue
-			}
-			mark(obj)
-			items[i], _ = json.Marshal(obj)
-		}
-		fields["items"], _ = json.Marshal(items)
-	}
-	marked, err := json.Marshal(fields)
-	if err != nil {
-		return body
-	}
-	return marked
 }
 
 // textOf returns a string value, and "" for any other type.

@@ -44,6 +44,10 @@ func IssuerKey() meta.Key { return meta.Key{Resource: IssuerResource, Name: Issu
 // answer is a Response.
 const Call = "api/request"
 
+// Stream is the resource of the link's streams that carry one HTTP request for the API server
+// each (hub/httplink), with the token of a pod's service account.
+const Stream = "api/stream"
+
 // Request is one request for the API server. With a Token it is made by the
 // token's owner, whom the API server itself knows by it; without one it is
 // made as the node.
