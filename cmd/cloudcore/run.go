@@ -47,6 +47,8 @@ type runCmd struct {
 	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
 	Drain         time.Duration `help:"When cloudcore stops, it asks its nodes to connect to another server, spread over this time so that they do not all arrive at once. Few nodes need less." default:"10s"`
 
+	PodsNotReadyAfter time.Duration `name:"disconnected-pods-not-ready-after" help:"How long a node is without a link before its pods count as not ready in the API server (reason NodeDisconnected), so that Services do not lead to them. Nothing is evicted. 0 means never. The label edgekit.node-restriction.kubernetes.io/disconnected-pods-not-ready-after of a Node (a duration, or never) overrides it." default:"60s"`
+
 	DeviceStatusEvery time.Duration `help:"Least time between two writes of one DeviceStatus." default:"1s"`
 	DeviceWrites      int           `help:"How many writes about devices the API server gets in a second, whatever their number: DeviceStatuses, summaries in Devices, events. The newest values are written. -1 means no limit." default:"100" name:"device-writes-per-second"`
 
@@ -66,6 +68,9 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	if r.Keepalive < time.Second || r.Keepalive > 10*time.Minute {
 		return &program.UsageError{Setting: "keepalive", Reason: "must be 1s to 10m"}
+	}
+	if r.PodsNotReadyAfter != 0 && (r.PodsNotReadyAfter < 10*time.Second || r.PodsNotReadyAfter > 365*24*time.Hour) {
+		return &program.UsageError{Setting: "disconnected-pods-not-ready-after", Reason: "must be 10s to 8760h, or 0 for never"}
 	}
 	if r.DeviceStatusEvery < 100*time.Millisecond || r.DeviceStatusEvery > time.Hour {
 		return &program.UsageError{Setting: "device-status-every", Reason: "must be 100ms to 1h"}
@@ -137,6 +142,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
+		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
 		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
@@ -165,7 +171,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	registry.MustRegister(links)
+	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
 	}
