@@ -56,6 +56,16 @@ type Config struct {
 	// DeviceWrites is how many writes about devices the API server gets in a second; 0
 	// means 100, negative is no bound.
 	DeviceWrites int
+	// PodsNotReadyAfter is how long a node is without a link before its pods are set to not
+	// ready, so that Services do not lead there; 0 means 1m, negative means never. See
+	// nodelifecycle.NotReadyAfterLabel for the setting of one node.
+	PodsNotReadyAfter time.Duration
+	// ReconnectGrace is how long after its start this cloudcore leaves all pods as they are,
+	// so that nodes can connect to it; 0 means 1m, negative gives no time.
+	ReconnectGrace time.Duration
+	// ReadinessWrites is how many pods are set to not ready in a second; 0 means 100, negative
+	// is no bound.
+	ReadinessWrites int
 	// Live gets the reports of devices as they come; nil has none. twins.Store is one.
 	Live devices.Live
 	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
@@ -67,16 +77,6 @@ type Config struct {
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
-	// PodsNotReadyAfter is how long a node is without a link before its pods are set to not
-	// ready, so that Services do not lead there; 0 means 1m, negative means never. See
-	// nodelifecycle.NotReadyAfterLabel for the setting of one node.
-	PodsNotReadyAfter time.Duration
-	// ReconnectGrace is how long after its start this cloudcore leaves all pods as they are,
-	// so that nodes can connect to it; 0 means 1m, negative gives no time.
-	ReconnectGrace time.Duration
-	// ReadinessWrites is how many pods are set to not ready in a second; 0 means 100, negative
-	// is no bound.
-	ReadinessWrites int
 	// Namespace is that of edgekit's own objects; "" means install.Namespace.
 	Namespace string
 	// Logger gets what goes wrong; nil discards.
