@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/cmd/cluster/gobuild"
@@ -40,7 +41,7 @@ func TestCluster(t *testing.T) {
 		t.Skip("CLUSTER is not set: make e2e-cluster")
 	}
 	c := newClusterTest(t)
-	c.judge(within(t, 10*time.Minute), "online", func(p program) look { return p.online })
+	c.judge(within(t, 15*time.Minute), "online", func(p program) look { return p.online })
 	c.cutOff(within(t, 15*time.Minute))
 	t.Logf("What each program does:\n\n%s", c.table())
 	t.Logf("RESULT cluster_passed %d count", c.passed)
@@ -96,9 +97,31 @@ func newClusterTest(t *testing.T) *clusterTest {
 	for _, node := range []string{tour.Node, secondNode} {
 		c.run(ctx, "", "label", "node", node, "edgekit.node-restriction.kubernetes.io/services=all", "--overwrite")
 	}
-	c.run(ctx, filled(clusterYAML, "NODE1", tour.Node, "NODE2", secondNode, "DIR1", s.Dir(), "DIR2", c.second.Dir(), "DNS", dnsIP, "WEBIP", webIP), "apply", "-f", "-")
+	manifest := filled(clusterYAML, "NODE1", tour.Node, "NODE2", secondNode, "DIR1", s.Dir(), "DIR2", c.second.Dir(), "DNS", dnsIP, "WEBIP", webIP)
+	if !sharesMounts(t) {
+		t.Log("the mounts of this machine are private, unlike those of one with systemd: node-exporter goes without mount propagation")
+		manifest = strings.ReplaceAll(manifest, "mountPropagation: HostToContainer, ", "")
+	}
+	c.run(ctx, manifest, "apply", "-f", "-")
 	c.programs = c.all()
 	return c
+}
+
+// sharesMounts reports whether the mounts of this machine are shared or slaves, as the runtime wants
+// them for mount propagation.
+func sharesMounts(t *testing.T) bool {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) > 6 && (f[4] == "/" || f[4] == "/sys") && !strings.HasPrefix(f[6], "shared:") && !strings.HasPrefix(f[6], "master:") {
+			return false
+		}
+	}
+	return true
 }
 
 // secondSite is a second machine of the same cluster: a network and a container runtime.
@@ -179,14 +202,18 @@ func (c *clusterTest) patient(ctx context.Context, look look) (string, error) {
 	defer cancel()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var last error
 	for {
 		saw, err := look(ctx)
 		if err == nil {
 			return saw, nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // a look that the end of the wait cut short says nothing
+		}
 		select {
 		case <-ctx.Done():
-			return "", err
+			return "", last
 		case <-tick.C:
 		}
 	}
@@ -206,7 +233,9 @@ func (c *clusterTest) cutOff(ctx context.Context) {
 	if gone := seen.deleted(); len(gone) > 0 {
 		c.t.Errorf("deleted while the node was cut off: %q", gone)
 	}
-	for _, pod := range c.podsOf(ctx, "") {
+	pods, err := c.podsOf(ctx, "")
+	c.must(err)
+	for _, pod := range pods {
 		if states := seen.of(pod.Name); pod.Labels["app"] == "web" && len(states) != map[string]int{tour.Node: 1, secondNode: 3}[pod.Spec.NodeName] {
 			c.t.Errorf("the readiness of pod %s on %s was %q", pod.Name, pod.Spec.NodeName, states)
 		}
@@ -225,22 +254,26 @@ func (c *clusterTest) table() string {
 }
 
 // podsOf returns the pods of an app; of all for "".
-func (c *clusterTest) podsOf(ctx context.Context, app string) []corev1.Pod {
-	args := []string{"pods", "-n", clusterNamespace}
+func (c *clusterTest) podsOf(ctx context.Context, app string) ([]corev1.Pod, error) {
+	var options metav1.ListOptions
 	if app != "" {
-		args = append(args, "-l", "app="+app)
+		options.LabelSelector = "app=" + app
 	}
-	var list corev1.PodList
-	if err := c.s.Kube().Get(ctx, &list, args...); err != nil {
-		c.t.Fatal(err)
+	list, err := c.client.CoreV1().Pods(clusterNamespace).List(ctx, options)
+	if err != nil {
+		return nil, err
 	}
-	return list.Items
+	return list.Items, nil
 }
 
 // podOn returns the pod of an app on a node, as the cloud knows it.
 func (c *clusterTest) podOn(ctx context.Context, app, node string) (*corev1.Pod, error) {
+	pods, err := c.podsOf(ctx, app)
+	if err != nil {
+		return nil, err
+	}
 	var why []string
-	for _, pod := range c.podsOf(ctx, app) {
+	for _, pod := range pods {
 		if pod.Spec.NodeName == node && pod.Status.PodIP != "" {
 			return &pod, nil
 		}

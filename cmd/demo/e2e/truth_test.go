@@ -28,6 +28,7 @@ func clientset(t *testing.T, s *site.Site) kubernetes.Interface {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.QPS = -1 // the API server bounds its clients itself
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
