@@ -5,8 +5,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
+
+// checkNotReadyAfter checks --disconnected-pods-not-ready-after. Less than ten seconds would mark
+// the pods of nodes that only change networks.
+func checkNotReadyAfter(d time.Duration) error {
+	if d != 0 && (d < 10*time.Second || d > 365*24*time.Hour) {
+		return &program.UsageError{Setting: "disconnected-pods-not-ready-after", Reason: "must be 10s to 8760h, or 0 for never"}
+	}
+	return nil
+}
 
 // orNever converts a flag, whose 0 means never, to a setting, whose 0 means its default.
 func orNever(d time.Duration) time.Duration {

@@ -75,8 +75,8 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	if r.DeviceWrites == 0 || r.DeviceWrites < -1 {
 		return &program.UsageError{Setting: "device-writes-per-second", Reason: "must be 1 or more, or -1 for no limit"}
 	}
-	if r.PodsNotReadyAfter != 0 && (r.PodsNotReadyAfter < 10*time.Second || r.PodsNotReadyAfter > 365*24*time.Hour) {
-		return &program.UsageError{Setting: "disconnected-pods-not-ready-after", Reason: "must be 10s to 8760h, or 0 for never"}
+	if err := checkNotReadyAfter(r.PodsNotReadyAfter); err != nil {
+		return err
 	}
 	if err := checkMonitor(r.MetricsListen, r.MetricsOpen); err != nil {
 		return err

@@ -158,7 +158,7 @@ func (c *clusterTest) partOfState(ctx context.Context) (string, error) {
 	if f.Nodes[secondNode] == 0 {
 		return "", fmt.Errorf("it has %v, pods by node %v", f.Objects, f.Nodes)
 	}
-	return fmt.Sprintf("keeps what it had: %d pods of its own node, %d of the other", f.Nodes[secondNode], f.Nodes[tour.Node]), nil
+	return fmt.Sprintf("has what the node has: %d pods of its own, %d of the other node", f.Nodes[secondNode], f.Nodes[tour.Node]), nil
 }
 
 // targets returns the targets of Prometheus, by what they say.
