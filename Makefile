@@ -91,7 +91,7 @@ e2e-modbus: ## Run the device test of e2e: a Modbus device follows the cloud and
 e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clients, and an outage of the link (root)
 	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
 e2e-cluster: ## Two edge nodes with node-exporter, fluent-bit, kube-state-metrics, Prometheus, metrics-server, CoreDNS, kube-proxy, an operator, an ingress and a StatefulSet, online and cut off; 15 minutes (root; RESULT lines)
-	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=60m -v -run 'TestCluster$$' ./e2e
+	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=100m -v -run 'TestCluster$$' ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)

@@ -32,7 +32,7 @@ func (c *clusterTest) all() []program {
 	return []program{
 		{"kube-proxy (real)", both(c.serviceAnswers), c.serviceLocal, both(c.serviceAnswers)},
 		{"CoreDNS (real)", c.names, c.names, c.names},
-		{"node-exporter", both(c.hostFigures), on(c.hostFigures), nil},
+		{"node-exporter", both(c.hostMetrics), on(c.hostMetrics), nil},
 		{"fluent-bit", both(c.logsRead), on(c.logsRead), nil},
 		{"kube-state-metrics", c.wholeState, c.partOfState, c.wholeState},
 		{"Prometheus, service discovery", c.targetsUp, c.localTargets, c.targetsUp},
@@ -91,7 +91,7 @@ func (c *clusterTest) names(ctx context.Context) (string, error) {
 	return "resolves the Services, by its own Service's address", err
 }
 
-func (c *clusterTest) hostFigures(ctx context.Context, node string) (string, error) {
+func (c *clusterTest) hostMetrics(ctx context.Context, node string) (string, error) {
 	pod, err := c.podOn(ctx, "node-exporter", node)
 	if err != nil {
 		return "", err

@@ -37,13 +37,13 @@ func longCut(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	over := time.Now().Add(longer)
-	told := false
+	said := false
 	await(ctx, t, s, func(n *corev1.Node) bool {
 		if c := condition(n, corev1.NodeReady); c != corev1.ConditionTrue {
 			t.Fatalf("Ready is %q while the link is cut", c)
 		}
-		told = told || condition(n, connected) == corev1.ConditionFalse && len(n.Spec.Taints) > 0
-		return told && time.Now().After(over)
+		said = said || condition(n, connected) == corev1.ConditionFalse && len(n.Spec.Taints) > 0
+		return said && time.Now().After(over)
 	})
 	k.untilNotReady(ctx, client, tour.Node, tour.Namespace, "truth", 0)
 	local(ctx, t, s, pod.Name)
