@@ -229,10 +229,10 @@ func (c *clusterTest) cutOff(ctx context.Context) {
 	c.judge(ctx, "cut off", func(p program) look { return p.offline })
 	c.must(c.second.Network().Mend(ctx))
 	c.awaitEndpoints(ctx, c.client, clusterNamespace, "web", 2)
-	c.judge(ctx, "back", func(p program) look { return p.back })
 	if gone := seen.deleted(); len(gone) > 0 {
 		c.t.Errorf("deleted while the node was cut off: %q", gone)
 	}
+	c.judge(ctx, "back", func(p program) look { return p.back })
 	pods, err := c.podsOf(ctx, "")
 	c.must(err)
 	for _, pod := range pods {
