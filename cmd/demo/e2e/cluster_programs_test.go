@@ -57,7 +57,7 @@ func (c *clusterTest) serviceLocal(ctx context.Context) (string, error) {
 	if len(pods) == 0 {
 		return "", err
 	}
-	return fmt.Sprintf("works with the endpoints that the node knows; %s, those of the other node are among them and time out", strings.Join(pods, ", ")+" answered"), nil
+	return fmt.Sprintf("leads to the endpoints that the node knows: of the 2 pods %d answer, and connections to those of the other node fail", len(pods)), nil
 }
 
 // askService returns which pods answered a dozen requests to the Service.
@@ -105,7 +105,7 @@ func (c *clusterTest) hostMetrics(ctx context.Context, node string) (string, err
 			return "", fmt.Errorf("%s is missing in %.300s", want, text)
 		}
 	}
-	return "shows the host's processors, disks and links", nil
+	return "serves the host's processors, disks and links", nil
 }
 
 // logsRead checks that the records of the database's pod are read and have its labels.
@@ -209,7 +209,7 @@ func (c *clusterTest) measured(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("%q", got)
 		}
 	}
-	return "has the figures of all pods of both nodes", nil
+	return "has the metrics of all pods of both nodes", nil
 }
 
 func (c *clusterTest) measuredOffline(ctx context.Context) (string, error) {
@@ -265,16 +265,51 @@ func sameLeader(want, got string) error {
 	return nil
 }
 
-// leaderMoves: the Lease is in the cloud, and a node that is cut off cannot renew it.
+// leadOn has the operator on a node lead.
+func (c *clusterTest) leadOn(ctx context.Context, node string) {
+	c.t.Helper()
+	c.until(ctx, func() error {
+		leader, err := c.leader(ctx)
+		if err != nil || leader.Spec.NodeName == node {
+			return err
+		}
+		c.run(ctx, "", "-n", clusterNamespace, "delete", "pod", leader.Name, "--ignore-not-found", "--timeout=1m")
+		return fmt.Errorf("%s on %s leads", leader.Name, leader.Spec.NodeName)
+	})
+	c.until(ctx, func() error {
+		for _, at := range []string{tour.Node, secondNode} {
+			pod, err := c.podOn(ctx, "operator", at)
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(pod.Status.Conditions, func(p corev1.PodCondition) bool {
+				return p.Type == corev1.PodReady && p.Status == corev1.ConditionTrue
+			}) {
+				return fmt.Errorf("%s is not ready", pod.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// leaderMoves: the Lease is in the cloud. The operator on the node that is cut off led, and cannot
+// renew it.
 func (c *clusterTest) leaderMoves(ctx context.Context) (string, error) {
 	leader, err := c.leader(ctx)
 	if err != nil {
 		return "", err
 	}
 	if leader.Spec.NodeName != tour.Node {
-		return "", fmt.Errorf("%s on the node that is cut off still leads", leader.Name)
+		return "", fmt.Errorf("%s on the node that is cut off still has the Lease", leader.Name)
 	}
-	return "cannot renew its Lease, so it stops leading; the one on the other node leads", nil
+	var f struct{ Leader bool }
+	if err := c.facts(ctx, "operator", secondNode, &f); err != nil {
+		return "", err
+	}
+	if f.Leader {
+		return "", errors.New("the operator on the node that is cut off still leads")
+	}
+	return "the leader cannot renew its Lease, ends, starts again and waits; the operator on the other node leads", nil
 }
 
 func (c *clusterTest) routed(ctx context.Context, node string) (string, error) {

@@ -223,6 +223,7 @@ func (c *clusterTest) patient(ctx context.Context, look look) (string, error) {
 func (c *clusterTest) cutOff(ctx context.Context) {
 	c.t.Helper()
 	c.awaitEndpoints(ctx, c.client, clusterNamespace, "web", 2)
+	c.leadOn(ctx, secondNode)
 	seen := watchReadiness(c.t, c.client, clusterNamespace)
 	c.must(c.second.Network().Cut(ctx))
 	c.untilNotReady(ctx, c.client, secondNode, clusterNamespace, "web", 1)
