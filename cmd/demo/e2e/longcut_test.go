@@ -27,7 +27,8 @@ func longCut(t *testing.T, s *site.Site) {
 	k, client := newKube(t, s), clientset(t, s)
 	k.run(ctx, "", "-n", tour.Namespace, "expose", "deployment", tour.App, "--name=truth", "--port=8080")
 	defer k.run(ctx, "", "-n", tour.Namespace, "delete", "service", "truth")
-	k.awaitEndpoints(ctx, client, tour.Namespace, "truth", 1)
+	pods := len(k.pods(ctx, tour.App))
+	k.awaitEndpoints(ctx, client, tour.Namespace, "truth", pods)
 	seen := watchReadiness(t, client, tour.Namespace)
 	pod, err := s.WaitPod(ctx, tour.Namespace, tour.App, 30*time.Second)
 	if err != nil {
@@ -58,7 +59,7 @@ func longCut(t *testing.T, s *site.Site) {
 	await(ctx, t, s, func(n *corev1.Node) bool {
 		return linked(n) && len(n.Spec.Taints) == 0
 	})
-	k.awaitEndpoints(ctx, client, tour.Namespace, "truth", 1)
+	k.awaitEndpoints(ctx, client, tour.Namespace, "truth", pods)
 	after, err := s.WaitPod(ctx, tour.Namespace, tour.App, 30*time.Second)
 	if err != nil {
 		t.Fatal(err)
