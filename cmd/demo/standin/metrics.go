@@ -75,8 +75,11 @@ func podsMeasured(ctx context.Context, kubelet *http.Client, n *corev1.Node) (in
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%s: %.200s, %v", resp.Status, body, err)
+	if err != nil {
+		return 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("%s: %.200s", resp.Status, body)
 	}
 	return strings.Count(string(body), "\npod_memory_working_set_bytes{"), nil
 }
