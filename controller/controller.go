@@ -57,6 +57,16 @@ type Config struct {
 	// DeviceWrites is how many writes about devices the API server gets in a second; 0
 	// means 100, negative is no bound.
 	DeviceWrites int
+	// PodsNotReadyAfter is how long a node is without a link before its pods are set to not
+	// ready, so that Services do not lead there; 0 means 1m, negative means never. See
+	// nodelifecycle.NotReadyAfterLabel for the setting of one node.
+	PodsNotReadyAfter time.Duration
+	// ReconnectGrace is how long after its start this cloudcore leaves all pods as they are,
+	// so that nodes can connect to it; 0 means 1m, negative gives no time.
+	ReconnectGrace time.Duration
+	// ReadinessWrites is how many pods are set to not ready in a second; 0 means 100, negative
+	// is no bound.
+	ReadinessWrites int
 	// Live gets the reports of devices as they come; nil has none. twins.Store is one.
 	Live devices.Live
 	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
@@ -116,7 +126,7 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
-	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, Logger: cfg.Logger}
+	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ReadinessWrites: cfg.ReadinessWrites, Logger: cfg.Logger}
 	if c.kubelet, err = newKubeletProxy(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
@@ -135,6 +145,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
 		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness,
+		NotReady: c.edge.MarkNotReady, NotReadyAfter: cfg.PodsNotReadyAfter, ReconnectGrace: cfg.ReconnectGrace,
 		Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -161,6 +172,9 @@ func (c *Controller) RulesStats() rules.Stats {
 	}
 	return c.rules.Stats()
 }
+
+// LifecycleStats returns the counts about nodes without a link.
+func (c *Controller) LifecycleStats() nodelifecycle.Stats { return c.lifecycle.Stats() }
 
 // newRules makes the rules; nil where cfg has none.
 func newRules(cfg Config, nodes *cache.Store[*corev1.Node]) (*rules.Controller, error) {
@@ -316,7 +330,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
-		Resend: func() []hub.Key { return c.devices.Resend(node) },
+		Resend: func() []hub.Key { return append(c.devices.Resend(node), c.edge.ResendReadiness(node)...) },
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)

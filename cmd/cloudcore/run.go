@@ -51,6 +51,8 @@ type runCmd struct {
 	Keepalive     time.Duration `help:"Time between two keepalives of an idle node. Over QUIC, nodes notice a restart of this server after this time, and a NAT must keep a mapping for as long. With tens of thousands of nodes, 1m saves half a core." default:"15s"`
 	Drain         time.Duration `help:"When cloudcore stops, it asks its nodes to connect to another server, spread over this time so that they do not all arrive at once. Few nodes need less." default:"10s"`
 
+	PodsNotReadyAfter time.Duration `name:"disconnected-pods-not-ready-after" help:"How long a node is without a link before its pods count as not ready in the API server (reason NodeDisconnected), so that Services do not lead to them. Nothing is evicted. 0 means never. The label edgekit.node-restriction.kubernetes.io/disconnected-pods-not-ready-after of a Node (a duration, or never) overrides it." default:"60s"`
+
 	DeviceStatusEvery time.Duration `help:"Least time between two writes of one DeviceStatus." default:"1s"`
 	DeviceWrites      int           `help:"How many writes about devices the API server gets in a second, whatever their number: DeviceStatuses, summaries in Devices, events. The newest values are written. -1 means no limit." default:"100" name:"device-writes-per-second"`
 
@@ -79,6 +81,9 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	if r.DeviceWrites == 0 || r.DeviceWrites < -1 {
 		return &program.UsageError{Setting: "device-writes-per-second", Reason: "must be 1 or more, or -1 for no limit"}
+	}
+	if err := checkNotReadyAfter(r.PodsNotReadyAfter); err != nil {
+		return err
 	}
 	if err := checkMonitor(r.MetricsListen, r.MetricsOpen); err != nil {
 		return err
@@ -147,6 +152,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	ctl, err := controller.New(controller.Config{
+		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
 		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
@@ -175,7 +181,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	registry.MustRegister(links)
+	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
 	}

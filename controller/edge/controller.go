@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +34,10 @@ type Config struct {
 	// AmendNode completes a node's report about itself before it is written. nil changes
 	// nothing.
 	AmendNode func(*corev1.Node)
-	Logger    *slog.Logger // nil discards
+	// ReadinessWrites is how many pods MarkNotReady writes in a second; 0 means 100, negative
+	// is no bound.
+	ReadinessWrites int
+	Logger          *slog.Logger // nil discards
 }
 
 // Controller is the EdgeController. Its methods may be called by several
@@ -44,11 +49,14 @@ type Controller struct {
 	notifier nodesync.Notifier
 	lists    singleflight.Group // live lists of a node's pods
 
+	readinessWrites *rate.Limiter
+
 	mu     sync.Mutex
 	byNode cache.Index[string]     // pods
 	nodes  map[string]*watchedNode // the nodes with a subscriber
 	refs   map[hub.Key]*reference  // what those refer to
-	// unready are the pods for RestoreReadiness, by node; usually there are none.
+	// unready are the pods for ResendReadiness and RestoreReadiness, by node; usually there
+	// are none.
 	unready cache.Index[string]
 	onPods  []func(node string)
 	tasks   runguard.Tasks
@@ -86,8 +94,15 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limit := rate.Limit(cmp.Or(cfg.ReadinessWrites, 100))
+	if limit < 0 {
+		limit = rate.Inf
+	}
 	c := &Controller{
-		cfg:     cfg,
+		cfg: cfg,
+
+		readinessWrites: rate.NewLimiter(limit, 10),
+
 		byNode:  make(cache.Index[string]),
 		nodes:   make(map[string]*watchedNode),
 		refs:    make(map[hub.Key]*reference),

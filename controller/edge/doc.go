@@ -29,6 +29,9 @@
 // complete: it is written as one patch that needs no read before it, and a
 // repeated report changes nothing.
 //
+// MarkNotReady sets the pods of a node without a link to not ready. When the node connects,
+// ResendReadiness names those pods, whose status it then sends again.
+//
 // # Calls
 //
 // Handle answers the nodes' queries: service account tokens, the uids of the

@@ -52,6 +52,9 @@ func decode(obj hub.Object, into metav1.Object) error {
 // writePodStatus writes a pod's status as the node. A report may be hours old: if another
 // client has set a terminal phase since, the phase stays.
 func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Object) error {
+	if obj.Deleted {
+		return nil // the node was asked for it (ResendReadiness), and has no such pod
+	}
 	var pod corev1.Pod
 	if err := decode(obj, &pod); err != nil {
 		return err
@@ -72,8 +75,7 @@ func (c *Controller) writePodStatus(ctx context.Context, node string, obj hub.Ob
 	if err != nil {
 		return nodesync.Invalid(obj.Key, err)
 	}
-	_, err = c.cfg.NodeClient.CoreV1().Pods(pod.Namespace).Patch(impersonate.With(ctx, node), pod.Name,
-		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	err = c.patchStatus(ctx, node, &pod, patch)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // conflict: the uid is another
 		return nil
 	}

@@ -65,6 +65,7 @@ func nodeConditions() []corev1.NodeConditionType {
 //   - a list whose items would merge is replaced,
 //   - a condition that the node owns and does not report is removed, conditions
 //     of others stay as they are,
+//   - the reason and message of a condition that is reported without them are cleared,
 //   - a phase that is terminal in the API server stays, with its reason and
 //     message, and such a pod does not become ready.
 //
@@ -102,7 +103,7 @@ func podStatusPatch(pod *corev1.Pod, phase corev1.PodPhase) ([]byte, error) {
 		reported[c.Type] = true
 		unready := c.Type != corev1.PodReady && c.Type != corev1.ContainersReady || c.Status == corev1.ConditionFalse
 		if nodeMaySet(c, pod.Status.Phase) && (unready || !ended) {
-			conditions = append(conditions, c)
+			conditions = append(conditions, conditionPatch(*c))
 		}
 	}
 	for _, t := range podConditions() {
@@ -112,6 +113,25 @@ func podStatusPatch(pod *corev1.Pod, phase corev1.PodPhase) ([]byte, error) {
 	}
 	status["conditions"] = conditions
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
+}
+
+// conditionPatch is a condition in a strategic merge patch. The fields that it does not have are
+// cleared: otherwise those of the condition that it replaces would stay.
+func conditionPatch(c corev1.PodCondition) map[string]any {
+	fields := map[string]any{
+		"type": c.Type, "status": c.Status, "lastProbeTime": c.LastProbeTime, "lastTransitionTime": c.LastTransitionTime,
+		"reason": nil, "message": nil, "observedGeneration": nil,
+	}
+	if c.Reason != "" {
+		fields["reason"] = c.Reason
+	}
+	if c.Message != "" {
+		fields["message"] = c.Message
+	}
+	if c.ObservedGeneration != 0 {
+		fields["observedGeneration"] = c.ObservedGeneration
+	}
+	return fields
 }
 
 // nodeStatusPatch returns a strategic merge patch that makes the Node's status what the node

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"sync"
 	"time"
@@ -74,11 +73,24 @@ type Config struct {
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID         string                     // this cloudcore, unique for each start of the program
 	// Renewed is called for each node that this cloudcore keeps, after its
-	// Lease was renewed, at most Writes at the same time; nil does nothing.
-	Renewed   func(ctx context.Context, node string) error
-	Namespace string       // of the records of who holds a node; "" means install.Namespace
-	Logger    *slog.Logger // nil discards
-	Writes    int          // Kubernetes calls at the same time; 0 means 32
+	// Lease was renewed, at most Writes at the same time; nil does nothing. It is not called
+	// in the first ReportGrace of a session, nor for a node whose pods are due for NotReady.
+	Renewed func(ctx context.Context, node string) error
+	// NotReady is called for each node that has been without a link for NotReadyAfter, while
+	// this cloudcore looks after the node. It sets the node's pods to not ready and returns
+	// their number. It is called again every RenewEvery, for pods that became ready
+	// meanwhile. ctx ends when the node has a link again. nil leaves pods as they are.
+	NotReady func(ctx context.Context, node string, since time.Time) (pods int, err error)
+	// NotReadyAfter is that time; 0 means DefaultNotReadyAfter, negative means never.
+	// NotReadyAfterLabel overrides it for a node.
+	NotReadyAfter time.Duration
+	// ReconnectGrace is how long after the start of Run NotReady is not called at all: nodes
+	// that lost their link with the end of another cloudcore get the time to connect again. 0
+	// means DefaultReconnectGrace, negative gives no time.
+	ReconnectGrace time.Duration
+	Namespace      string       // of the records of who holds a node; "" means install.Namespace
+	Logger         *slog.Logger // nil discards
+	Writes         int          // Kubernetes calls at the same time; 0 means 32
 }
 
 // Controller looks after the leases, conditions and taints of edge nodes. Its
@@ -88,14 +100,17 @@ type Controller struct {
 	guard     runguard.Guard
 	supersede func(node string, by hub.Claim) // set by Run; may be nil
 	wake      chan struct{}                   // holds one value: a node is due at once
+	began     time.Time                       // of Run; set before the workers that read it
+
+	disconnected disconnected
 
 	mu    sync.Mutex
 	nodes map[string]*node
 	queue queue
 }
 
-// node is what the Controller knows of one node. The worker that handles it owns lease,
-// record and absent; the Controller's mu guards the rest.
+// node is what the Controller knows of one node. The worker that handles it owns lease and all
+// below it; the Controller's mu guards the rest.
 type node struct {
 	name    string
 	session Session
@@ -111,11 +126,13 @@ type node struct {
 
 	recordReadAt time.Time
 	absent       time.Time // since when the Lease is not found; zero if it is there
+	found        time.Time // the last renewal by the cloudcore from which this one took the node over; zero if it did not
+	notReadyAt   time.Time // when the node's pods will be due for NotReady; zero if they are, or need not be
 }
 
 // Session is the state of a node's link as far as this cloudcore knows it.
 type Session struct {
-	Known     bool   // a session was here since this program started
+	Known     bool   // a session was here since this program started, and none at another cloudcore since
 	Connected bool   // and it has not ended
 	Epoch     uint64 // of the newest session
 	Since     time.Time
@@ -138,7 +155,13 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Writes == 0 {
 		cfg.Writes = 32
 	}
-	k := &Controller{cfg: cfg, wake: make(chan struct{}, 1), nodes: make(map[string]*node)}
+	if cfg.NotReadyAfter == 0 {
+		cfg.NotReadyAfter = DefaultNotReadyAfter
+	}
+	if cfg.ReconnectGrace == 0 {
+		cfg.ReconnectGrace = DefaultReconnectGrace
+	}
+	k := &Controller{cfg: cfg, wake: make(chan struct{}, 1), nodes: make(map[string]*node), disconnected: newDisconnected()}
 	cfg.Nodes.OnChange(k.nodeChanged)
 	return k, nil
 }
@@ -157,7 +180,16 @@ func (k *Controller) Run(ctx context.Context, superseded func(node string, by hu
 		return nil
 	case <-k.cfg.Nodes.Synced():
 	}
-	k.scheduleAll(time.Now())
+	k.began = time.Now()
+	k.scheduleAll(k.began)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.runDisconnected(ctx) })
+	g.Go(func() error { return k.runRenewals(ctx) })
+	return g.Wait()
+}
+
+// runRenewals handles the nodes that are due until ctx ends, and then waits for those that it is at.
+func (k *Controller) runRenewals(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var g errgroup.Group
@@ -194,6 +226,7 @@ func (k *Controller) Connected(info hub.Info) {
 	}
 	s.Known, s.Epoch, s.Connected, s.Since, s.Reason = true, info.Epoch, info.Connected, info.Since, info.Reason
 	if info.Connected {
+		k.unmark(info.Node)
 		k.scheduleLocked(n, now)
 		return
 	}
@@ -210,9 +243,16 @@ func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 			delete(k.nodes, c.Name.Name)
 			k.queue.remove(n)
 		}
+		k.unmark(c.Name.Name)
 		return
 	}
 	n := k.nodeLocked(c.Name.Name, now)
+	if link := nodeCondition(c.New, ConditionConnected); link != nil && link.Status == corev1.ConditionTrue {
+		k.unmark(n.name) // it has a link, here or at another cloudcore
+		if s := &n.session; !s.Connected && link.LastTransitionTime.After(s.Since) {
+			s.Known = false // the node has been at another cloudcore since
+		}
+	}
 	if c.Old == nil && n.session.Connected {
 		k.scheduleLocked(n, now)
 	}
@@ -228,14 +268,6 @@ func (k *Controller) nodeLocked(name string, now time.Time) *node {
 		k.queue.set(n, now.Add(spread(name)))
 	}
 	return n
-}
-
-// spread is a time within RenewEvery that depends on the node's name, so that
-// the work on many nodes is spread.
-func spread(name string) time.Duration {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	return time.Duration(h.Sum32()) % RenewEvery
 }
 
 func (k *Controller) scheduleLocked(n *node, at time.Time) {
@@ -287,6 +319,9 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 	case first:
 		next = spread(n.name) // from here on at a time of its own
 	}
+	if wait := time.Until(n.notReadyAt); wait > 0 {
+		next = min(next, wait)
+	}
 	k.mu.Lock()
 	log := err != nil && !n.failed && ctx.Err() == nil
 	n.failed = err != nil
@@ -303,6 +338,18 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 	}
 }
 
+// forget has a session that ended here count as unknown: the node was at another cloudcore
+// since, from which this one has taken it over.
+func (k *Controller) forget(n *node, session Session) Session {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := &n.session; s.Epoch == session.Epoch && !s.Connected {
+		s.Known = false
+	}
+	session.Known = false
+	return session
+}
+
 // renewNode renews the node's Lease if this cloudcore holds the node, and then updates the
 // Node's condition and taint to the state of the link.
 func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
@@ -311,10 +358,21 @@ func (k *Controller) renewNode(ctx context.Context, n *node, session Session) er
 		return nil // not registered yet: nodeChanged comes back to it
 	}
 	verdict, err := k.renew(ctx, n, item.Object, session)
-	if err != nil || verdict == leaseOther {
+	if err != nil {
 		return err
 	}
+	if verdict == leaseOther {
+		n.notReadyAt = time.Time{}
+		k.unmark(n.name)
+		return nil
+	}
 	now := time.Now()
+	if session.Connected {
+		n.found = time.Time{}
+	}
+	if session.Known && !session.Connected && session.Since.Before(n.found) {
+		session = k.forget(n, session)
+	}
 	if session.Known && !session.Connected && now.Sub(session.Since) < Grace {
 		return nil
 	}
@@ -325,7 +383,11 @@ func (k *Controller) renewNode(ctx context.Context, n *node, session Session) er
 	if err := k.writeConditions(ctx, item.Object, conditions); err != nil {
 		return fmt.Errorf("nodelifecycle: %w", err)
 	}
-	if verdict == leaseRenew && k.cfg.Renewed != nil {
+	if session.Connected {
+		k.reconnected(ctx, item.Object, now)
+	}
+	k.markIfDue(n, item.Object, session, now)
+	if verdict == leaseRenew && k.cfg.Renewed != nil && k.mayRestore(n, item.Object, session, now) {
 		return k.cfg.Renewed(ctx, n.name)
 	}
 	return nil

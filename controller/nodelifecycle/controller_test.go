@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,13 @@ func start(t *testing.T, client kubernetes.Interface, id string) *nodelifecycle.
 
 func startWith(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Claim)) *nodelifecycle.Controller {
 	t.Helper()
+	k, _ := startUntil(t, client, id, superseded)
+	return k
+}
+
+// startUntil returns what ends the keeper before the test does.
+func startUntil(t *testing.T, client kubernetes.Interface, id string, superseded func(string, hub.Claim)) (*nodelifecycle.Controller, func()) {
+	t.Helper()
 	nodes, err := edge.NewNodeStore(client, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +56,7 @@ func startWith(t *testing.T, client kubernetes.Interface, id string, superseded 
 	done := make(chan error, 2)
 	go func() { done <- nodes.Run(ctx) }()
 	go func() { done <- k.Run(ctx, superseded) }()
-	t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
@@ -56,8 +64,9 @@ func startWith(t *testing.T, client kubernetes.Interface, id string, superseded 
 			}
 		}
 	})
+	t.Cleanup(end)
 	synctest.Wait()
-	return k
+	return k, end
 }
 
 func connected(node string, epoch uint64) hub.Info {
@@ -191,6 +200,38 @@ func TestAutonomyEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAutonomyOfReturned: a node was cut off from one cloudcore, came back at another, and is cut
+// off again when that one ends. Its autonomy begins with the second cut.
+func TestAutonomyOfReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := edgeNode("n")
+		node.Labels[nodelifecycle.AutonomyLabel] = "10m"
+		client := controllertest.NewClientset(node)
+		first := start(t, client, "cc-1")
+		first.Connected(connected("n", 1))
+		time.Sleep(time.Minute)
+		first.Connected(disconnected("n", 1))
+		time.Sleep(2 * time.Minute)
+		second, end := startUntil(t, client, "cc-2", nil)
+		second.Connected(connected("n", 2))
+		time.Sleep(20 * time.Minute)
+		end()
+		lost := time.Now()
+		for passed := time.Minute; passed < 10*time.Minute; passed += time.Minute {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if age := time.Since(lease(t, client, "n").Spec.RenewTime.Time); age > nodelifecycle.RenewEvery+time.Second {
+				t.Fatalf("after %s the lease is %s old", passed, age)
+			}
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if kept := lease(t, client, "n").Spec.RenewTime.Sub(lost); kept > 11*time.Minute {
+			t.Errorf("it was kept for %s", kept)
+		}
+	})
 }
 
 func condition(t *testing.T, client kubernetes.Interface, name string, kind corev1.NodeConditionType) corev1.NodeCondition {

@@ -21,6 +21,27 @@
 // it does with any lost node: after 50 s the node is NotReady, and after the
 // pods' own tolerations (5 minutes by default) they are evicted and replaced.
 //
+// # The pods of a node without a link
+//
+// Clients in the cloud must not be sent to pods that they cannot reach. When a node has been
+// without a link for Config.NotReadyAfter (cloudcore --disconnected-pods-not-ready-after, a minute
+// by default), cloudcore sets the condition Ready of its pods to False, with the reason
+// NodeDisconnected, and EndpointSlices follow. Nothing else changes: the containers run, no pod
+// is evicted, and on the node itself its pods are as ready as they are. The label
+// NotReadyAfterLabel is the setting of one node:
+//
+//	kubectl label node edge-7 edgekit.node-restriction.kubernetes.io/disconnected-pods-not-ready-after=10m   # or never
+//
+// When the node is back, it sends the status of those pods again, and each has the readiness that
+// the node reports: it is not set to ready before. So each pod is written twice at most for each
+// cut. Deployments, DaemonSets and PodDisruptionBudgets count the pods as not available meanwhile.
+//
+// The time begins with the loss of the link; where a cloudcore takes over from one that ended, with
+// the last renewal of the Lease. It runs on while cloudcore is restarted. A cloudcore marks no pod
+// in its first minute (Config.ReconnectGrace), in which nodes connect to it again. A cloudcore that
+// runs, but that no node reaches, marks the pods of all its nodes: it cannot know that its own
+// network is at fault. Where that may happen, run two in different networks.
+//
 // # A node that will not return
 //
 // [Abandon] gives a node up at once, whatever its autonomy ("edgectl node
@@ -55,9 +76,9 @@
 // Kubernetes has set the nodes' own conditions to Unknown, marked their pods
 // unready and begun to count down to their eviction. A cloudcore that starts
 // then restores the conditions that each kept node last reported, which the
-// Lease remembers, and the readiness of its pods; this ends the countdown. Pods
-// are evicted only if no cloudcore starts within those five minutes either. Run
-// two.
+// Lease remembers; this ends the countdown. The readiness of the pods follows when
+// their node connects. Pods are evicted only if no cloudcore starts within those
+// five minutes either. Run two.
 //
 // # Concurrency
 //

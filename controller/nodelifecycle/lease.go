@@ -108,9 +108,14 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			n.lease = nil
 			return v, nil
 		}
+		found := lastRenewal(n.lease, now)
+		taken := holderOf(n.record) != k.cfg.ID
 		written, err := k.writeLease(ctx, n, obj, session, now)
 		if err == nil {
 			n.lease, n.absent = written, time.Time{}
+			if taken && !session.Connected {
+				n.found = found
+			}
 			return leaseRenew, nil
 		}
 		n.lease, fresh, lost = nil, true, err
@@ -119,6 +124,15 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 		}
 	}
 	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
+}
+
+// lastRenewal returns when a Lease was last renewed, as far as that is in the past; zero if there
+// is none.
+func lastRenewal(lease *coordinationv1.Lease, now time.Time) time.Time {
+	if lease == nil || lease.Spec.RenewTime == nil || lease.Spec.RenewTime.After(now) {
+		return time.Time{}
+	}
+	return lease.Spec.RenewTime.Time
 }
 
 // writeLease writes the node's record, if it must change, and then its Lease.

@@ -2,8 +2,17 @@ package nodelifecycle
 
 import (
 	"container/heap"
+	"hash/fnv"
 	"time"
 )
+
+// spread is a time within RenewEvery that depends on the node's name, so that
+// the work on many nodes is spread.
+func spread(name string) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return time.Duration(h.Sum32()) % RenewEvery
+}
 
 // queue holds the nodes that wait until they are due, the next one at its head. A node that is
 // being handled is not in it. It is a heap, so checking for due nodes is cheap for any number

@@ -1,0 +1,16 @@
+// Command standin takes the place of programs that clusters commonly run, in the test
+// "make e2e-cluster". Its first argument says which: it reads the same places and uses the
+// Kubernetes API in the same way (in-cluster configuration, informers, leader election) as the
+// real program does, and has just enough of the rest to tell whether that works.
+//
+// Each serves what it has seen as JSON on /state, on the port in PORT (8080).
+//
+//	node-exporter       counters of the host from /proc, /host/sys and /host/root
+//	fluent-bit          follows /var/log/containers and asks the API for each pod's labels
+//	kube-state-metrics  informers of many kinds, metrics of what they hold
+//	prometheus          finds targets by EndpointSlices, Pods and Nodes, and scrapes them
+//	metrics-server      asks the kubelet endpoint of each node for /metrics/resource
+//	operator            leader election, an informer and writes
+//	ingress             follows Ingresses, Services and EndpointSlices, and proxies HTTP
+//	database            appends to a file in a volume
+package main
