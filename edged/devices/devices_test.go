@@ -150,7 +150,7 @@ func TestAllocation(t *testing.T) {
 			m := newManager(t, memstore.New())
 			p, _ := connect(t, m, tt.options, tt.devices...)
 			for i, one := range tt.pods {
-				got := ""
+				var got string
 				if err := admit(t, m, one); err != nil {
 					got = err.Error()
 				} else {
