@@ -190,7 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
