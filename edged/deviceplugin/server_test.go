@@ -26,6 +26,7 @@ import (
 	"github.com/edgekit/edgekit/edged/deviceplugin/deviceplugintest"
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/pluginregistry"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -489,6 +490,18 @@ func TestConnect(t *testing.T) {
 	s.Disconnect(widget, socket)
 	if got := b.counts(widget); got != "1/0" {
 		t.Errorf("%s", got)
+	}
+	registered := &pluginregistry.Plugin{Type: pluginregistry.DevicePlugin, Name: widget, Endpoint: socket, Versions: []string{"v1beta1"}}
+	hubtest.Until(t, "registered", func() bool { return s.Register(t.Context(), registered) == nil })
+	b.waitCounts(widget, "1/1")
+	s.Deregister(registered)
+	if got := b.counts(widget); got != "1/0" {
+		t.Errorf("%s", got)
+	}
+	for name, p := range map[string]*pluginregistry.Plugin{"version": {Name: widget, Endpoint: socket, Versions: []string{"v1"}}, "endpoint": {Name: widget, Endpoint: "s", Versions: []string{"v1beta1"}}} {
+		if err := s.Register(t.Context(), p); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
