@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/edged/devices/devicestest"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
@@ -342,6 +343,36 @@ func TestLateList(t *testing.T) {
 		settle(30 * time.Second)
 		if cpus, _ := agent.OwnResources(string(p.UID), "own"); !slices.Equal(cpus, []int{1}) || len(plugin.Calls()) > 0 || b.health(p) != "a:Healthy" {
 			t.Errorf("after the restart the pod has CPUs %v, devices %s, calls %q", cpus, b.health(p), plugin.Calls())
+		}
+	})
+}
+
+// TestDevicesFinished gives the device of a pod that has finished to the next one; the status
+// of the first stays as it was.
+func TestDevicesFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newDeviceBench(t)
+		b.start()
+		defer func() { b.stop() }()
+		b.connect(devices.Options{}, "a")
+		p := wants("p", "1")
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		b.rt.Behave("p", runtimetest.Program{RunFor: 10 * time.Second})
+		b.put(p)
+		settle(5 * time.Second)
+		q := wants("q", "1")
+		settle(time.Minute)
+		if got := b.reason(p); b.phase(p.UID) != corev1.PodSucceeded || b.health(p) != "a:Healthy" {
+			t.Errorf("%s, %s", got, b.health(p))
+		}
+		b.put(q)
+		settle(10 * time.Second)
+		if got := b.reason(q); b.phase(q.UID) != corev1.PodRunning || b.health(q) != "a:Healthy" || b.health(p) != "a:Healthy" {
+			t.Errorf("%s, %s, %s", got, b.health(q), b.health(p))
+		}
+		b.restartAgent(p.UID)
+		if b.health(p) != "a:Healthy" || b.health(q) != "a:Healthy" {
+			t.Errorf("after the restart %s, %s", b.health(p), b.health(q))
 		}
 	})
 }

@@ -103,11 +103,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
-	drivers, err := r.plugins(n, objects, reports, log)
+	manager, plugins, err := r.devicePlugins(n, log)
 	if err != nil {
 		return nil, err
 	}
-	manager, plugins, err := r.devicePlugins(n, log)
+	drivers, err := r.plugins(n, objects, reports, plugins, log)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
-	granted, err := r.podResources(agent, manager, log)
+	granted, err := r.podResources(agent, manager, drivers.claims, log)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func TestDevicePluginFlags(t *testing.T) {
 	} {
 		f := devicePluginFlags{DevicePluginDir: tt.dir, PodResourcesSocket: tt.socket}
 		manager, server, err := f.devicePlugins(&node{}, log)
-		granted, err2 := f.podResources(nil, manager, log)
+		granted, err2 := f.podResources(nil, manager, nil, log)
 		var usage *program.UsageError
 		if err := errors.Join(err, err2); tt.setting == "" && err != nil || tt.setting != "" && (!errors.As(err, &usage) || usage.Setting != tt.setting) {
 			t.Errorf("%+v: %v", tt, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/csi"
+	"github.com/edgekit/edgekit/edged/deviceplugin"
 	"github.com/edgekit/edgekit/edged/dra"
 	"github.com/edgekit/edgekit/edged/pluginregistry"
 	"github.com/edgekit/edgekit/meta/kube"
@@ -21,8 +22,9 @@ type plugins struct {
 	agent    atomic.Pointer[edged.Agent] // nil before it is made
 }
 
-// plugins makes what looks for the node's CSI drivers and DRA drivers.
-func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports, log *slog.Logger) (*plugins, error) {
+// plugins makes what looks for the node's CSI drivers, DRA drivers and, unless devices is
+// nil, device plugins.
+func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports, devices *deviceplugin.Server, log *slog.Logger) (*plugins, error) {
 	folder := r.PluginRegistryDir
 	if folder == "" {
 		folder = filepath.Join(n.pods, "plugins_registry")
@@ -40,10 +42,11 @@ func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports,
 	if err != nil {
 		return nil, err
 	}
-	p.registry, err = pluginregistry.New(pluginregistry.Config{
-		Folder: folder, Logger: component(log, "plugins"),
-		Handlers: map[string]pluginregistry.Handler{pluginregistry.CSIPlugin: p.csi, pluginregistry.DRAPlugin: p.claims},
-	})
+	handlers := map[string]pluginregistry.Handler{pluginregistry.CSIPlugin: p.csi, pluginregistry.DRAPlugin: p.claims}
+	if devices != nil {
+		handlers[pluginregistry.DevicePlugin] = devices
+	}
+	p.registry, err = pluginregistry.New(pluginregistry.Config{Folder: folder, Handlers: handlers, Logger: component(log, "plugins")})
 	return p, err
 }
 

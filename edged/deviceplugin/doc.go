@@ -12,10 +12,8 @@
 // all sockets in it are removed, so that plugins which watch the folder register anew. A
 // folder whose kubelet.sock another program serves is left alone until that ends.
 //
-// The other way, a socket in plugins_registry (type DevicePlugin of
-// k8s.io/kubelet/pkg/apis/pluginregistration/v1), is a matter of who watches that folder:
-// it calls [Server.Connect] with what the registrar says, and [Server.Disconnect] when the
-// socket is gone.
+// The other way is a socket in plugins_registry: a Server is a handler of
+// edged/pluginregistry for plugins of the type DevicePlugin.
 //
 // # What a plugin may do
 //

@@ -196,7 +196,6 @@ func (s *Server) Connect(ctx context.Context, resource, socket string) error {
 		return ctx.Err()
 	}
 	defer func() { <-s.connecting }()
-	s.Disconnect(resource, socket)
 	c, err := newClient(ctx, resource, socket, s.log)
 	if err != nil {
 		return err
@@ -205,6 +204,7 @@ func (s *Server) Connect(ctx context.Context, resource, socket string) error {
 		c.close()
 		return status.Error(codes.ResourceExhausted, err.Error())
 	}
+	s.Disconnect(resource, socket) // only now: the devices stay allocatable meanwhile
 	if !s.follow(c) {
 		c.close()
 		return status.Error(codes.Unavailable, "the node is shutting down, or starts, or another plugin has this socket")

@@ -26,6 +26,7 @@ import (
 	"github.com/edgekit/edgekit/edged/deviceplugin/deviceplugintest"
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/pluginregistry"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -290,7 +291,7 @@ func TestLies(t *testing.T) {
 		"no ID":           {&api.ListAndWatchResponse{Devices: []*api.Device{{}, {ID: strings.Repeat("x", 300)}, {ID: "b", Health: "Healthy"}, {ID: "c", Health: "Healthy"}}}, "2/2", "left out"},
 		"20,000 devices":  {many(20000, 6), "20000/20000", ""},
 		"20,001 devices":  {many(20001, 6), "1/0", "may have 20000 devices"},
-		"1e6 devices":     {many(1e6, 7), "1/0", "ResourceExhausted"},
+		"far too many":    {many(20100, 200), "1/0", "ResourceExhausted"}, // for a message; a million are read in deviceapi.TestLies
 		"a huge message":  {&api.ListAndWatchResponse{Devices: []*api.Device{{ID: strings.Repeat("x", 8<<20)}}}, "1/0", "ResourceExhausted"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -489,6 +490,18 @@ func TestConnect(t *testing.T) {
 	s.Disconnect(widget, socket)
 	if got := b.counts(widget); got != "1/0" {
 		t.Errorf("%s", got)
+	}
+	registered := &pluginregistry.Plugin{Type: pluginregistry.DevicePlugin, Name: widget, Endpoint: socket, Versions: []string{"v1beta1"}}
+	hubtest.Until(t, "registered", func() bool { return s.Register(t.Context(), registered) == nil })
+	b.waitCounts(widget, "1/1")
+	s.Deregister(registered)
+	if got := b.counts(widget); got != "1/0" {
+		t.Errorf("%s", got)
+	}
+	for name, p := range map[string]*pluginregistry.Plugin{"version": {Name: widget, Endpoint: socket, Versions: []string{"v1"}}, "endpoint": {Name: widget, Endpoint: "s", Versions: []string{"v1beta1"}}} {
+		if err := s.Register(t.Context(), p); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/devices/devicestest"
+	"github.com/edgekit/edgekit/edged/internal/metricstext"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
@@ -149,7 +150,7 @@ func TestAllocation(t *testing.T) {
 			m := newManager(t, memstore.New())
 			p, _ := connect(t, m, tt.options, tt.devices...)
 			for i, one := range tt.pods {
-				got := ""
+				var got string
 				if err := admit(t, m, one); err != nil {
 					got = err.Error()
 				} else {
@@ -529,6 +530,10 @@ func TestChanged(t *testing.T) {
 	}
 	if e.Close(); !changed() {
 		t.Error("the plugin is gone")
+	}
+	var text strings.Builder
+	if err := metricstext.Write(&text, m); err != nil || !strings.Contains(text.String(), `kubelet_device_plugin_registration_total{resource_name="vendor.example/widget"} 1`) {
+		t.Errorf("%s, %v", text.String(), err)
 	}
 	if all := m.Allocatable(); len(all) > 0 {
 		t.Errorf("%v", all)

@@ -163,67 +163,64 @@ func (m *Manager) Load(ctx context.Context) error {
 func (m *Manager) store(ctx context.Context, uid string) error {
 	m.mu.Lock()
 	p := m.pods[uid]
-	if p == nil || !p.unwritten || m.cfg.Store == nil {
+	if p == nil || !p.unwritten {
 		m.mu.Unlock()
 		return nil
 	}
-	ops, gone := m.opsLocked()
-	ops = append(ops, meta.Op{Key: podKeys + uid, Value: p.encode()})
+	record := p.encode()
 	p.stored = true
 	m.mu.Unlock()
-	_, err := m.cfg.Store.Apply(ctx, ops...)
+	if err := m.apply(ctx, meta.Op{Key: podKeys + uid, Value: record}); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("devices: cannot store which devices the pod has: %w", err)
-	}
 	p.unwritten = false
-	m.writtenLocked(gone)
 	return nil
 }
 
-// opsLocked are the removals of records that are left to do, and of which pods.
-func (m *Manager) opsLocked() (ops []meta.Op, gone []string) {
+// apply writes to the store, and removes the records of pods that have ended.
+func (m *Manager) apply(ctx context.Context, ops ...meta.Op) error {
+	m.mu.Lock()
+	var gone []string
 	for uid := range m.released {
 		if m.pods[uid] == nil {
 			ops, gone = append(ops, meta.Op{Key: podKeys + uid, Delete: true}), append(gone, uid)
 		}
 	}
-	return ops, gone
-}
-
-func (m *Manager) writtenLocked(gone []string) {
+	m.mu.Unlock()
+	if m.cfg.Store == nil || len(ops) == 0 {
+		return nil
+	}
+	if _, err := m.cfg.Store.Apply(ctx, ops...); err != nil {
+		return fmt.Errorf("devices: cannot store which devices containers have: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, uid := range gone {
 		delete(m.released, uid)
 	}
+	return nil
 }
 
 // Flush removes the records of pods that have ended from the store, and stores the names
 // of the resources. What fails is done by the next call.
 func (m *Manager) Flush(ctx context.Context) error {
-	if m.cfg.Store == nil {
-		return nil
-	}
 	m.mu.Lock()
-	ops, gone := m.opsLocked()
+	var ops []meta.Op
 	names := m.namesLeft
 	if names {
 		ops = append(ops, meta.Op{Key: namesKey, Value: encodeNames(m.lastingLocked())})
 		m.namesLeft = false
 	}
 	m.mu.Unlock()
-	if len(ops) == 0 {
-		return nil
+	err := m.apply(ctx, ops...)
+	if err != nil && names {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.namesLeft = true
 	}
-	_, err := m.cfg.Store.Apply(ctx, ops...)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		m.namesLeft = m.namesLeft || names
-		return fmt.Errorf("devices: %w", err)
-	}
-	m.writtenLocked(gone)
-	return nil
+	return err
 }
 
 // lastingLocked are the names of the resources that an agent after this one is to show
