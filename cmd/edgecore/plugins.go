@@ -35,7 +35,7 @@ func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports,
 		return nil, err
 	}
 	p.claims, err = dra.New(dra.Config{
-		Store: n.store, Claims: objects, DriversChanged: objects.DRADrivers, Registered: p.driversChanged, Logger: component(log, "dra"),
+		Store: n.store, Claims: objects, DriversChanged: objects.DRADrivers, Registered: p.driversChanged, HealthChanged: p.healthChanged, Logger: component(log, "dra"),
 	})
 	if err != nil {
 		return nil, err
@@ -58,4 +58,11 @@ func (p *plugins) driversChanged() {
 func (p *plugins) addTo(all parts, agent *edged.Agent, reports *storageReports) {
 	p.agent.Store(agent)
 	all["plugins"], all["DRA drivers"], all["CSI node"] = p.registry.Run, p.claims.Run, reports.Run
+}
+
+// healthChanged has pods reported again of whose devices a DRA driver says another health.
+func (p *plugins) healthChanged(podUIDs []string) {
+	if agent := p.agent.Load(); agent != nil {
+		agent.ResourceHealthChanged(podUIDs)
+	}
 }
