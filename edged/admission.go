@@ -28,7 +28,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		return nil
 	}
 	f := admission.Request{
-		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
+		Pod: pod, Allocatable: a.allocatableFor(pod), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
 		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
 	}
 	f.Pressures, _ = a.evictor.Pressures()
@@ -57,7 +57,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 // roomLocked says why the node has no room for the resources that the spec of one of
 // its pods asks for, besides the others; nil if it has. It needs a.mu.
 func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
-	f := admission.Request{Pod: pod, Allocatable: a.node.Allocatable()}
+	f := admission.Request{Pod: pod, Allocatable: a.allocatableFor(pod)}
 	for _, w := range a.workers {
 		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
 			f.Others = append(f.Others, p)

@@ -144,6 +144,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
+	if a.cfg.Devices != nil {
+		cfg.Devices = a.cfg.Devices.Resources
+	}
 	return cfg
 }
 
@@ -171,6 +174,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.openPlacement(); err != nil {
 		return err
 	}
+	if err := a.loadDevices(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -196,6 +202,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
 	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()

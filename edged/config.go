@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/volume"
 )
@@ -33,6 +34,10 @@ type Config struct {
 	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
 	// a pod with a driver's volume waits.
 	CSI volume.CSI
+	// Devices gives containers the devices of the node's device plugins; see
+	// edged/deviceplugin. nil is a node without any: a pod that wants one is rejected. An
+	// Agent needs one of its own.
+	Devices *devices.Manager
 	// ResourceClaims prepares the resource claims of pods; see edged/dra. nil is a node that
 	// cannot: a pod with a claim waits, and an event says why.
 	ResourceClaims ResourceClaims

@@ -15,6 +15,11 @@ import (
 func (c *Client) CreateContainer(ctx context.Context, sandboxID string, cfg *runtime.ContainerConfig, sandbox *runtime.SandboxConfig) (string, error) {
 	ctx, cancel := c.slow(ctx)
 	defer cancel()
+	if len(cfg.CDIDevices) > 0 {
+		if err := c.checkCDI(ctx); err != nil {
+			return "", err
+		}
+	}
 	r, err := c.run.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
 		PodSandboxId: sandboxID, Config: containerConfig(cfg), SandboxConfig: sandboxConfig(sandbox),
 	})
