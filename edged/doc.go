@@ -65,6 +65,7 @@
 //	internal/evictor     measures and evicts; with nodeusage, diskusage and hostinfo
 //	internal/resize      changes of a running pod's resources: pure but for its record
 //	internal/topology    which CPUs and memory containers have alone: pure but for its files
+//	internal/userns      the ids of pods in user namespaces
 //	internal/allocatable what the node's cgroups are limited to: pure; nodecgroups sets it
 //	internal/imagepull   images: pull policy, credentials, back-off; internal/hooks runs hooks
 //	internal/slots       a few calls at a time

@@ -150,7 +150,11 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	was := w.alive
 	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
+	if was && !w.alive && w.rejected != nil {
+		w.a.noteFreed() // a critical pod may wait for the room
+	}
 	w.emptied = !w.alive && w.mem.tornDown && len(w.view.Containers) == 0
 	maps.DeleteFunc(w.mem.stopped, func(id string, _ bool) bool { return w.view.SandboxByID(id) == nil })
 	// Tokens that are due make the volumes stale, as a changed config map does.

@@ -82,6 +82,7 @@ type memory struct {
 	retry                       map[string]time.Time
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
+	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 }
 
 // step is a list of actions under way.

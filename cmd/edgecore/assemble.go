@@ -27,11 +27,13 @@ import (
 // keep their times over a restart. BoundPodLister: after the store was lost, the cloud says
 // which pods are bound to this node. Mirrorer: the API server shows static pods.
 // NodeDeletionWatcher: the agent registers its Node again after it was deleted.
+// RuntimeClassReader: pods may name runtime classes.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
 	edged.Mirrorer
 	edged.NodeDeletionWatcher
+	edged.RuntimeClassReader
 } = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
@@ -108,6 +110,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
 		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
+		Store: n.store, UserNamespacesIDsPerPod: r.UserNamespacesIDs,
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
 		Unwritable: func() error { return n.store.Stats().Failure },

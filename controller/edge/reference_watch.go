@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,6 +128,10 @@ func (c *Controller) watchReference(r *reference) objectStore {
 	case resources.CSIDrivers:
 		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
 		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.RuntimeClasses:
+		client := c.cfg.NodeClient.NodeV1().RuntimeClasses()
+		return newSingle(name, &nodev1.RuntimeClass{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case resources.VolumeAttachments:
 		client := c.cfg.Cloud.StorageV1().VolumeAttachments()

@@ -177,6 +177,7 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 		mount := &runtimeapi.Mount{
 			ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly, RecursiveReadOnly: m.RecursiveReadOnly,
 			SelinuxRelabel: m.Relabel, Propagation: propagation(m.Propagation), ImageSubPath: m.ImageSubPath,
+			UidMappings: idMappings(k.Security.Namespaces.User), GidMappings: idMappings(k.Security.Namespaces.User),
 		}
 		if m.Image != "" {
 			mount.Image = &runtimeapi.ImageSpec{Image: m.Image}

@@ -12,8 +12,8 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of returns the keys of the config maps, secrets, persistent volume claims, CSI
-// drivers and resource claims that a node needs for the pod, optional ones included. What a
+// Of returns the keys of the config maps, secrets, persistent volume claims, CSI drivers,
+// resource claims and runtime class that a node needs for the pod, optional ones included. What a
 // persistent volume claim leads to is not in the pod: see OfClaim and OfVolume.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
@@ -28,6 +28,9 @@ func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	}
 	for name := range ResourceClaims(pod) {
 		r.add(resources.ResourceClaims, name)
+	}
+	if name := pod.Spec.RuntimeClassName; name != nil && *name != "" {
+		r.keys[meta.Key{Resource: resources.RuntimeClasses, Name: *name}] = struct{}{}
 	}
 	for i := range pod.Spec.InitContainers {
 		r.env(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)

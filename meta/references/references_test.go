@@ -51,6 +51,7 @@ func TestOf(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}, {ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name("c")}},
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), []string{"configmaps/a/c", "secrets/a/s"}},
+		"runtime class":  {corev1.PodSpec{RuntimeClassName: new("kata")}, []string{"runtimeclasses//kata"}},
 		"CSI volume":     {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d.example.com", NodePublishSecretRef: &secret}}), []string{"csidrivers//d.example.com", "secrets/a/s"}},
 		"CSI, no secret": {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
 		"flex volume":    {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},

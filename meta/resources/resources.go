@@ -26,6 +26,8 @@ const (
 	ResourceClaims = "resourceclaims"
 	// Up: which DRA drivers the node has, as DRADrivers; its ResourceSlices of others go.
 	ResourceSlices = "resourceslices"
+	// Down: the runtime classes that the node's pods name.
+	RuntimeClasses = "runtimeclasses"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"

@@ -37,6 +37,7 @@ type Facts struct {
 	Alive     bool // processes of the pod run, or may, or its resource claims are prepared
 	Expired   bool // a service account token is past its end
 	Rejected  *Rejection
+	Refused   *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 
 	Allocated  *corev1.Pod // with the resources that it was granted; nil means Pod
 	Actuated   Actuated    // what was set of its resources
@@ -62,7 +63,8 @@ func (f Facts) allocated() *corev1.Pod {
 // eviction.
 type Rejection struct {
 	Reason, Message string
-	Disrupts        bool // the node ends the pod for its own sake: see disruption
+	Disrupts        bool   // the node ends the pod for its own sake: see disruption
+	Disruption      string // the message of that condition; "" means Message
 }
 
 // PodStatus computes the status of a pod. It is pure.
@@ -192,7 +194,7 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if w, ok := f.Waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.Reason, w.Message
 	}
-	if r := podspec.UnsupportedPod(f.Pod); r != nil && cur == nil {
+	if r := cmp.Or(podspec.UnsupportedPod(f.Pod), f.Refused); r != nil && cur == nil {
 		wait.Reason, wait.Message = r.Reason, r.Message
 	}
 	if cur == nil {
