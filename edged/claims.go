@@ -2,6 +2,8 @@ package edged
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +29,8 @@ type ResourceClaims interface {
 	Uses(podUID string) bool
 	// Unprepare gives the claims of a pod back, of which no process is left.
 	Unprepare(ctx context.Context, podUID string) error
+	// ResourceStatuses lists the health of the devices that a container gets.
+	ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
 	// Pods lists the uids of all pods for which Uses is true.
 	Pods() []string
 }
@@ -66,6 +70,46 @@ func (a *Agent) ResourceDriversChanged() {
 			w.contentChanged()
 		}
 	})
+}
+
+// ResourceHealthChanged has the statuses of these pods reported again: the health of their
+// devices changed.
+func (a *Agent) ResourceHealthChanged(podUIDs []string) {
+	a.eachWorker(func(w *worker) {
+		if slices.Contains(podUIDs, string(w.spec().UID)) {
+			w.wakeUp()
+		}
+	})
+}
+
+// addClaimHealth adds the health of the devices of their claims to the statuses of containers
+// (KEP-4680). After the end of the pod it stays as it was last.
+func (w *worker) addClaimHealth(st *corev1.PodStatus) {
+	pod := w.spec()
+	if w.a.cfg.ResourceClaims == nil || !podspec.HasClaims(pod) {
+		return
+	}
+	for i := range st.ContainerStatuses {
+		c := &st.ContainerStatuses[i]
+		spec, _ := podspec.FindContainer(pod, c.Name)
+		if spec == nil {
+			continue
+		}
+		now := w.a.cfg.ResourceClaims.ResourceStatuses(pod, spec)
+		if last := plan.FindStatus(w.last, c.Name); len(now) == 0 && last != nil {
+			now = slices.DeleteFunc(slices.Clone(last.AllocatedResourcesStatus), func(s corev1.ResourceStatus) bool {
+				return !strings.HasPrefix(string(s.Name), "claim:")
+			})
+		}
+		for _, s := range now {
+			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(o corev1.ResourceStatus) bool { return o.Name == s.Name })
+			if at < 0 {
+				at = len(c.AllocatedResourcesStatus)
+				c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, s)
+			}
+			c.AllocatedResourcesStatus[at] = s
+		}
+	}
 }
 
 // prepareClaims has the pod's resource claims prepared, before it gets a sandbox.

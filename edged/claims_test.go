@@ -23,6 +23,7 @@ type deviceClaims struct {
 	pods                      map[string]bool
 	lost                      bool // CDIDevices knows nothing until the next Prepare
 	load, prepares, unprepare error
+	health                    corev1.ResourceHealthStatus
 	calls                     []string
 }
 
@@ -80,6 +81,15 @@ func (d *deviceClaims) Pods() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Sorted(maps.Keys(d.pods))
+}
+
+func (d *deviceClaims) ResourceStatuses(_ *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.pods) == 0 || len(c.Resources.Claims) == 0 {
+		return nil
+	}
+	return []corev1.ResourceStatus{{Name: "claim:device", Resources: []corev1.ResourceHealth{{ResourceID: "d0", Health: d.health}}}}
 }
 
 // set changes what the claims do under their mutex.
@@ -244,6 +254,50 @@ func TestDriverCame(t *testing.T) {
 		settle(time.Millisecond)
 		if len(d.Pods()) != 1 {
 			t.Error("the pod waits on")
+		}
+	})
+}
+
+// TestClaimHealth is in the status of the containers, when it changes too, and stays after the
+// end.
+func TestClaimHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, d := claimBench(t)
+		d.health = corev1.ResourceHealthStatusHealthy
+		cfg := b.config()
+		cfg.ResourceClaims = d
+		agent, err := edged.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- agent.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+		p := podWithDevices("web")
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		b.put(p)
+		expect := func(when string, want corev1.ResourceHealthStatus) {
+			t.Helper()
+			settle(time.Second)
+			all := b.container(p.UID).AllocatedResourcesStatus
+			if len(all) != 1 || all[0].Name != "claim:device" || len(all[0].Resources) != 1 || all[0].Resources[0].Health != want {
+				t.Errorf("%s: %+v, want %s", when, all, want)
+			}
+		}
+		expect("at first", corev1.ResourceHealthStatusHealthy)
+		d.set(func() { d.health = corev1.ResourceHealthStatusUnhealthy })
+		agent.ResourceHealthChanged([]string{string(p.UID)})
+		expect("later", corev1.ResourceHealthStatusUnhealthy)
+		b.rt.Exit("main", 1)
+		expect("at the end", corev1.ResourceHealthStatusUnhealthy)
+		if b.phase(p.UID) != corev1.PodFailed {
+			t.Errorf("phase %s", b.phase(p.UID))
 		}
 	})
 }

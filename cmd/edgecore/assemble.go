@@ -136,7 +136,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
-	granted, err := r.podResources(agent, manager, drivers.claims, log)
+	granted, err := r.podResources(agent, manager, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -5,13 +5,10 @@ import (
 	"log/slog"
 	"path/filepath"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/deviceplugin"
 	edgeddevices "github.com/edgekit/edgekit/edged/devices"
-	"github.com/edgekit/edgekit/edged/dra"
 	"github.com/edgekit/edgekit/edged/podresources"
 )
 
@@ -40,35 +37,12 @@ func (f *devicePluginFlags) devicePlugins(n *node, log *slog.Logger) (*edgeddevi
 }
 
 // podResources makes the server of the pod-resources API; nil without.
-func (f *devicePluginFlags) podResources(agent *edged.Agent, manager *edgeddevices.Manager, claims *dra.Manager, log *slog.Logger) (*podresources.Server, error) {
+func (f *devicePluginFlags) podResources(agent *edged.Agent, manager *edgeddevices.Manager, claims podresources.Claims, log *slog.Logger) (*podresources.Server, error) {
 	if f.PodResourcesSocket == "" {
 		return nil, nil
 	}
 	if !filepath.IsAbs(f.PodResourcesSocket) {
 		return nil, &program.UsageError{Setting: "pod-resources-socket", Reason: fmt.Sprintf("%q is no absolute path: begin it with a slash, or give an empty one for none", f.PodResourcesSocket)}
 	}
-	return podresources.New(podresources.Config{Socket: f.PodResourcesSocket, Node: agent, Devices: manager, Claims: containerClaims{claims}, Logger: component(log, "pod resources")})
-}
-
-// containerClaims has the pod-resources API show what resource claims give.
-type containerClaims struct{ claims *dra.Manager }
-
-// ContainerClaims implements podresources.Claims.
-func (c containerClaims) ContainerClaims(pod *corev1.Pod, container string) []podresources.Claim {
-	var out []podresources.Claim
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if list[i].Name != container {
-				continue
-			}
-			for _, claim := range c.claims.ContainerClaims(pod, &list[i]) {
-				one := podresources.Claim{Namespace: claim.Namespace, Name: claim.Name}
-				for _, d := range claim.Devices {
-					one.Devices = append(one.Devices, podresources.ClaimDevice{Driver: d.Driver, Pool: d.Pool, Device: d.Name, ShareID: d.ShareID, CDIDevices: d.CDI})
-				}
-				out = append(out, one)
-			}
-		}
-	}
-	return out
+	return podresources.New(podresources.Config{Socket: f.PodResourcesSocket, Node: agent, Devices: manager, Claims: claims, Logger: component(log, "pod resources")})
 }

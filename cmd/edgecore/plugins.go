@@ -6,11 +6,14 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/csi"
 	"github.com/edgekit/edgekit/edged/deviceplugin"
 	"github.com/edgekit/edgekit/edged/dra"
 	"github.com/edgekit/edgekit/edged/pluginregistry"
+	"github.com/edgekit/edgekit/edged/podresources"
 	"github.com/edgekit/edgekit/meta/kube"
 )
 
@@ -37,7 +40,7 @@ func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports,
 		return nil, err
 	}
 	p.claims, err = dra.New(dra.Config{
-		Store: n.store, Claims: objects, DriversChanged: objects.DRADrivers, Registered: p.driversChanged, Logger: component(log, "dra"),
+		Store: n.store, Claims: objects, DriversChanged: objects.DRADrivers, Registered: p.driversChanged, HealthChanged: p.healthChanged, Logger: component(log, "dra"),
 	})
 	if err != nil {
 		return nil, err
@@ -61,4 +64,33 @@ func (p *plugins) driversChanged() {
 func (p *plugins) addTo(all parts, agent *edged.Agent, reports *storageReports) {
 	p.agent.Store(agent)
 	all["plugins"], all["DRA drivers"], all["CSI node"] = p.registry.Run, p.claims.Run, reports.Run
+}
+
+// claimsView shows the devices of claims to the pod-resources API.
+type claimsView struct{ claims *dra.Manager }
+
+// ContainerClaims lists the claims of a container, with the devices that it has of each.
+func (v claimsView) ContainerClaims(pod *corev1.Pod, container string) (out []podresources.Claim) {
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if list[i].Name != container {
+				continue
+			}
+			for _, c := range v.claims.ContainerClaims(pod, &list[i]) {
+				view := podresources.Claim{Namespace: c.Namespace, Name: c.Name}
+				for _, d := range c.Devices {
+					view.Devices = append(view.Devices, podresources.ClaimDevice{Driver: d.Driver, Pool: d.Pool, Device: d.Name, ShareID: d.ShareID, CDIDevices: d.CDI})
+				}
+				out = append(out, view)
+			}
+		}
+	}
+	return out
+}
+
+// healthChanged has pods reported again of whose devices a DRA driver says another health.
+func (p *plugins) healthChanged(podUIDs []string) {
+	if agent := p.agent.Load(); agent != nil {
+		agent.ResourceHealthChanged(podUIDs)
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -18,19 +20,22 @@ const (
 	dialTimeout = time.Second
 )
 
-// Run reports which drivers the node has until ctx ends, and then returns nil. The first
+// Run reports which drivers the node has, and follows the health of their devices, until ctx ends, and then returns nil. The first
 // report comes after 30 seconds, which drivers have to register. A second call returns
 // edged.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
 	if err := m.guard.Start(); err != nil {
 		return err
 	}
+	var g errgroup.Group
+	defer func() { _ = g.Wait() }() // what follows health has no error, and ends with ctx
 	began, seen := time.Now(), make(map[string]time.Time)
 	var reported []string
 	first := true
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
+		m.watchHealth(ctx, &g)
 		now := m.see(ctx, seen)
 		names := slices.Sorted(maps.Keys(seen))
 		if ctx.Err() == nil && now.Sub(began) >= driverGrace && (first || !slices.Equal(names, reported)) {

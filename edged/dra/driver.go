@@ -24,7 +24,10 @@ const callTimeout = 45 * time.Second
 type driver struct {
 	plugin  *pluginregistry.Plugin
 	service string // as it registered, for example "v1.DRAPlugin"
+	health  string // likewise, for example "v1.DRAResourceHealth"; "" without
 	conn    *grpc.ClientConn
+	gone    chan struct{} // closed when it is deregistered
+	watched bool          // its health is followed; needs Manager.mu
 }
 
 // services are those that this node can call.
@@ -48,10 +51,16 @@ func (m *Manager) Register(_ context.Context, p *pluginregistry.Plugin) error {
 	if err != nil {
 		return err
 	}
+	d := &driver{plugin: p, service: p.Versions[i], conn: conn, gone: make(chan struct{})}
+	for _, s := range slices.Backward(healthServices[:]) {
+		if slices.Contains(p.Versions, s) {
+			d.health = s
+		}
+	}
 	m.mu.Lock()
 	taken := slices.ContainsFunc(m.drivers[p.Name], func(d *driver) bool { return d.plugin.Endpoint == p.Endpoint })
 	if !taken {
-		m.drivers[p.Name] = append(m.drivers[p.Name], &driver{plugin: p, service: p.Versions[i], conn: conn})
+		m.drivers[p.Name] = append(m.drivers[p.Name], d)
 	}
 	m.mu.Unlock()
 	if taken { // one plugin cannot take the endpoint of another
@@ -79,6 +88,7 @@ func (m *Manager) Deregister(p *pluginregistry.Plugin) {
 	if gone == nil {
 		return
 	}
+	close(gone.gone)
 	if err := gone.conn.Close(); err != nil {
 		m.cfg.Logger.Debug("cannot close the connection to a DRA driver", "driver", p.Name, "err", err)
 	}

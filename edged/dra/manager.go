@@ -31,7 +31,10 @@ type Config struct {
 	// Registered is called when drivers came or went, so that pods that wait are tried at
 	// once; nil ignores it.
 	Registered func()
-	Logger     *slog.Logger // nil discards
+	// HealthChanged is called with the uids of pods of whose devices a driver says another
+	// health than before; nil ignores it. It must not block.
+	HealthChanged func(podUIDs []string)
+	Logger        *slog.Logger // nil discards
 }
 
 // Manager prepares the resource claims of a node's pods.
@@ -44,6 +47,7 @@ type Manager struct {
 	mu      sync.Mutex
 	claims  map[string]*claim    // by uid of the claim
 	drivers map[string][]*driver // by name, the newest last
+	health  map[string]report    // by driver
 }
 
 var _ pluginregistry.Handler = (*Manager)(nil)
@@ -68,10 +72,13 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Registered == nil {
 		cfg.Registered = func() {}
 	}
+	if cfg.HealthChanged == nil {
+		cfg.HealthChanged = func([]string) {}
+	}
 	if cfg.DriversChanged == nil {
 		cfg.DriversChanged = func(context.Context, []string) error { return nil }
 	}
-	return &Manager{cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), claims: make(map[string]*claim), drivers: make(map[string][]*driver)}, nil
+	return &Manager{cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), claims: make(map[string]*claim), drivers: make(map[string][]*driver), health: make(map[string]report)}, nil
 }
 
 // Load reads which claims were prepared before. It must be called once, before all other

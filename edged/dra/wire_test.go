@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 
 	"github.com/edgekit/edgekit/hub/decodetest"
@@ -82,6 +83,18 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { decodeAnswer(b) })
 }
 
+func FuzzHealth(f *testing.F) {
+	f.Add([]byte("\x0a\x0b\x0a\x06\x0a\x01a\x12\x01b\x2a\x01m"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, _ := readHealth(b)
+		for _, h := range all {
+			if len(h.message) > corev1.ResourceHealthMessageMaxLength {
+				t.Errorf("%q: a message of %d bytes", h.id, len(h.message))
+			}
+		}
+	})
+}
+
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"namespace":"ns","name":"gpu","uid":"u","pods":["a"],"drivers":[{"name":"d","devices":[{"pool":"p","name":"d","cdi":["x"]}]}],"prepared":true}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -101,9 +114,20 @@ func decodeAnswer(b []byte) {
 	_ = failure("op", entry, 1, r)
 }
 
+// manyDevices is a report of the health of n devices, in as few bytes as can be.
+func manyDevices(n int) (out []byte) {
+	for i := range n {
+		name := string([]byte{byte('a' + i%26), byte('a' + i/26%26), byte('a' + i/26/26)})
+		out = append(out, "\x0a\x0a\x0a\x08\x0a\x01p\x12\x03"+name...)
+	}
+	return out
+}
+
 // TestAttackDecoders searches for the answers of a driver that cost most.
 func TestAttackDecoders(t *testing.T) {
 	decodetest.Search(t, decodetest.Case{Name: "dra_devices", Decode: decodeAnswer, Units: []string{
 		"\x0a\x00", "\x0a\x06\x12\x01p\x1a\x01d", "\x0a\x08\x12\x01p\x1a\x01d\x0a\x00", "\x0a\x0a\x12\x01p\x1a\x01d\x22\x00\x22\x00", "\x0a\x0e\x12\x01p\x1a\x01d\x22\x00\x22\x00\x22\x00\x22\x00",
+	}}, decodetest.Case{Name: "dra_health", Decode: func(b []byte) { _, _ = readHealth(b) }, Whole: [][]byte{manyDevices(100), manyDevices(1000), manyDevices(maxHealth)}, Units: []string{
+		"\x0a\x00", "\x0a\x08\x0a\x06\x0a\x01a\x12\x01b", "\x0a\x0b\x0a\x06\x0a\x01a\x12\x01b\x2a\x01m", "\x0a\x0b\x0a\x06\x0a\x01a\x12\x01c\x2a\x01m",
 	}})
 }

@@ -36,7 +36,10 @@ type machine struct {
 	m     *dra.Manager
 	stop  func() // ends the look for drivers of this life
 
+	health chan struct{} // holds a value when the health of devices of pods changed
+
 	mu     sync.Mutex
+	sick   []string // pods whose devices have another health
 	claims map[string]*resourcev1.ResourceClaim
 }
 
@@ -48,6 +51,16 @@ func (m *machine) ResourceClaim(_ context.Context, namespace, name string) ([]by
 		return nil, errors.New("it does not exist")
 	}
 	return json.Marshal(c)
+}
+
+func (m *machine) healthChanged(pods []string) {
+	m.mu.Lock()
+	m.sick = append(m.sick, pods...)
+	m.mu.Unlock()
+	select {
+	case m.health <- struct{}{}:
+	default:
+	}
 }
 
 func newMachine(t *testing.T) *machine {
@@ -62,7 +75,7 @@ func newMachine(t *testing.T) *machine {
 			t.Error(err)
 		}
 	})
-	m := &machine{t: t, root: root, store: store, claims: make(map[string]*resourcev1.ResourceClaim)}
+	m := &machine{t: t, root: root, store: store, health: make(chan struct{}, 1), claims: make(map[string]*resourcev1.ResourceClaim)}
 	m.restart()
 	return m
 }
@@ -74,7 +87,7 @@ func (m *machine) restart() {
 		m.stop()
 	}
 	var err error
-	if m.m, err = dra.New(dra.Config{Store: m.store, Claims: m}); err != nil {
+	if m.m, err = dra.New(dra.Config{Store: m.store, Claims: m, HealthChanged: m.healthChanged}); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := m.m.Load(m.t.Context()); err != nil {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	drahealth "k8s.io/kubelet/pkg/apis/dra-health/v1"
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 	drapbv1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -31,6 +32,7 @@ type Config struct {
 	Registry string // absolute; where the registration's socket goes
 	CDI      string // absolute; where CDI files go; "" means none are written
 	Service  string // "v1.DRAPlugin" or "v1beta1.DRAPlugin"; "" means the first
+	Health   bool   // it says the health of its devices: see SetHealth
 }
 
 // Nonsense is what a Driver that lies answers.
@@ -48,6 +50,7 @@ const (
 // Driver is a DRA driver that registers itself.
 type Driver struct {
 	drapb.UnimplementedDRAPluginServer
+	drahealth.UnimplementedDRAResourceHealthServer
 	registration.UnimplementedRegistrationServer
 	cfg   Config
 	guard lifecycle.Guard
@@ -62,6 +65,8 @@ type Driver struct {
 	die      map[string]bool
 	kill     context.CancelFunc // of Run
 	answer   chan *registration.RegistrationStatus
+	health   []*drahealth.DeviceHealth
+	changed  chan struct{} // closed and replaced when health changes
 }
 
 // New checks the configuration. It does no I/O.
@@ -75,6 +80,7 @@ func New(cfg Config) (*Driver, error) {
 	return &Driver{
 		cfg: cfg, prepared: make(map[string]bool), devices: make(map[string][]*drapb.Device), fail: make(map[string]error), hang: make(map[string]bool),
 		lie: make(map[string]Nonsense), die: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
+		changed: make(chan struct{}),
 	}, nil
 }
 
@@ -91,6 +97,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	d.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
 	err := d.serve(ctx, g, d.Endpoint(), func(s *grpc.Server) {
+		if d.cfg.Health {
+			drahealth.RegisterDRAResourceHealthServer(s, d)
+		}
 		if d.cfg.Service == drapbv1beta1.DRAPluginService {
 			drapbv1beta1.RegisterDRAPluginServer(s, drapbv1beta1.V1ServerWrapper{DRAPluginServer: d})
 			return
@@ -163,6 +172,32 @@ func (d *Driver) SetDevices(claimUID string, devices ...*drapb.Device) {
 	d.devices[claimUID] = devices
 }
 
+// SetHealth says the health of all devices.
+func (d *Driver) SetHealth(all ...*drahealth.DeviceHealth) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.health = all
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// NodeWatchResources sends the health of the devices after each change.
+func (d *Driver) NodeWatchResources(_ *drahealth.NodeWatchResourcesRequest, stream drahealth.DRAResourceHealth_NodeWatchResourcesServer) error {
+	for {
+		d.mu.Lock()
+		all, changed := d.health, d.changed
+		d.mu.Unlock()
+		if err := stream.Send(&drahealth.NodeWatchResourcesResponse{Devices: all}); err != nil {
+			return err
+		}
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
 // Fail has a call, as "NodePrepareResources", fail; nil has it work again.
 func (d *Driver) Fail(call string, err error) {
 	d.mu.Lock()
@@ -232,7 +267,11 @@ func claimsIn(req any) (uids []string) {
 
 // GetInfo is that of the registration.
 func (d *Driver) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
-	return &registration.PluginInfo{Type: registration.DRAPlugin, Name: d.cfg.Name, Endpoint: d.Endpoint(), SupportedVersions: []string{d.cfg.Service}}, nil
+	services := []string{d.cfg.Service}
+	if d.cfg.Health {
+		services = append(services, drahealth.DRAResourceHealthService)
+	}
+	return &registration.PluginInfo{Type: registration.DRAPlugin, Name: d.cfg.Name, Endpoint: d.Endpoint(), SupportedVersions: services}, nil
 }
 
 // NotifyRegistrationStatus is that of the registration.

@@ -2,7 +2,9 @@ package pluginrpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -41,6 +43,36 @@ func Call(ctx context.Context, conn *grpc.ClientConn, method string, req Message
 	var answer Message
 	err := conn.Invoke(ctx, method, req, &answer, append(opts, grpc.ForceCodec(frames{}))...)
 	return answer, err
+}
+
+// Stream makes a call whose answer is a stream, and gives each message of it to read, until
+// that returns an error, the stream ends or ctx does. It returns nil at a stream's end.
+func Stream(ctx context.Context, conn *grpc.ClientConn, method string, req Message, read func(Message) error, opts ...grpc.CallOption) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, append(opts, grpc.ForceCodec(frames{}))...)
+	if err != nil {
+		return err
+	}
+	if err := s.SendMsg(req); err != nil {
+		return err
+	}
+	if err := s.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		var answer Message
+		err := s.RecvMsg(&answer)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := read(answer); err != nil {
+			return err
+		}
+	}
 }
 
 // frames is grpc's codec for messages that are bytes already.
