@@ -192,6 +192,11 @@ func (r *execution) useSandbox(sb runtime.Sandbox) {
 // and folder of logs.
 func (r *execution) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
+	if first {
+		if err := r.prepareDevices(ctx); err != nil {
+			return err
+		}
+	}
 	prepare := a.volumes.SetUp
 	// Refresh keeps what it cannot read; SetUp fails, since the pod must not start without.
 	if !first || r.id != "" { // a sandbox is made after the volumes: this pod runs already

@@ -37,7 +37,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 // requestLocked is all that admission looks at for a pod. It needs a.mu.
 func (a *Agent) requestLocked(ctx context.Context, pod *corev1.Pod) admission.Request {
 	f := admission.Request{
-		Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
+		Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
 		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
 	}
 	f.Pressures, _ = a.evictor.Pressures()
@@ -74,7 +74,7 @@ func (a *Agent) holdersLocked(pod *corev1.Pod) []*corev1.Pod {
 // roomLocked says why the node has no room for the resources that the spec of one of
 // its pods asks for, besides the others; nil if it has. It needs a.mu.
 func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
-	return admission.Request{Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.node.Allocatable()}.Room()
+	return admission.Request{Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod)}.Room()
 }
 
 // declaredFeatures are the features of Kubernetes by which the API server and the

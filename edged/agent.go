@@ -149,6 +149,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
+	if a.cfg.Devices != nil {
+		cfg.Devices = a.cfg.Devices.Resources
+	}
 	return cfg
 }
 
@@ -179,6 +182,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.userns.Open(ctx); err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
+	if err := a.loadDevices(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -204,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
 	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -351,8 +358,8 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {
 		w.run(ctx)
+		a.releaseUserNamespace(ctx, pod.UID) // before another worker of this pod can be made
 		a.forget(pod.UID, w)
-		a.releaseUserNamespace(ctx, pod.UID)
 		a.nodeCgroups.Kick()
 		if a.placement != nil {
 			a.placement.kick()

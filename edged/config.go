@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/volume"
@@ -39,6 +40,10 @@ type Config struct {
 	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
 	// a pod with a driver's volume waits.
 	CSI volume.CSI
+	// Devices gives containers the devices of the node's device plugins; see
+	// edged/deviceplugin. nil is a node without any: a pod that wants one is rejected. An
+	// Agent needs one of its own.
+	Devices *devices.Manager
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods

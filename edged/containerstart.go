@@ -102,6 +102,10 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	}
 	cfg.Security.Namespaces.User = r.sandbox.Security.Namespaces.User
 	agent.placement.place(r.pod, c.Name, &cfg.Resources)
+	if err := r.addDevices(ctx, c, cfg); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}

@@ -72,6 +72,8 @@
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
+//	devices, deviceplugin which container has which device; the plugins that have devices
+//	podresources         the socket that says what containers have
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods

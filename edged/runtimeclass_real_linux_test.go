@@ -37,7 +37,9 @@ func startRealClasses(t *testing.T) (*realNode, []runtime.Handler) {
 // failedSandbox reports whether there is an event about a sandbox with the words.
 func (r *realNode) failedSandbox(words string) func() bool {
 	return func() bool {
-		return slices.ContainsFunc(r.events, func(e string) bool { return strings.HasPrefix(e, "FailedCreatePodSandBox") && strings.Contains(e, words) })
+		return slices.ContainsFunc(r.events, func(e string) bool {
+			return strings.HasPrefix(e, "FailedCreatePodSandBox") && strings.Contains(e, words)
+		})
 	}
 }
 
@@ -86,7 +88,9 @@ func TestRealUserNamespace(t *testing.T) {
 		r.wait(t, "refusal", realLimit, r.failedSandbox("RuntimeClass handler \"runc2\" does not support user namespaces"))
 		t.Skip("the runtime has no user namespaces; the pod was refused")
 	}
-	r.wait(t, "end", realLimit, func() bool { return r.status[p.UID].Phase == corev1.PodSucceeded || r.status[p.UID].Phase == corev1.PodFailed })
+	r.wait(t, "end", realLimit, func() bool {
+		return r.status[p.UID].Phase == corev1.PodSucceeded || r.status[p.UID].Phase == corev1.PodFailed
+	})
 	log := r.log(p, "main")
 	t.Log(log)
 	for _, want := range []string{"0      65536      65536", "value", "0:2000", "hosts"} {

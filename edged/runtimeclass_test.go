@@ -3,6 +3,8 @@ package edged_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +47,7 @@ func (c withClasses) setClass(name, handler string) {
 
 // startClasses starts an Agent whose runtime has the handlers "" and "runc", and "runc2",
 // which has user namespaces.
-func (b *bench) startClasses(store meta.Store) withClasses {
+func (b *bench) startClasses(store meta.Store, edits ...func(*edged.Config)) withClasses {
 	b.t.Helper()
 	b.rt.SetHealth(runtime.Health{RuntimeReady: true, NetworkReady: true, Handlers: []runtime.Handler{
 		{Name: "runc"}, {Name: ""}, {Name: "runc2", UserNamespaces: true, RecursiveReadOnlyMounts: true},
@@ -53,6 +55,9 @@ func (b *bench) startClasses(store meta.Store) withClasses {
 	classes := withClasses{b.cloud, map[string]string{"second": "runc2"}}
 	cfg := b.config()
 	cfg.Objects, cfg.Store = classes, store
+	for _, edit := range edits {
+		edit(&cfg)
+	}
 	b.startAgent(cfg)
 	return classes
 }
@@ -118,6 +123,29 @@ func TestRuntimeClass(t *testing.T) {
 		settle(time.Second)
 		if b.container(late.UID).State.Running == nil {
 			t.Errorf("when the class is right: %+v", b.container(late.UID).State)
+		}
+	})
+}
+
+// TestRuntimeClassOfAFile: a static pod has its runtime class too, and waits for it.
+func TestRuntimeClassOfAFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		dir := t.TempDir()
+		manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: file, namespace: default}\nspec:\n  runtimeClassName: later\n  containers: [{name: file, image: busybox, imagePullPolicy: IfNotPresent}]\n"
+		if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		classes := b.startClasses(nil, func(cfg *edged.Config) { cfg.StaticPodDir = dir })
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		if got := b.rt.SandboxConfigs(); len(got) != 0 || b.happened("FailedCreatePodSandBox") == 0 {
+			t.Fatalf("sandboxes %+v, events %q", got, b.seen())
+		}
+		classes.setClass("later", "runc2")
+		settle(time.Minute)
+		if got := b.rt.SandboxConfigs(); len(got) != 1 || got[0].Handler != "runc2" || !slices.Contains(b.rt.Calls(), "StartContainer file") {
+			t.Errorf("sandboxes %+v, calls %q", got, b.rt.Calls())
 		}
 	})
 }

@@ -64,6 +64,7 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 // reportStatus reports a status that differs from the last one. It is false if
 // that failed, and must be tried again.
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
+	w.addDeviceHealth(&st)
 	pod, uid := w.reportsAs()
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true

@@ -99,8 +99,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	manager, plugins, err := r.devicePlugins(n, log)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := edged.New(edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers, Devices: manager,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
@@ -115,7 +119,15 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr)}, endpoints.Mux, log)
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr)}
+	granted, err := r.podResources(agent, manager, log)
+	if err != nil {
+		return nil, err
+	}
+	if granted != nil {
+		sources = append(sources, granted)
+	}
+	kubelet, err := r.kubelet(n, agent, runtime, sources, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +151,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+	}
+	if plugins != nil {
+		all["device plugins"] = plugins.Run
+	}
+	if granted != nil {
+		all["pod resources"] = granted.Run
 	}
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)

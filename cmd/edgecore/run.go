@@ -26,6 +26,7 @@ type runCmd struct {
 	rulesFlags
 	dmiFlags
 	topologyFlags
+	devicePluginFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`

@@ -105,10 +105,14 @@ func (n *Reporter) BootID() string {
 }
 
 // Allocatable is the capacity without what is reserved for the machine itself, and
-// without what Config.KeptFree says. It belongs to the caller.
+// without what Config.KeptFree says, and the healthy devices. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {
 	capacity := n.Capacity()
-	return allocatable(capacity, n.cfg.Reserved, n.cfg.KeptFree(capacity))
+	out := allocatable(capacity, n.cfg.Reserved, n.cfg.KeptFree(capacity))
+	if _, devices := n.cfg.Devices(); out != nil {
+		maps.Copy(out, devices)
+	}
+	return out
 }
 
 // RefreshImages has the images listed again soon: one was pulled or removed.
@@ -275,6 +279,8 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	n.mu.Lock()
 	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
 	n.mu.Unlock()
+	devices, _ := n.cfg.Devices()
+	maps.Copy(st.Capacity, devices)
 	if v := seen.version; v.Name != "" {
 		st.NodeInfo.ContainerRuntimeVersion = v.Name + "://" + v.Version
 	} else if n.last != nil {
