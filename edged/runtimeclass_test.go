@@ -179,6 +179,28 @@ func TestRuntimeClassOfTheRuntime(t *testing.T) {
 	})
 }
 
+// TestHandlerCanMountReadOnly: what a container may ask for depends on the handler of its
+// pod, not on the default one.
+func TestHandlerCanMountReadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.startClasses(nil).setClass("plain", "runc")
+		defer func() { b.stop() }()
+		for _, class := range []string{"plain", "second"} {
+			p := classPod(class, class)
+			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)}}
+			b.put(p)
+			settle(time.Minute)
+			st := b.container(p.UID)
+			if w := st.State.Waiting; class == "plain" && (w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "recursive read-only")) ||
+				class == "second" && (st.State.Running == nil || *st.VolumeMounts[0].RecursiveReadOnly != corev1.RecursiveReadOnlyEnabled) {
+				t.Errorf("%s: %+v", class, st)
+			}
+		}
+	})
+}
+
 // userPod is a pod in a user namespace of its own, with a runtime class that has some.
 func userPod(name string) *corev1.Pod {
 	p := classPod(name, "second")
