@@ -55,7 +55,7 @@ var fences = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
 	"github.com/eclipse/paho.golang":              {"bus/client", "device/push/mqtt"},
 	"k8s.io/cri-api":                              {"edged/cri"},
-	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "edged/deviceplugin", "edged/podresources", "edged/internal/localsocket", "device/dmi"},
+	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "edged/deviceplugin", "edged/dra", "edged/pluginregistry", "edged/podresources", "edged/internal/localsocket", "edged/internal/pluginrpc", "device/dmi"},
 	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers
 	"github.com/distribution/reference":           {"edged/image"},
 	"github.com/go-jose/go-jose":                  {"meta/apiserver"},
@@ -243,6 +243,8 @@ var rooms = map[string][]string{
 	"edged/internal/deviceapi":    {"edged/runtime", "edged/internal/protomsg"},
 	"edged/devices":               {"edged/runtime", "edged/internal/deviceapi", "edged/internal/podspec", "edged/internal/protomsg", "edged/internal/topology"},
 	"edged/internal/lifecycle":    {},
+	"edged/internal/pluginrpc":    {},
+	"edged/pluginregistry":        {"edged/internal/lifecycle", "edged/internal/pluginrpc"},
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},

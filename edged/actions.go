@@ -106,6 +106,8 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActRemoveSandbox:
 		defer r.w.a.removeSlots.Acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
+	case plan.ActUnprepare:
+		return r.w.a.cfg.ResourceClaims.Unprepare(ctx, string(r.pod.UID))
 	case plan.ActTearDown:
 		return r.tearDown(ctx)
 	case plan.ActRemoveLogs:
@@ -285,6 +287,9 @@ func splitErrors(err error) []error {
 func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
 	cfg, err := r.newSandboxConfig(ctx, a.Attempt)
+	if err == nil {
+		err = r.prepareClaims(ctx)
+	}
 	if err == nil {
 		if cfg.Resources != nil && agent.placement.ownsCPUs(r.pod) {
 			cfg.Resources.CPUQuota, cfg.Resources.CPUPeriod = 0, 0

@@ -179,11 +179,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.openPlacement(); err != nil {
 		return err
 	}
-	if err := a.userns.Open(ctx); err != nil {
-		return fmt.Errorf("edged: %w", err)
-	}
 	if err := a.loadDevices(ctx); err != nil {
 		return err
+	}
+	if err := a.userns.Open(ctx); err != nil {
+		return fmt.Errorf("edged: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -198,7 +198,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted

@@ -44,6 +44,9 @@ type Config struct {
 	// edged/deviceplugin. nil is a node without any: a pod that wants one is rejected. An
 	// Agent needs one of its own.
 	Devices *devices.Manager
+	// ResourceClaims prepares the resource claims of pods; see edged/dra. nil is a node that
+	// cannot: a pod with a claim waits, and an event says why.
+	ResourceClaims ResourceClaims
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods

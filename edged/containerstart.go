@@ -96,6 +96,9 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
 		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
 	}, r.nodeFacts())
+	if err == nil {
+		err = r.addClaimDevices(ctx, c, cfg)
+	}
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}

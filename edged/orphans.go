@@ -75,11 +75,14 @@ func (a *Agent) setListedLocked(list []*corev1.Pod) {
 	maps.DeleteFunc(a.preempting, func(uid types.UID, _ *corev1.Pod) bool { return !a.listed[uid] })
 }
 
-// podFolders lists the pods that have a folder on the disk.
+// podFolders lists the pods that have a folder on the disk, or resource claims.
 func (a *Agent) podFolders() []string {
 	uids, err := a.volumes.Pods()
 	if err != nil {
 		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
+	}
+	if a.cfg.ResourceClaims != nil {
+		uids = append(uids, a.cfg.ResourceClaims.Pods()...)
 	}
 	return uids
 }

@@ -161,7 +161,7 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	s := plan.Situation{
 		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.resize.pod,
 		Stopped: maps.Clone(w.mem.stopped), SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
-		TornDown: w.mem.tornDown, LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
+		TornDown: w.mem.tornDown, UsesClaims: w.a.usesClaims(w.pod.UID), LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
 		Evicted: w.graceLimit != nil || w.last != nil && w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason,
 		Retry:   maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}

@@ -95,7 +95,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
-	drivers, err := r.csiRegistry(n, reports, log)
+	drivers, err := r.plugins(n, objects, reports, log)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	agent, err := edged.New(edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers, Devices: manager,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
@@ -119,7 +119,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	sources := []prometheus.Collector{storemetrics.NewManager(mgr)}
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
 	granted, err := r.podResources(agent, manager, log)
 	if err != nil {
 		return nil, err
@@ -148,7 +148,6 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
-		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
@@ -158,6 +157,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if granted != nil {
 		all["pod resources"] = granted.Run
 	}
+	drivers.addTo(all, agent, reports)
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err

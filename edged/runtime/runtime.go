@@ -209,7 +209,7 @@ type ContainerConfig struct {
 	Env              []EnvVar
 	Mounts           []Mount
 	Devices          []Device
-	CDIDevices       []string          // fully qualified names, such as vendor.com/gpu=0, that the runtime looks up
+	CDIDevices       []string          // names of devices of the Container Device Interface, as "vendor.example/class=name"
 	Labels           map[string]string // found again in Container
 	Annotations      map[string]string // found again in Container
 	LogPath          string            // relative to SandboxConfig.LogDirectory

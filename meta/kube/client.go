@@ -116,8 +116,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment,
-// a runtime class or a token may have changed, and one at the start. It holds one value; it is closed
+// Changed gets a value whenever a config map, a secret, a claim of a volume or of devices, a
+// volume, its attachment, a runtime class or a token may have changed, and one at the start. It holds one value; it is closed
 // when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
@@ -152,6 +152,12 @@ func (c *Client) CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriv
 // does a volume.
 func (c *Client) VolumeAttachment(ctx context.Context, name string) (*storagev1.VolumeAttachment, error) {
 	return readReference[storagev1.VolumeAttachment](ctx, c, meta.Key{Resource: resources.VolumeAttachments, Name: name})
+}
+
+// ResourceClaim reads a ResourceClaim (resource.k8s.io/v1) as ConfigMap does a config map.
+// It returns the object's JSON: its type in Go would cost a node more than its use of it.
+func (c *Client) ResourceClaim(ctx context.Context, namespace, name string) ([]byte, error) {
+	return c.readBody(ctx, meta.Key{Resource: resources.ResourceClaims, Namespace: namespace, Name: name})
 }
 
 // runtimeClass is what a node needs of a RuntimeClass. The type of Kubernetes is large when
@@ -288,7 +294,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 func isReference(resource string) bool {
 	switch resource {
 	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments, resources.RuntimeClasses:
+		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses:
 		return true
 	}
 	return false

@@ -34,7 +34,7 @@ type Facts struct {
 	Runtime   string               // the runtime's name, for container ids
 	HostIPs   []string
 	Final     bool // nothing of the pod runs or will
-	Alive     bool // processes of the pod run, or may
+	Alive     bool // processes of the pod run, or may, or its resource claims are prepared
 	Expired   bool // a service account token is past its end
 	Rejected  *Rejection
 	Refused   *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
@@ -78,7 +78,7 @@ func PodStatus(f Facts) corev1.PodStatus {
 		QOSClass:              podspec.QOSClass(pod),
 		StartTime:             &metav1.Time{Time: f.Start},
 		NominatedNodeName:     pod.Status.NominatedNodeName,
-		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
+		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses, ExtendedResourceClaimStatus: pod.Status.ExtendedResourceClaimStatus,
 	}
 	for _, ip := range f.HostIPs {
 		st.HostIPs = append(st.HostIPs, corev1.HostIP{IP: ip})

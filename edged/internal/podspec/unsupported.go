@@ -26,8 +26,9 @@ import (
 // The reasons of events and of waiting containers.
 const (
 	reasonSandbox = "FailedCreatePodSandBox"
-	reasonClaims  = "FailedPrepareDynamicResources"
 	reasonMount   = "FailedMount"
+	// ReasonClaims is that of a pod whose resource claims are not prepared.
+	ReasonClaims = "FailedPrepareDynamicResources"
 )
 
 // UnsupportedError says why a pod gets no sandbox. Reason is that of the event.
@@ -45,10 +46,6 @@ func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 	switch {
 	case WantsUserNamespace(pod) && sharesHost(pod) != "":
 		return &UnsupportedError{reasonSandbox, fmt.Sprintf("hostUsers: false and %s exclude each other: remove one of the two", sharesHost(pod))}
-	case len(spec.ResourceClaims) > 0:
-		return &UnsupportedError{reasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", spec.ResourceClaims[0].Name, remedy)}
-	case pod.Status.ExtendedResourceClaimStatus != nil:
-		return &UnsupportedError{reasonClaims, fmt.Sprintf("the resource claim %s for extended resources is not supported on this node: run the pod on another node", pod.Status.ExtendedResourceClaimStatus.ResourceClaimName)}
 	}
 	for i := range spec.Volumes {
 		if field := unsupportedVolume(&spec.Volumes[i].VolumeSource); field != "" {
@@ -56,6 +53,23 @@ func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 		}
 	}
 	return nil
+}
+
+// HasClaims reports whether the pod has resource claims.
+func HasClaims(pod *corev1.Pod) bool {
+	return len(pod.Spec.ResourceClaims) > 0 || pod.Status.ExtendedResourceClaimStatus != nil
+}
+
+// UnpreparedClaims says why a pod's resource claims are not prepared. A nil error means that
+// the node prepares none.
+func UnpreparedClaims(pod *corev1.Pod, err error) *UnsupportedError {
+	switch {
+	case err != nil:
+		return &UnsupportedError{ReasonClaims, err.Error()}
+	case len(pod.Spec.ResourceClaims) > 0:
+		return &UnsupportedError{ReasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", pod.Spec.ResourceClaims[0].Name, remedy)}
+	}
+	return &UnsupportedError{ReasonClaims, "the resource claim for extended resources is not supported on this node: run the pod on another node"}
 }
 
 // WantsUserNamespace reports whether the pod runs in a user namespace of its own
@@ -122,7 +136,7 @@ func SandboxFailure(err error) (reason, message string) {
 	if !errors.As(err, &r) || r.Reason == reasonSandbox {
 		return reasonSandbox, "Failed to create pod sandbox: " + err.Error()
 	}
-	if r.Reason == reasonClaims {
+	if r.Reason == ReasonClaims {
 		return r.Reason, "Failed to prepare dynamic resources: " + r.Message
 	}
 	return r.Reason, "MountVolume.SetUp failed: " + r.Message
