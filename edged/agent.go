@@ -376,8 +376,8 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	a.workers[pod.UID] = w
 	a.wg.Go(func() {
 		w.run(ctx)
+		a.releaseUserNamespace(ctx, pod.UID) // before another worker of this pod can be made
 		a.forget(pod.UID, w)
-		a.releaseUserNamespace(ctx, pod.UID)
 		a.nodeCgroups.Kick()
 		if a.placement != nil {
 			a.placement.kick()

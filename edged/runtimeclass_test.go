@@ -3,6 +3,8 @@ package edged_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +47,7 @@ func (c withClasses) setClass(name, handler string) {
 
 // startClasses starts an Agent whose runtime has the handlers "" and "runc", and "runc2",
 // which has user namespaces.
-func (b *bench) startClasses(store meta.Store) withClasses {
+func (b *bench) startClasses(store meta.Store, edits ...func(*edged.Config)) withClasses {
 	b.t.Helper()
 	b.rt.SetHealth(runtime.Health{RuntimeReady: true, NetworkReady: true, Handlers: []runtime.Handler{
 		{Name: "runc"}, {Name: ""}, {Name: "runc2", UserNamespaces: true, RecursiveReadOnlyMounts: true},
@@ -53,6 +55,9 @@ func (b *bench) startClasses(store meta.Store) withClasses {
 	classes := withClasses{b.cloud, map[string]string{"second": "runc2"}}
 	cfg := b.config()
 	cfg.Objects, cfg.Store = classes, store
+	for _, edit := range edits {
+		edit(&cfg)
+	}
 	b.startAgent(cfg)
 	return classes
 }
@@ -122,6 +127,29 @@ func TestRuntimeClass(t *testing.T) {
 	})
 }
 
+// TestRuntimeClassOfAFile: a static pod has its runtime class too, and waits for it.
+func TestRuntimeClassOfAFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		dir := t.TempDir()
+		manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: file, namespace: default}\nspec:\n  runtimeClassName: later\n  containers: [{name: file, image: busybox, imagePullPolicy: IfNotPresent}]\n"
+		if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		classes := b.startClasses(nil, func(cfg *edged.Config) { cfg.StaticPodDir = dir })
+		defer func() { b.stop() }()
+		settle(time.Minute)
+		if got := b.rt.SandboxConfigs(); len(got) != 0 || b.happened("FailedCreatePodSandBox") == 0 {
+			t.Fatalf("sandboxes %+v, events %q", got, b.seen())
+		}
+		classes.setClass("later", "runc2")
+		settle(time.Minute)
+		if got := b.rt.SandboxConfigs(); len(got) != 1 || got[0].Handler != "runc2" || !slices.Contains(b.rt.Calls(), "StartContainer file") {
+			t.Errorf("sandboxes %+v, calls %q", got, b.rt.Calls())
+		}
+	})
+}
+
 // TestRuntimeClassOfTheRuntime: a runtime that does not say which handlers it has is asked
 // for the one, and an Objects without classes has none.
 func TestRuntimeClassOfTheRuntime(t *testing.T) {
@@ -147,6 +175,28 @@ func TestRuntimeClassOfTheRuntime(t *testing.T) {
 		}
 		if n := len(b.rt.Calls()); n > 12 {
 			t.Errorf("%d calls in two minutes", n)
+		}
+	})
+}
+
+// TestHandlerCanMountReadOnly: what a container may ask for depends on the handler of its
+// pod, not on the default one.
+func TestHandlerCanMountReadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.startClasses(nil).setClass("plain", "runc")
+		defer func() { b.stop() }()
+		for _, class := range []string{"plain", "second"} {
+			p := classPod(class, class)
+			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)}}
+			b.put(p)
+			settle(time.Minute)
+			st := b.container(p.UID)
+			if w := st.State.Waiting; class == "plain" && (w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "recursive read-only")) ||
+				class == "second" && (st.State.Running == nil || *st.VolumeMounts[0].RecursiveReadOnly != corev1.RecursiveReadOnlyEnabled) {
+				t.Errorf("%s: %+v", class, st)
+			}
 		}
 	})
 }

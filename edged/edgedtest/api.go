@@ -11,6 +11,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,6 +40,7 @@ type API struct {
 	claims      map[types.NamespacedName]*corev1.PersistentVolumeClaim
 	volumes     map[string]*corev1.PersistentVolume
 	attachments map[string]*storagev1.VolumeAttachment
+	classes     map[string]*nodev1.RuntimeClass
 	services    []*corev1.Service
 	ownNode     *corev1.Node
 	node        *corev1.Node
@@ -56,8 +58,8 @@ func NewAPI() *API {
 	return &API{
 		maps: make(map[types.NamespacedName]*corev1.ConfigMap), secrets: make(map[types.NamespacedName]*corev1.Secret),
 		claims: make(map[types.NamespacedName]*corev1.PersistentVolumeClaim), volumes: make(map[string]*corev1.PersistentVolume),
-		attachments: make(map[string]*storagev1.VolumeAttachment),
-		statuses:    make(map[types.UID]*corev1.PodStatus), gone: make(map[types.UID]bool), reported: make(chan struct{}),
+		attachments: make(map[string]*storagev1.VolumeAttachment), classes: make(map[string]*nodev1.RuntimeClass),
+		statuses: make(map[types.UID]*corev1.PodStatus), gone: make(map[types.UID]bool), reported: make(chan struct{}),
 	}
 }
 
@@ -143,6 +145,12 @@ func (a *API) PutPersistentVolume(pv *corev1.PersistentVolume) {
 func (a *API) PutVolumeAttachment(attachment *storagev1.VolumeAttachment) {
 	put(a, a.attachments, attachment.Name, attachment)
 }
+
+// PutRuntimeClass creates or replaces a runtime class.
+func (a *API) PutRuntimeClass(class *nodev1.RuntimeClass) { put(a, a.classes, class.Name, class) }
+
+// RemoveRuntimeClass deletes a runtime class.
+func (a *API) RemoveRuntimeClass(name string) { remove(a, a.classes, name) }
 
 // PutService creates or replaces a Service.
 func (a *API) PutService(s *corev1.Service) {

@@ -26,6 +26,15 @@ func TestAPI(t *testing.T) {
 			return api, api
 		})
 	})
+	t.Run("RuntimeClassReader", func(t *testing.T) {
+		edgedtest.RunRuntimeClassReader(t, func(*testing.T) (interface {
+			edged.Objects
+			edged.RuntimeClassReader
+		}, edgedtest.ClassCloud) {
+			api := edgedtest.NewAPI()
+			return api, api
+		})
+	})
 	t.Run("VolumeAttachmentReader", func(t *testing.T) {
 		edgedtest.RunVolumeAttachmentReader(t, func(*testing.T) (interface {
 			edged.Objects

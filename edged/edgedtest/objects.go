@@ -19,6 +19,7 @@ var _ interface {
 	edged.VolumeReader
 	edged.VolumeAttachmentReader
 	edged.NodeDeletionWatcher
+	edged.RuntimeClassReader
 } = (*API)(nil)
 
 // Pods is that of edged.Objects.
@@ -79,6 +80,16 @@ func (a *API) VolumeAttachment(_ context.Context, name string) (*storagev1.Volum
 		return attachment.DeepCopy(), nil
 	}
 	return nil, &notFoundError{"volumeattachment " + name}
+}
+
+// RuntimeHandler is that of edged.RuntimeClassReader.
+func (a *API) RuntimeHandler(_ context.Context, class string) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if found := a.classes[class]; found != nil {
+		return found.Handler, nil
+	}
+	return "", &notFoundError{"runtimeclass " + class}
 }
 
 // Services is that of edged.Objects.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -35,7 +36,7 @@ func openCloud(t *testing.T) (*kube.Client, *cloud) {
 	c.m.answer = func(q meta.Object) (meta.Object, error) {
 		switch q.Key.Resource {
 		case "nodes/pods":
-		case "configmaps", "persistentvolumeclaims", "persistentvolumes":
+		case "configmaps", "persistentvolumeclaims", "runtimeclasses", "persistentvolumes":
 			return meta.Object{}, meta.ErrNotFound
 		default:
 			return c.tokens.answer(q)
@@ -112,6 +113,12 @@ func (c *cloud) PutVolumeAttachment(a *storagev1.VolumeAttachment) {
 	c.put(c.t, "volumeattachments", "", a.Name, a)
 }
 
+func (c *cloud) PutRuntimeClass(class *nodev1.RuntimeClass) {
+	c.put(c.t, "runtimeclasses", "", class.Name, class)
+}
+
+func (c *cloud) RemoveRuntimeClass(name string) { c.drop(c.t, "runtimeclasses//"+name) }
+
 func (c *cloud) ReportedNode() *corev1.Node {
 	return read[corev1.Node](c, func(o meta.Object) bool { return o.Key.Resource == "nodes" })
 }
@@ -161,6 +168,15 @@ func TestEdged(t *testing.T) {
 			edged.Objects
 			edged.VolumeReader
 		}, edgedtest.VolumeCloud) {
+			_, c := openCloud(t)
+			return c.Client, c
+		})
+	})
+	t.Run("RuntimeClassReader", func(t *testing.T) {
+		edgedtest.RunRuntimeClassReader(t, func(t *testing.T) (interface {
+			edged.Objects
+			edged.RuntimeClassReader
+		}, edgedtest.ClassCloud) {
 			_, c := openCloud(t)
 			return c.Client, c
 		})
