@@ -55,7 +55,7 @@ var fences = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":             {"bus/broker"},
 	"github.com/eclipse/paho.golang":              {"bus/client", "device/push/mqtt"},
 	"k8s.io/cri-api":                              {"edged/cri"},
-	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "device/dmi"},
+	"google.golang.org/grpc":                      {"edged/cri", "edged/csi", "edged/deviceplugin", "edged/dra", "edged/pluginregistry", "edged/podresources", "edged/internal/localsocket", "edged/internal/pluginrpc", "device/dmi"},
 	"github.com/container-storage-interface/spec": {"edged/csi"}, // the wire of CSI drivers
 	"github.com/distribution/reference":           {"edged/image"},
 	"github.com/go-jose/go-jose":                  {"meta/apiserver"},
@@ -106,6 +106,7 @@ var light = map[string][]string{
 	"meta/apiserver":        {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io"},
 	// Of the packages of opencontainers/cgroups only that for devices loads programs into the kernel.
 	"edged":         {"k8s.io/client-go", "k8s.io/cri-api", "google.golang.org/grpc", "github.com/cilium/ebpf"},
+	"edged/devices": {"k8s.io/client-go", "k8s.io/kubelet/pkg/apis/deviceplugin", "google.golang.org/grpc"},
 	"edged/runtime": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
 }
@@ -239,7 +240,13 @@ var rooms = map[string][]string{
 	"bus/internal/subscriptions":  {"bus"},
 	"bus/internal/callbacks":      {},
 	"edged/runtime":               {},
+	"edged/internal/protomsg":     {},
+	"edged/internal/localsocket":  {"edged/internal/protomsg"},
+	"edged/internal/deviceapi":    {"edged/runtime", "edged/internal/protomsg"},
+	"edged/devices":               {"edged/runtime", "edged/internal/deviceapi", "edged/internal/podspec", "edged/internal/protomsg", "edged/internal/topology"},
 	"edged/internal/lifecycle":    {},
+	"edged/internal/pluginrpc":    {},
+	"edged/pluginregistry":        {"edged/internal/lifecycle", "edged/internal/pluginrpc"},
 	"edged/internal/notfound":     {},
 	"edged/internal/podlogs":      {"edged/runtime", "edged/crilog"},
 	"edged/internal/registry":     {},

@@ -35,6 +35,7 @@ type execution struct {
 	pod     *corev1.Pod // with the addresses of the sandbox in its status
 	sandbox *runtime.SandboxConfig
 	id      string // of the sandbox
+	refused error  // why the sandbox that is there cannot be used; nil if it can
 }
 
 // execute performs the actions in order. A failure ends the step where later
@@ -108,6 +109,8 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	case plan.ActRemoveSandbox:
 		defer r.w.a.removeSlots.Acquire(ctx)()
 		return rt.RemoveSandbox(ctx, a.ID)
+	case plan.ActUnprepare:
+		return r.w.a.cfg.ResourceClaims.Unprepare(ctx, string(r.pod.UID))
 	case plan.ActTearDown:
 		return r.tearDown(ctx)
 	case plan.ActRemoveLogs:
@@ -202,16 +205,18 @@ func (r *execution) useSandbox(sb runtime.Sandbox) {
 		pod.Status.HostIP = hosts[0]
 	}
 	r.pod = pod
-	cfg, err := r.w.a.specs.SandboxConfig(pod, sb.Attempt, r.w.a.groups.Load())
-	if err == nil {
-		r.sandbox = cfg
-	}
+	r.sandbox, r.refused = r.adoptedConfig(sb)
 }
 
 // setUp prepares or refreshes the volumes and, the first time, the pod's cgroup
 // and folder of logs.
 func (r *execution) setUp(ctx context.Context, first bool) error {
 	a := r.w.a
+	if first {
+		if err := r.prepareDevices(ctx); err != nil {
+			return err
+		}
+	}
 	prepare := a.volumes.SetUp
 	// Refresh keeps what it cannot read; SetUp fails, since the pod must not start without.
 	if !first || r.id != "" { // a sandbox is made after the volumes: this pod runs already
@@ -299,13 +304,18 @@ func splitErrors(err error) []error {
 // sandbox.
 func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 	agent := r.w.a
-	cfg, err := agent.specs.SandboxConfig(r.pod, a.Attempt, agent.groups.Load())
+	cfg, err := r.newSandboxConfig(ctx, a.Attempt)
+	if err == nil {
+		err = r.prepareClaims(ctx)
+	}
 	if err == nil {
 		if cfg.Resources != nil && agent.placement.ownsCPUs(r.pod) {
 			cfg.Resources.CPUQuota, cfg.Resources.CPUPeriod = 0, 0
 		}
 		var id string
-		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err == nil {
+		if id, err = agent.cfg.Runtime.RunSandbox(ctx, cfg); err != nil {
+			err = withHandler(err, r.pod, cfg.Handler)
+		} else {
 			var sb runtime.Sandbox
 			if sb, err = agent.cfg.Runtime.SandboxStatus(ctx, id); err == nil {
 				if a.Attempt == 0 {
@@ -313,12 +323,14 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 				}
 				r.useSandbox(sb)
 				r.w.clearBackOff(plan.RetrySandbox)
+				r.w.noteRefusal(nil)
 				agent.checkCgroupDriver(r.pod)
 				return nil
 			}
 		}
 	}
 	if ctx.Err() == nil {
+		r.w.noteRefusal(err)
 		reason, message := podspec.SandboxFailure(err)
 		agent.events.Pod(r.pod, corev1.EventTypeWarning, reason, message)
 	}

@@ -27,16 +27,20 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil
 	}
+	r := a.requestLocked(ctx, pod).Decide()
+	if r != nil {
+		r.Message = admission.MessagePrefix + r.Message
+	}
+	return r
+}
+
+// requestLocked is all that admission looks at for a pod. It needs a.mu.
+func (a *Agent) requestLocked(ctx context.Context, pod *corev1.Pod) admission.Request {
 	f := admission.Request{
-		Pod: pod, Allocatable: a.node.Allocatable(), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
+		Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
 		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
 	}
 	f.Pressures, _ = a.evictor.Pressures()
-	for _, w := range a.workers {
-		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
-			f.Others = append(f.Others, p)
-		}
-	}
 	if admission.WantsAppArmor(pod) {
 		f.AppArmor = appArmorEnabled()
 	}
@@ -47,23 +51,30 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 		}
 		f.Node = node
 	}
-	r := f.Decide()
-	if r != nil {
-		r.Message = admission.MessagePrefix + r.Message
+	return f
+}
+
+// holdersLocked are the other pods that hold resources of the node, and the critical ones
+// for which others are ending. It needs a.mu.
+func (a *Agent) holdersLocked(pod *corev1.Pod) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, w := range a.workers {
+		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
+			out = append(out, p)
+		}
 	}
-	return r
+	for uid, p := range a.preempting {
+		if uid != pod.UID && a.workers[uid] == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // roomLocked says why the node has no room for the resources that the spec of one of
 // its pods asks for, besides the others; nil if it has. It needs a.mu.
 func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
-	f := admission.Request{Pod: pod, Allocatable: a.node.Allocatable()}
-	for _, w := range a.workers {
-		if p := w.podWithResources(); p != nil && p.UID != pod.UID {
-			f.Others = append(f.Others, p)
-		}
-	}
-	return f.Room()
+	return admission.Request{Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod)}.Room()
 }
 
 // declaredFeatures are the features of Kubernetes by which the API server and the

@@ -28,6 +28,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/internal/slots"
 	"github.com/edgekit/edgekit/edged/internal/topology"
+	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -53,7 +54,8 @@ type Agent struct {
 	images       *imagepull.Puller
 	evictor      *evictor.Evictor
 	groups       atomic.Pointer[cgroup.Groups]
-	ownGroups    atomic.Bool            // the runtime has groups for pods
+	ownGroups    atomic.Bool // the runtime has groups for pods
+	userns       *userns.Allocator
 	policy       podspec.Policy         // of the resources of pods
 	runtime      atomic.Pointer[string] // the runtime's name
 	ready        chan struct{}
@@ -62,7 +64,7 @@ type Agent struct {
 	disk         disk
 
 	folder    *static.Folder // nil without static pods
-	nameFreed chan struct{}  // holds a value: a pod's name may be free again
+	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
 	nodeCgroups   *nodecgroups.Keeper
@@ -72,11 +74,13 @@ type Agent struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	listed  map[types.UID]bool        // the pods of the last list
-	waiting []*corev1.Pod             // pods of the last list whose name is not free yet
-	orphans map[types.UID]*corev1.Pod // what was found for pods not in the list
-	unowned map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
-	wg      sync.WaitGroup            // the workers
+	listed  map[types.UID]bool // the pods of the last list
+	waiting []*corev1.Pod      // pods of the last list whose name, or room, is not free yet
+	// preempting are the critical pods that wait until those have ended that yield to them.
+	preempting map[types.UID]*corev1.Pod
+	orphans    map[types.UID]*corev1.Pod // what was found for pods not in the list
+	unowned    map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
+	wg         sync.WaitGroup            // the workers
 }
 
 // New checks cfg and makes an Agent. It does no I/O and starts no goroutine.
@@ -100,6 +104,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
 		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
+		preempting: make(map[types.UID]*corev1.Pod),
 	}
 	thresholds, err := cfg.Eviction.thresholds()
 	if err != nil {
@@ -114,7 +119,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
-	a.images, a.nodeCgroups = a.newPuller(), a.newNodeCgroups()
+	a.images, a.nodeCgroups, a.userns = a.newPuller(), a.newNodeCgroups(), cfg.newUserNamespaces()
 	if cfg.StaticPodDir != "" {
 		if a.folder, err = static.New(static.Config{Dir: cfg.StaticPodDir, Node: cfg.NodeName, Logger: cfg.Logger}); err != nil {
 			return nil, fmt.Errorf("edged: %w", err)
@@ -144,6 +149,9 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	if objects, ok := a.cfg.Objects.(NodeDeletionWatcher); ok {
 		cfg.NodeDeleted = objects.NodeDeleted
 	}
+	if a.cfg.Devices != nil {
+		cfg.Devices = a.cfg.Devices.Resources
+	}
 	return cfg
 }
 
@@ -171,6 +179,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.openPlacement(); err != nil {
 		return err
 	}
+	if err := a.loadDevices(ctx); err != nil {
+		return err
+	}
+	if err := a.userns.Open(ctx); err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -184,7 +198,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) {
+	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
 		return nil
 	}
 	a.evictor.Prepare(ctx) // before the first pod is admitted
@@ -196,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
 	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
 	defer cancel()
@@ -278,7 +293,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot}))
 			a.ownGroups.Store(driver != "")
 			a.runtime.Store(&version.Name)
-			a.node.SetFeatures(health.Features)
+			a.node.SetHealth(health)
 			return true
 		}
 		if !logged && ctx.Err() == nil {
@@ -307,7 +322,7 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 		switch w := a.workers[p.UID]; {
 		case w != nil:
 			w.update(p)
-		case a.isNameTakenLocked(p):
+		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && a.preemptLocked(ctx, p):
 			a.waiting = append(a.waiting, p)
 		default:
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
@@ -344,6 +359,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 	a.wg.Go(func() {
 		w.run(ctx)
 		a.forget(pod.UID, w)
+		a.releaseUserNamespace(ctx, pod.UID)
 		a.nodeCgroups.Kick()
 		if a.placement != nil {
 			a.placement.kick()
@@ -351,12 +367,17 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}
-		select {
-		case a.nameFreed <- struct{}{}:
-		default:
-		}
+		a.noteFreed()
 	})
 	return w
+}
+
+// noteFreed has the pods that wait be looked at again. It never blocks.
+func (a *Agent) noteFreed() {
+	select {
+	case a.nameFreed <- struct{}{}:
+	default:
+	}
 }
 
 // forget ends the entry of a worker that has ended.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -16,8 +17,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/edgekit/edgekit/edged/devices"
+	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/volume"
+	"github.com/edgekit/edgekit/meta"
 )
 
 // DefaultVersion is the kubelet version that a node reports when Config does
@@ -30,9 +34,19 @@ type Config struct {
 	Runtime  runtime.Runtime // runs sandboxes and containers; see edged/cri
 	Objects  Objects         // what the node must run
 	Reports  Reports         // what is true on the node
+	// Store is the node's store, in which the agent remembers what must survive it, below
+	// meta.Local + "edged/"; the caller closes it. nil leaves that to the runtime.
+	Store meta.Store
 	// CSI finds the CSI drivers of the node; see edged/csi. nil is a node without any:
 	// a pod with a driver's volume waits.
 	CSI volume.CSI
+	// Devices gives containers the devices of the node's device plugins; see
+	// edged/deviceplugin. nil is a node without any: a pod that wants one is rejected. An
+	// Agent needs one of its own.
+	Devices *devices.Manager
+	// ResourceClaims prepares the resource claims of pods; see edged/dra. nil is a node that
+	// cannot: a pod with a claim waits, and an event says why.
+	ResourceClaims ResourceClaims
 
 	Root    string // folder of the pods' volumes; "" means /var/lib/edgekit/edged
 	LogRoot string // folder of the pods' logs; "" means /var/log/pods
@@ -87,8 +101,13 @@ type Config struct {
 	// SeccompDefault gives containers that name no seccomp profile the runtime's own
 	// instead of none, as the kubelet's setting of that name.
 	SeccompDefault bool
-	ContainerLogs  ContainerLogs // rotation of the containers' logs, and links to them
-	ImageGC        ImageGC       // when images that nobody uses are removed
+	// UserNamespacesIDsPerPod is how many user and group ids a pod with hostUsers: false
+	// gets: a multiple of 65536; 0 means 65536. The ids are those of the user kubelet in
+	// /etc/subuid and /etc/subgid, or else all from this number on.
+	UserNamespacesIDsPerPod int64
+
+	ContainerLogs ContainerLogs // rotation of the containers' logs, and links to them
+	ImageGC       ImageGC       // when images that nobody uses are removed
 	// Eviction says when pods are evicted because the node is short of memory, disk or
 	// process ids; the zero value means the kubelet's defaults.
 	Eviction Eviction
@@ -147,6 +166,9 @@ func (c Config) check() error {
 		if errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(errs) > 0 {
 			return fmt.Errorf("edged: Config.Labels: %s=%s: %s", key, value, errs[0])
 		}
+	}
+	if n := c.UserNamespacesIDsPerPod; n < 0 || n > math.MaxUint32 || n%userns.Unit != 0 {
+		return fmt.Errorf("edged: Config.UserNamespacesIDsPerPod (--user-namespaces-ids-per-pod) is %d: use a multiple of %d", n, userns.Unit)
 	}
 	if err := c.checkDisk(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package edged
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,12 +102,20 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	}
 	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
 		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now())),
-	}, agent.nodeFacts())
+	}, r.nodeFacts())
+	if err == nil {
+		err = r.addClaimDevices(ctx, c, cfg)
+	}
 	if err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
+	cfg.Security.Namespaces.User = r.sandbox.Security.Namespaces.User
 	agent.placement.place(r.pod, c.Name, &cfg.Resources)
+	if err := r.addDevices(ctx, c, cfg); err != nil {
+		warn("Error: " + err.Error())
+		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
+	}
 	if cfg.Security.Namespaces.TargetPID, err = r.targetOf(c.Name); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
@@ -242,9 +251,12 @@ func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 // none, or it is one that another program or an older release made for a pod that
 // this node does not support.
 func (r *execution) checkSandbox() *startError {
+	var own *podspec.UnsupportedError
 	switch refused := podspec.UnsupportedPod(r.pod); {
 	case refused != nil:
 		return &startError{refused.Reason, refused.Message}
+	case errors.As(r.refused, &own):
+		return &startError{own.Reason, own.Message}
 	case r.id == "" || r.sandbox == nil:
 		return &startError{plan.ReasonCreateContainerError, "the pod has no sandbox"}
 	}

@@ -65,6 +65,7 @@
 //	internal/evictor     measures and evicts; with nodeusage, diskusage and hostinfo
 //	internal/resize      changes of a running pod's resources: pure but for its record
 //	internal/topology    which CPUs and memory containers have alone: pure but for its files
+//	internal/userns      the ids of pods in user namespaces
 //	internal/allocatable what the node's cgroups are limited to: pure; nodecgroups sets it
 //	internal/imagepull   images: pull policy, credentials, back-off; internal/hooks runs hooks
 //	internal/slots       a few calls at a time
@@ -72,6 +73,8 @@
 //	static, standalone   pods from a folder; a node without an API server
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
 //	credentialprovider   registry credentials from programs on the node
+//	devices, deviceplugin which container has which device; the plugins that have devices
+//	podresources         the socket that says what containers have
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods

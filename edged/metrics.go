@@ -14,6 +14,9 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 			ch <- desc
 		}
 	}
+	if a.cfg.Devices != nil {
+		a.cfg.Devices.Describe(ch)
+	}
 	a.volumes.Describe(ch)
 	if a.disk.images != nil {
 		a.disk.images.Describe(ch)
@@ -30,6 +33,9 @@ func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 		for _, metric := range a.placed.All() {
 			ch <- metric
 		}
+	}
+	if a.cfg.Devices != nil {
+		a.cfg.Devices.Collect(ch)
 	}
 	var pods []*corev1.Pod
 	a.eachWorker(func(w *worker) { pods = append(pods, w.spec()) })

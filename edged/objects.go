@@ -32,7 +32,7 @@ type Objects interface {
 	// cloud may send none. It does not wait for the cloud.
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Changed gets a value whenever a config map or secret may have changed, or what a
-	// VolumeReader, a TrustBundleReader or a VolumeAttachmentReader reads. It holds one value; it is closed when ctx ends.
+	// VolumeReader, a VolumeAttachmentReader, a RuntimeClassReader or a TrustBundleReader reads. It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}
 	// Token gets a token for a service account: from the store while it is fresh,
 	// else from the cloud. While the cloud is out of reach the last token stays in
@@ -113,6 +113,14 @@ type VolumeAttachmentReader interface {
 	// OwnNode is that of NodeReader. Its status has at least volumesAttached and
 	// volumesInUse: nothing is mounted before both have the volume.
 	OwnNode(ctx context.Context) (*corev1.Node, error)
+}
+
+// RuntimeClassReader is what an Objects may implement besides, to show the runtime classes
+// that the node's pods name. Without it a pod with one waits, and an event says why.
+type RuntimeClassReader interface {
+	// RuntimeHandler is the handler that a class names. An error for a class that does not
+	// exist matches interface{ NotFound() bool }.
+	RuntimeHandler(ctx context.Context, class string) (handler string, err error)
 }
 
 // NodeDeletionWatcher is what an Objects may implement besides, to say that the Node was

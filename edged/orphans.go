@@ -46,6 +46,7 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 	})
 	// A pod of which only the folder is left is an orphan too.
 	folders := a.podFolders()
+	a.adoptUserNamespaces(ctx, list, sandboxes, folders)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.setListedLocked(list)
@@ -56,7 +57,7 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 		}
 	}
 	for _, p := range list {
-		if a.isNameTakenLocked(p) {
+		if a.isNameTakenLocked(p) || !running[p.UID] && a.preemptLocked(ctx, p) {
 			a.waiting = append(a.waiting, p)
 			continue
 		}
@@ -71,13 +72,17 @@ func (a *Agent) setListedLocked(list []*corev1.Pod) {
 	for _, p := range list {
 		a.listed[p.UID] = true
 	}
+	maps.DeleteFunc(a.preempting, func(uid types.UID, _ *corev1.Pod) bool { return !a.listed[uid] })
 }
 
-// podFolders lists the pods that have a folder on the disk.
+// podFolders lists the pods that have a folder on the disk, or resource claims.
 func (a *Agent) podFolders() []string {
 	uids, err := a.volumes.Pods()
 	if err != nil {
 		a.log.Warn("cannot look for folders of pods that are gone", "err", err)
+	}
+	if a.cfg.ResourceClaims != nil {
+		uids = append(uids, a.cfg.ResourceClaims.Pods()...)
 	}
 	return uids
 }

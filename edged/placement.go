@@ -105,7 +105,8 @@ func (a *Agent) topologyConfig() (topology.Config, error) {
 	cpu := reserved[corev1.ResourceCPU]
 	cfg := topology.Config{
 		Machine: machine, CPUs: t.pinsCPUs(), Options: options, ReservedCPUs: t.reservedCPUs(), ReservedCount: int((cpu.MilliValue() + 999) / 1000),
-		Memory: t.pinsMemory(), Policy: topology.Policy(t.TopologyManagerPolicy), PodScope: t.TopologyManagerScope == "pod", Closest: closest, MaxNodes: most,
+		Providers: a.deviceProvider(machine),
+		Memory:    t.pinsMemory(), Policy: topology.Policy(t.TopologyManagerPolicy), PodScope: t.TopologyManagerScope == "pod", Closest: closest, MaxNodes: most,
 	}
 	if !t.pinsMemory() {
 		return cfg, nil
@@ -146,8 +147,12 @@ func (a *Agent) reservedMemory(reserved, capacity corev1.ResourceList) (map[int]
 // A pod that runs already is not refused: it runs on beside the others. It needs a.mu.
 func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 	p := a.placement
-	if p == nil || pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
+	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" {
 		return nil
+	}
+	a.freeDevicesLocked()
+	if p == nil {
+		return a.reserveDevices(pod, runs)
 	}
 	a.freePlacesLocked()
 	p.mu.Lock()
@@ -164,8 +169,8 @@ func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 	case refused == nil:
 		return nil
 	case runs:
-		a.log.Warn("a pod that runs already gets no CPUs and memory of its own", "pod", podspec.Title(pod), "reason", refused.Reason, "err", refused)
-		a.events.Pod(pod, corev1.EventTypeWarning, refused.Reason, "the pod runs on without CPUs and memory of its own: "+refused.Message)
+		a.log.Warn("a pod that runs already gets no CPUs, memory and devices of its own", "pod", podspec.Title(pod), "reason", refused.Reason, "err", refused)
+		a.events.Pod(pod, corev1.EventTypeWarning, refused.Reason, "the pod runs on without CPUs, memory and devices of its own: "+refused.Message)
 		return nil
 	}
 	return &plan.Rejection{Reason: refused.Reason, Message: admission.MessagePrefix + refused.Message}
@@ -174,6 +179,9 @@ func (a *Agent) placeLocked(pod *corev1.Pod, runs bool) *plan.Rejection {
 // freePlacesLocked takes back what pods have that have ended or are no longer the
 // node's. A pod that is listed and has no worker yet keeps what it has. It needs a.mu.
 func (a *Agent) freePlacesLocked() {
+	if a.listed == nil {
+		return // which pods are the node's is not known yet
+	}
 	held := make(map[types.UID]bool)
 	for uid, w := range a.workers {
 		held[uid] = w.podWithResources() != nil

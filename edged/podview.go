@@ -150,14 +150,18 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
+	was := w.alive
 	w.alive = w.view.Alive() || w.starting() || now.Before(w.settleUntil)
+	if was && !w.alive && w.rejected != nil {
+		w.a.noteFreed() // a critical pod may wait for the room
+	}
 	w.emptied = !w.alive && w.mem.tornDown && len(w.view.Containers) == 0
 	maps.DeleteFunc(w.mem.stopped, func(id string, _ bool) bool { return w.view.SandboxByID(id) == nil })
 	// Tokens that are due make the volumes stale, as a changed config map does.
 	s := plan.Situation{
 		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.resize.pod,
 		Stopped: maps.Clone(w.mem.stopped), SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
-		TornDown: w.mem.tornDown, LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
+		TornDown: w.mem.tornDown, UsesClaims: w.a.usesClaims(w.pod.UID), LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
 		Evicted:         w.graceLimit != nil || w.last != nil && w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason,
 		RestartAllUntil: w.mem.restartAllUntil,
 		Retry:           maps.Clone(w.mem.retry), Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),

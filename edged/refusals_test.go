@@ -16,7 +16,7 @@ type refused struct {
 
 // refusals has a pod for each refused row of testdata/fields.txt.
 func refusals() map[string]refused {
-	seven, no, text := int64(7), false, "x"
+	seven, text := int64(7), "x"
 	mode := int32(0o700)
 	main := func(edit func(*corev1.Container)) refused {
 		return refused{edit: func(p *corev1.Pod) { edit(&p.Spec.Containers[0]) }}
@@ -45,11 +45,9 @@ func refusals() map[string]refused {
 	}
 	zone := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "gpu", Operator: corev1.NodeSelectorOpExists}}}
 	out := map[string]refused{
-		"PodSpec.NodeSelector":     spec(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"gpu": "yes"} }),
-		"PodSpec.Tolerations":      spec(func(s *corev1.PodSpec) { s.Tolerations = nil }),
-		"PodSpec.RuntimeClassName": spec(func(s *corev1.PodSpec) { s.RuntimeClassName = &text }),
-		"PodSpec.OS":               spec(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }),
-		"PodSpec.HostUsers":        spec(func(s *corev1.PodSpec) { s.HostUsers = &no }),
+		"PodSpec.NodeSelector": spec(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"gpu": "yes"} }),
+		"PodSpec.Tolerations":  spec(func(s *corev1.PodSpec) { s.Tolerations = nil }),
+		"PodSpec.OS":           spec(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }),
 		"PodSpec.ResourceClaims": spec(func(s *corev1.PodSpec) {
 			s.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimName: &text}}
 		}),

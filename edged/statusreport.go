@@ -35,8 +35,8 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	defer w.mu.Unlock()
 	f := plan.Facts{
 		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
-		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected,
-		Expired: w.mem.expired, Held: s.Held, Alive: w.alive || w.starting(),
+		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected, Refused: w.mem.refused,
+		Expired: w.mem.expired, Held: s.Held, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
 		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.resize.inProgress,
 	}
 	for _, c := range s.View.Containers {
@@ -64,6 +64,7 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 // reportStatus reports a status that differs from the last one. It is false if
 // that failed, and must be tried again.
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
+	w.addDeviceHealth(&st)
 	pod, uid := w.reportsAs()
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true

@@ -83,8 +83,9 @@ type memory struct {
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
 	hold                        hold
-	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
-	restartAllDelay             time.Duration // of that pause
+	restartAllUntil             time.Time                 // the end of the pause after all containers were removed to restart
+	restartAllDelay             time.Duration             // of that pause
+	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 }
 
 // step is a list of actions under way.

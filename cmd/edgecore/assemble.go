@@ -29,6 +29,7 @@ import (
 // NodeDeletionWatcher: the agent registers its Node again after it was deleted.
 // TrustBundleReader, PodCertificates: for projected volumes. ReleaseStore: pods that were
 // held and are released stay so.
+// RuntimeClassReader: pods may name runtime classes.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
@@ -37,6 +38,7 @@ var _ interface {
 	edged.TrustBundleReader
 	edged.PodCertificates
 	edged.ReleaseStore
+	edged.RuntimeClassReader
 } = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
@@ -98,17 +100,22 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
-	drivers, err := r.csiRegistry(n, reports, log)
+	drivers, err := r.plugins(n, objects, reports, log)
+	if err != nil {
+		return nil, err
+	}
+	manager, plugins, err := r.devicePlugins(n, log)
 	if err != nil {
 		return nil, err
 	}
 	cfg := edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
 		ContainerLogs:  logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
+		Store: n.store, UserNamespacesIDsPerPod: r.UserNamespacesIDs,
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
 		Unwritable: func() error { return n.store.Stats().Failure },
@@ -121,7 +128,15 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, []prometheus.Collector{storemetrics.NewManager(mgr)}, endpoints.Mux, log)
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
+	granted, err := r.podResources(agent, manager, log)
+	if err != nil {
+		return nil, err
+	}
+	if granted != nil {
+		sources = append(sources, granted)
+	}
+	kubelet, err := r.kubelet(n, agent, runtime, sources, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -142,10 +157,16 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 			return serveSocket(ctx, filepath.Join(n.data, apiDir, kubeletSocket), kubelet, log)
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
-		"CSI drivers": drivers.Run, "CSI node": reports.Run,
 		"edged": agent.Run, "local API": api.Run,
 		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
 	}
+	if plugins != nil {
+		all["device plugins"] = plugins.Run
+	}
+	if granted != nil {
+		all["pod resources"] = granted.Run
+	}
+	drivers.addTo(all, agent, reports)
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime)...)
 	return all, err

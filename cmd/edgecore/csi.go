@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -135,15 +133,4 @@ func amendNode(node *corev1.Node, drivers []csi.Info) *corev1.Node {
 		node.Annotations[nodeIDAnnotation] = string(text)
 	}
 	return node
-}
-
-// csiRegistry looks for the node's CSI drivers.
-func (r *runCmd) csiRegistry(n *node, reports *storageReports, log *slog.Logger) (*csi.Registry, error) {
-	folder := r.PluginRegistryDir
-	if folder == "" {
-		folder = filepath.Join(n.pods, "plugins_registry")
-	} else if !filepath.IsAbs(folder) {
-		return nil, fmt.Errorf("--plugin-registry-dir: %q is no absolute path: begin it with a slash", folder)
-	}
-	return csi.New(csi.Config{Folder: folder, Changed: reports.changed, Logger: component(log, "csi")})
 }

@@ -27,6 +27,7 @@ type runCmd struct {
 	dmiFlags
 	topologyFlags
 	imageFlags
+	devicePluginFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL"`
@@ -42,7 +43,8 @@ type runCmd struct {
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
 	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR"`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`
-	PluginRegistryDir     string            `help:"Folder where CSI drivers register: what a kubelet has as /var/lib/kubelet/plugins_registry. Default: plugins_registry in the agent's folder in DATA-DIR." name:"plugin-registry-dir" placeholder:"DIR"`
+	UserNamespacesIDs     int64             `help:"How many user and group ids a pod with hostUsers: false gets: a multiple of 65536. The ids are those of the user kubelet in /etc/subuid and /etc/subgid, or else all from this number on." default:"65536" name:"user-namespaces-ids-per-pod" placeholder:"N"`
+	PluginRegistryDir     string            `help:"Folder where CSI drivers and DRA drivers register: what a kubelet has as /var/lib/kubelet/plugins_registry. Default: plugins_registry in the agent's folder in DATA-DIR." name:"plugin-registry-dir" placeholder:"DIR"`
 	CgroupRoot            string            `help:"Cgroup below which the pods' cgroups are made. Default: the runtime's usual place." placeholder:"CGROUP"`
 	LocalAPIListen        netip.AddrPort    `help:"Address on which the node's own Kubernetes API serves pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Without it the API serves only root, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`
 	LocalAPIExpiredTokens time.Duration     `help:"How long after its end the node's own Kubernetes API accepts a pod's token while the cloud is out of reach and the token cannot be renewed. 0 means not at all." default:"720h" name:"local-api-expired-tokens"`

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -123,5 +124,60 @@ func TestLaggingWatchOfClaims(t *testing.T) {
 				t.Errorf("load of %s: %+v, %v", key, obj, err)
 			}
 		}
+	})
+}
+
+func podWithDevices(name, node string) *corev1.Pod {
+	p := pod(name, node)
+	p.Spec.ImagePullSecrets = nil
+	p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "own", ResourceClaimName: new("shared")}, {Name: "made", ResourceClaimTemplateName: new("template")}}
+	return p
+}
+
+// TestResourceClaimsAreFollowed: the claims of devices that a pod's spec and status name
+// are sent to its node and to no other, each as soon as it is known, and go with the pod.
+func TestResourceClaimsAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deviceClaim := func(name string) *resourcev1.ResourceClaim {
+			return &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name, UID: types.UID("uid-" + name)}}
+		}
+		client := controllertest.NewClientset(podWithDevices("web", "n"), pod("other", "m"), deviceClaim("shared"), deviceClaim("web-made"), deviceClaim("web-extended"), deviceClaim("foreign"))
+		c := start(t, client)
+		src, other := c.Source("n"), c.Source("m")
+		p := &peer{}
+		defer src.Subscribe(p.note)()
+		defer other.Subscribe(func(hub.Key) {})()
+		expect := func(when string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if got := slices.Sorted(maps.Keys(listed(t, src))); !slices.Equal(got, want) {
+				t.Errorf("%s: the node holds %q, want %q", when, got, want)
+			}
+		}
+		expect("the template's claim is not made yet", "pods/a/web", "resourceclaims/a/shared")
+		p.take()
+		made := podWithDevices("web", "n")
+		made.Status.ResourceClaimStatuses = []corev1.PodResourceClaimStatus{{Name: "made", ResourceClaimName: new("web-made")}}
+		made.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: "web-extended"}
+		if _, err := client.CoreV1().Pods("a").UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		expect("made", "pods/a/web", "resourceclaims/a/shared", "resourceclaims/a/web-extended", "resourceclaims/a/web-made")
+		if got := p.take(); !slices.Contains(got, "pods/a/web") || !slices.Contains(got, "resourceclaims/a/web-made") {
+			t.Errorf("the node was notified of %q", got)
+		}
+		key := hub.Key{Resource: "resourceclaims", Namespace: "a", Name: "shared"}
+		if obj, err := src.Load(t.Context(), key, ""); err != nil || obj.Deleted || len(obj.Body) == 0 {
+			t.Errorf("load of a claim: %+v, %v", obj, err)
+		}
+		for _, key := range []hub.Key{key, {Resource: "resourceclaims", Namespace: "a", Name: "foreign"}} {
+			if obj, err := other.Load(t.Context(), key, ""); err != nil || !obj.Deleted {
+				t.Errorf("load of another node's %s: %+v, %v", key, obj, err)
+			}
+		}
+		if err := client.CoreV1().Pods("a").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		expect("no pod")
 	})
 }

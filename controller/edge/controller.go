@@ -143,6 +143,8 @@ func (c *Controller) Synced() <-chan struct{} { return c.pods.Synced() }
 func samePod(before, after *corev1.Pod) bool {
 	return sameMeta(before, after) && equality.Semantic.DeepEqual(before.Spec, after.Spec) &&
 		before.Status.QOSClass == after.Status.QOSClass &&
+		equality.Semantic.DeepEqual(before.Status.ResourceClaimStatuses, after.Status.ResourceClaimStatuses) &&
+		equality.Semantic.DeepEqual(before.Status.ExtendedResourceClaimStatus, after.Status.ExtendedResourceClaimStatus) &&
 		equality.Semantic.DeepEqual(othersConditions(before.Status.Conditions), othersConditions(after.Status.Conditions)) &&
 		(terminal(before) == terminal(after))
 }

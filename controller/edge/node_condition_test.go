@@ -2,6 +2,7 @@ package edge
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,5 +62,40 @@ func TestBrokerCondition(t *testing.T) {
 			}
 		}
 		have = node.Status
+	}
+}
+
+// TestNodeAbilities replaces what a node says of its runtime and features, and clears what
+// it no longer says.
+func TestNodeAbilities(t *testing.T) {
+	full := corev1.NodeStatus{
+		RuntimeHandlers: []corev1.NodeRuntimeHandler{{Name: "kata"}}, Features: &corev1.NodeFeatures{SupplementalGroupsPolicy: new(true)},
+		DeclaredFeatures: []string{"F"}, NodeInfo: corev1.NodeSystemInfo{BootID: "1", Swap: &corev1.NodeSwapStatus{Capacity: new(int64(1))}},
+		VolumesAttached: []corev1.AttachedVolume{{Name: "v"}},
+	}
+	for name, want := range map[string]corev1.NodeStatus{
+		"none": {}, "others": {RuntimeHandlers: []corev1.NodeRuntimeHandler{{Name: ""}, {Name: "runc2"}}, DeclaredFeatures: []string{"A", "B"}},
+	} {
+		patch, err := nodeStatusPatch(&corev1.Node{Status: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := json.Marshal(corev1.Node{Status: full})
+		if err != nil {
+			t.Fatal(err)
+		}
+		patched, err := strategicpatch.StrategicMergePatch(old, patch, corev1.Node{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var node corev1.Node
+		if err := json.Unmarshal(patched, &node); err != nil {
+			t.Fatal(err)
+		}
+		got := node.Status
+		if !reflect.DeepEqual(got.RuntimeHandlers, want.RuntimeHandlers) || got.Features != nil || !reflect.DeepEqual(got.DeclaredFeatures, want.DeclaredFeatures) ||
+			got.NodeInfo.Swap != nil || len(got.VolumesAttached) != 1 {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

@@ -20,8 +20,8 @@ import (
 )
 
 // Writers returns the writers of a node's reports, by resource: "nodes",
-// "pods/status", "pods" (mirrors of static pods, and deletes), "events", "csinodes" and
-// "persistentvolumeclaims/status".
+// "pods/status", "pods" (mirrors of static pods, and deletes), "events", "csinodes",
+// "persistentvolumeclaims/status" and "resourceslices".
 func (c *Controller) Writers() map[string]nodesync.Writer {
 	return map[string]nodesync.Writer{
 		resources.Nodes:     c.writeNode,
@@ -30,6 +30,7 @@ func (c *Controller) Writers() map[string]nodesync.Writer {
 		resources.Events:    c.writeEvent,
 		resources.CSINodes:  c.writeCSINode,
 
+		resources.ResourceSlices:              c.writeResourceSlices,
 		resources.PersistentVolumeClaimStatus: c.writeClaimStatus,
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -96,9 +98,9 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 // watchReference makes the cache of one object. Each list and watch of a config map
 // or secret is made as one of the nodes that refer to it at that moment, since the
 // node authorizer lets only those read it; a running watch continues when that node
-// no longer refers to it. A node may get claims, volumes and attachments but not watch
-// them (it has no verb watch on them in the node authorizer), so that cloudcore watches
-// these in its own name: none holds a secret, only names of secrets.
+// no longer refers to it. A node may get claims (of volumes and of devices), volumes and
+// attachments but not watch them (it has no verb watch on them in the node authorizer), so
+// that cloudcore watches these in its own name: none holds a secret, only names of secrets.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
 	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
@@ -121,6 +123,10 @@ func (c *Controller) watchReference(r *reference) objectStore {
 		client := c.cfg.Cloud.CoreV1().PersistentVolumeClaims(name.Namespace)
 		return newSingle(name, &corev1.PersistentVolumeClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.ResourceClaims:
+		client := c.cfg.Cloud.ResourceV1().ResourceClaims(name.Namespace)
+		return newSingle(name, &resourcev1.ResourceClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case resources.CSIDrivers:
 		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
 		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
@@ -131,6 +137,10 @@ func (c *Controller) watchReference(r *reference) objectStore {
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case bundleSelections:
 		return c.watchSelection(name.Name, as, changed)
+	case resources.RuntimeClasses:
+		client := c.cfg.NodeClient.NodeV1().RuntimeClasses()
+		return newSingle(name, &nodev1.RuntimeClass{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
 	case resources.VolumeAttachments:
 		client := c.cfg.Cloud.StorageV1().VolumeAttachments()
 		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,

@@ -126,8 +126,13 @@ func nodeStatusPatch(node *corev1.Node) ([]byte, error) {
 		return nil, err
 	}
 	delete(status, "volumesAttached") // set in the cloud
-	if _, reported := status["volumesInUse"]; !reported {
-		status["volumesInUse"] = nil
+	for _, name := range []string{"volumesInUse", "runtimeHandlers", "features", "declaredFeatures"} {
+		if _, reported := status[name]; !reported {
+			status[name] = nil
+		}
+	}
+	if info, ok := status["nodeInfo"].(map[string]any); ok && info["swap"] == nil {
+		info["swap"] = nil // turned off since
 	}
 	replaceItems(status, "addresses")
 	if !slices.ContainsFunc(plain.Conditions, func(c corev1.NodeCondition) bool { return c.Type == resources.ConditionMQTT }) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +31,8 @@ func mustDo(t *testing.T) func(what string, err error) {
 	}
 }
 
-// createStorage creates the node n and, bound to it, a pod with a claim of a CSI volume.
+// createStorage creates the node n and, bound to it, a pod with a claim of a CSI volume and a
+// runtime class.
 func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	ctx, must := t.Context(), mustDo(t)
@@ -65,8 +67,11 @@ func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.Per
 	must("bind", err)
 	_, err = admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
 	must("service account", err)
+	overhead := &nodev1.Overhead{PodFixed: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}}
+	_, err = admin.NodeV1().RuntimeClasses().Create(ctx, &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Handler: "runc2", Overhead: overhead}, metav1.CreateOptions{})
+	must("runtime class", err)
 	_, err = admin.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{
-		NodeName: "n", Containers: []corev1.Container{{Name: "c", Image: "i", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}}},
+		NodeName: "n", RuntimeClassName: new("second"), Containers: []corev1.Container{{Name: "c", Image: "i", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}}},
 		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
 	}}, metav1.CreateOptions{})
 	must("pod", err)
@@ -97,7 +102,7 @@ func awaitKeys(t *testing.T, source hub.Source, changed <-chan struct{}, want []
 }
 
 // TestStorageOfNode uses a real kube-apiserver and the shipped role: the claim of a pod
-// is sent to its node, with the volume and the CSIDriver, and the node's reports about
+// is sent to its node, with the volume, the CSIDriver and the pod's runtime class, and the node's reports about
 // storage are written.
 func TestStorageOfNode(t *testing.T) {
 	a := startAPIServer(t)
@@ -138,6 +143,7 @@ func TestStorageOfNode(t *testing.T) {
 	})()
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
+		{Resource: "runtimeclasses", Name: "second"},
 		{Resource: "volumeattachments", Name: references.AttachmentName("d.example.com", "vol-1", "n")},
 	}
 	awaitKeys(t, source, changed, want)

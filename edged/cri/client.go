@@ -224,6 +224,10 @@ func (c *Client) Health(ctx context.Context) (runtime.Health, error) {
 	h.Features.ImageVolumes = mountsImages(version)
 	h.Features.SupplementalGroupsPolicy = r.GetFeatures().GetSupplementalGroupsPolicy()
 	for _, handler := range r.GetRuntimeHandlers() {
+		can := handler.GetFeatures()
+		h.Handlers = append(h.Handlers, runtime.Handler{
+			Name: handler.GetName(), RecursiveReadOnlyMounts: can.GetRecursiveReadOnlyMounts(), UserNamespaces: can.GetUserNamespaces(),
+		})
 		if handler.GetName() == "" { // the default one
 			h.Features.RecursiveReadOnlyMounts = handler.GetFeatures().GetRecursiveReadOnlyMounts()
 		}

@@ -15,6 +15,11 @@ import (
 func (c *Client) CreateContainer(ctx context.Context, sandboxID string, cfg *runtime.ContainerConfig, sandbox *runtime.SandboxConfig) (string, error) {
 	ctx, cancel := c.slow(ctx)
 	defer cancel()
+	if len(cfg.CDIDevices) > 0 {
+		if err := c.checkCDI(ctx); err != nil {
+			return "", err
+		}
+	}
 	r, err := c.run.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
 		PodSandboxId: sandboxID, Config: containerConfig(cfg), SandboxConfig: sandboxConfig(sandbox),
 	})
@@ -172,6 +177,7 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 		mount := &runtimeapi.Mount{
 			ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly, RecursiveReadOnly: m.RecursiveReadOnly,
 			SelinuxRelabel: m.Relabel, Propagation: propagation(m.Propagation), ImageSubPath: m.ImageSubPath,
+			UidMappings: idMappings(k.Security.Namespaces.User), GidMappings: idMappings(k.Security.Namespaces.User),
 		}
 		if m.Image != "" {
 			mount.Image = &runtimeapi.ImageSpec{Image: m.Image}
@@ -180,6 +186,9 @@ func containerConfig(k *runtime.ContainerConfig) *runtimeapi.ContainerConfig {
 	}
 	for _, d := range k.Devices {
 		cfg.Devices = append(cfg.Devices, &runtimeapi.Device{ContainerPath: d.ContainerPath, HostPath: d.HostPath, Permissions: d.Permissions})
+	}
+	for _, name := range k.CDIDevices {
+		cfg.CDIDevices = append(cfg.CDIDevices, &runtimeapi.CDIDevice{Name: name})
 	}
 	return cfg
 }

@@ -1,6 +1,7 @@
 package cri_test
 
 import (
+	"slices"
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -14,6 +15,13 @@ func TestFeatures(t *testing.T) {
 	s, c := serve(t)
 	handler := func(name string, can bool) *runtimeapi.RuntimeHandler {
 		return &runtimeapi.RuntimeHandler{Name: name, Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: can}}
+	}
+	userns := handler("runc2", false)
+	userns.Features.UserNamespaces = true
+	s.status = &runtimeapi.StatusResponse{RuntimeHandlers: []*runtimeapi.RuntimeHandler{handler("", true), userns, {Name: "bare"}}}
+	want := []runtime.Handler{{RecursiveReadOnlyMounts: true}, {Name: "runc2", UserNamespaces: true}, {Name: "bare"}}
+	if h, err := c.Health(t.Context()); err != nil || !slices.Equal(h.Handlers, want) {
+		t.Errorf("handlers %+v, %v", h.Handlers, err)
 	}
 	for name, want := range map[string]struct {
 		answer *runtimeapi.StatusResponse

@@ -52,8 +52,8 @@ func (c *Client) SandboxStatus(ctx context.Context, id string) (runtime.Sandbox,
 	out := runtime.Sandbox{
 		ID: s.GetId(), Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.GetMetadata().GetUid(),
 		Attempt: s.GetMetadata().GetAttempt(), Ready: s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.GetCreatedAt()),
-		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
-		Labels:      s.GetLabels(), Annotations: s.GetAnnotations(),
+		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE, Handler: s.GetRuntimeHandler(),
+		Labels: s.GetLabels(), Annotations: s.GetAnnotations(),
 	}
 	if ip := s.GetNetwork().GetIp(); ip != "" {
 		out.IPs = append(out.IPs, ip)
@@ -84,7 +84,7 @@ func (c *Client) ListSandboxes(ctx context.Context, podUID string) ([]runtime.Sa
 		out = append(out, runtime.Sandbox{
 			ID: s.Id, Name: s.GetMetadata().GetName(), Namespace: s.GetMetadata().GetNamespace(), PodUID: s.Labels[runtime.LabelPodUID],
 			Attempt: s.GetMetadata().GetAttempt(), Ready: s.State == runtimeapi.PodSandboxState_SANDBOX_READY, Created: moment(s.CreatedAt),
-			Labels: s.Labels, Annotations: s.Annotations,
+			Labels: s.Labels, Annotations: s.Annotations, Handler: s.RuntimeHandler,
 		})
 	}
 	return out, nil
@@ -120,6 +120,9 @@ func sandboxConfig(s *runtime.SandboxConfig) *runtimeapi.PodSandboxConfig {
 	}
 	if s.Resources != nil {
 		cfg.Linux.Resources = resources(*s.Resources)
+	}
+	if s.Overhead != nil {
+		cfg.Linux.Overhead = resources(*s.Overhead)
 	}
 	if s.DNS != nil {
 		cfg.DnsConfig = &runtimeapi.DNSConfig{Servers: s.DNS.Servers, Searches: s.DNS.Searches, Options: s.DNS.Options}
@@ -164,7 +167,18 @@ func namespaces(n runtime.Namespaces) *runtimeapi.NamespaceOption {
 	case n.SharePID:
 		o.Pid = runtimeapi.NamespaceMode_POD
 	}
+	if n.User != nil {
+		o.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: idMappings(n.User), Gids: idMappings(n.User)}
+	}
 	return o
+}
+
+// idMappings is the mapping of a user namespace; none without one.
+func idMappings(u *runtime.UserNamespace) []*runtimeapi.IDMapping {
+	if u == nil {
+		return nil
+	}
+	return []*runtimeapi.IDMapping{{HostId: u.First, ContainerId: 0, Length: u.Length}}
 }
 
 // groupsPolicy says whether groups that the image defines count (KEP-3619).

@@ -4,8 +4,8 @@
 //	// in one goroutine: err = drivers.Run(ctx)
 //	node, ok := drivers.Driver("hostpath.csi.k8s.io")
 //
-// A driver's registrar puts a socket into the folder, as for a kubelet
-// (k8s.io/kubelet/pkg/apis/pluginregistration/v1). The Registry asks there for the
+// A driver's registrar puts a socket into the folder, as for a kubelet: see pluginregistry,
+// which may also look for the plugins of several types. The Registry asks there for the
 // driver's name and endpoint, asks the driver for the node's name to it, and tells the
 // registrar whether that went well. A driver is known as long as the socket is there.
 // What does not answer is asked again with a growing pause, and keeps no other driver

@@ -4,45 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
 	"github.com/edgekit/edgekit/edged/volume"
 )
-
-// idle is how long a connection is kept without a call.
-const idle = time.Minute
-
-// maxAnswer bounds an answer of a driver or registrar, in bytes.
-const maxAnswer = 1 << 20
-
-func dial(socket string) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///csi",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket of this machine
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		}),
-		grpc.WithAuthority("localhost"),
-		grpc.WithIdleTimeout(idle),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("csi: %w", err)
-	}
-	return conn, nil
-}
-
-// call makes one call of a service, as "/csi.v1.Node/NodeGetInfo".
-func call(ctx context.Context, conn *grpc.ClientConn, method string, req message, opts ...grpc.CallOption) (message, error) {
-	var answer message
-	err := conn.Invoke(ctx, method, req, &answer, append(opts, grpc.ForceCodec(frames{}))...)
-	return answer, err
-}
 
 // node is the node service of a driver.
 type node struct {
@@ -77,7 +46,7 @@ func (n *node) ask(ctx context.Context) (Info, error) {
 // call makes a call of the node service. The error has a kubelet's form: "rpc error:
 // code = ...", after the name of the call.
 func (n *node) call(ctx context.Context, name string, req message, opts ...grpc.CallOption) (message, error) {
-	answer, err := call(ctx, n.conn, "/csi.v1.Node/"+name, req, opts...)
+	answer, err := pluginrpc.Call(ctx, n.conn, "/csi.v1.Node/"+name, req, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -1,13 +1,11 @@
 package csi
 
 import (
-	"errors"
 	"reflect"
 	"testing"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/proto"
-	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/edgekit/edgekit/edged/volume"
 )
@@ -41,9 +39,7 @@ func TestRequests(t *testing.T) {
 		"expand": {expandRequest(mounted, false, 1<<40), &spec.NodeExpandVolumeRequest{
 			VolumeId: "vol-1", VolumePath: "/t", StagingTargetPath: "/s", VolumeCapability: mount, Secrets: mounted.Secrets, CapacityRange: &spec.CapacityRange{RequiredBytes: 1 << 40},
 		}},
-		"stats":          {statsRequest("vol-1", "/t", "/s"), &spec.NodeGetVolumeStatsRequest{VolumeId: "vol-1", VolumePath: "/t", StagingTargetPath: "/s"}},
-		"registered":     {statusRequest(nil), &registration.RegistrationStatus{PluginRegistered: true}},
-		"not registered": {statusRequest(errors.New("why")), &registration.RegistrationStatus{Error: "why"}},
+		"stats": {statsRequest("vol-1", "/t", "/s"), &spec.NodeGetVolumeStatsRequest{VolumeId: "vol-1", VolumePath: "/t", StagingTargetPath: "/s"}},
 	} {
 		got := tt.want.ProtoReflect().New().Interface()
 		if err := proto.Unmarshal(tt.wrote, got); err != nil || !proto.Equal(got, tt.want) {
@@ -88,8 +84,6 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
 		}
 	}
-	p, err := readPlugin(wire(&registration.PluginInfo{Type: "CSIPlugin", Name: "d", Endpoint: "/e", SupportedVersions: []string{"1.0.0", "0.3.0"}}))
-	check("plugin", p, err, plugin{"CSIPlugin", "d", "/e", []string{"1.0.0", "0.3.0"}})
 	info, err := readNodeInfo(wire(&spec.NodeGetInfoResponse{NodeId: "n", MaxVolumesPerNode: 7, AccessibleTopology: &spec.Topology{Segments: map[string]string{"z": "a", "r": ""}}}))
 	check("node", info, err, Info{NodeID: "n", MaxVolumes: 7, Topology: map[string]string{"z": "a", "r": ""}})
 	var all []*spec.NodeServiceCapability
@@ -114,7 +108,6 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{0x0a, 0x01, 'n', 0x10, 0x07, 0x1a, 0x02, 0x0a, 0x00})
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		readPlugin(b)
 		readNodeInfo(b)
 		readCapabilities(b)
 		readSize(b)

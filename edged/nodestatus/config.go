@@ -39,6 +39,9 @@ type Config struct {
 	// message. One that was reported with another status gets its time of transition here. A
 	// nil func means that there are none.
 	Conditions func() []corev1.NodeCondition
+	// Devices gives the node's capacity in devices of device plugins, and what pods can have
+	// of it. A nil func means that there are none.
+	Devices func() (capacity, allocatable corev1.ResourceList)
 	// KeptFree is what of a capacity is not allocatable besides Reserved: the hard
 	// thresholds of evictions. A nil func means nothing.
 	KeptFree func(capacity corev1.ResourceList) corev1.ResourceList
@@ -112,6 +115,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeptFree == nil {
 		c.KeptFree = func(corev1.ResourceList) corev1.ResourceList { return nil }
+	}
+	if c.Devices == nil {
+		c.Devices = func() (_, _ corev1.ResourceList) { return nil, nil }
 	}
 	if c.OutboundIP == nil {
 		c.OutboundIP = outboundIP

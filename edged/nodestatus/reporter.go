@@ -57,7 +57,9 @@ type Reporter struct {
 	images []corev1.ContainerImage
 	listed time.Time // when images were listed
 
-	features runtime.Features // what the runtime said last
+	features runtime.Features  // what the runtime said last
+	handlers []runtime.Handler // likewise
+	asked    bool              // the runtime has said these
 }
 
 // New checks cfg and makes a Reporter. It does no I/O.
@@ -103,10 +105,14 @@ func (n *Reporter) BootID() string {
 }
 
 // Allocatable is the capacity without what is reserved for the machine itself, and
-// without what Config.KeptFree says. It belongs to the caller.
+// without what Config.KeptFree says, and the healthy devices. It belongs to the caller.
 func (n *Reporter) Allocatable() corev1.ResourceList {
 	capacity := n.Capacity()
-	return allocatable(capacity, n.cfg.Reserved, n.cfg.KeptFree(capacity))
+	out := allocatable(capacity, n.cfg.Reserved, n.cfg.KeptFree(capacity))
+	if _, devices := n.cfg.Devices(); out != nil {
+		maps.Copy(out, devices)
+	}
+	return out
 }
 
 // RefreshImages has the images listed again soon: one was pulled or removed.
@@ -238,7 +244,7 @@ func (n *Reporter) observe(ctx context.Context) *corev1.Node {
 		n.listImages(health)
 	}
 	if seen.runtime == nil {
-		n.SetFeatures(seen.health.Features)
+		n.SetHealth(seen.health)
 	}
 	seen.unwritable = n.cfg.Unwritable()
 	seen.pressures, seen.measured = n.cfg.Pressures()
@@ -269,9 +275,12 @@ func (n *Reporter) compose(seen checks) *corev1.Node {
 	st.Conditions = n.conditions(seen)
 	st.Allocatable = n.Allocatable()
 	st.DeclaredFeatures = slices.Clone(n.cfg.Features)
+	st.RuntimeHandlers, st.Features = n.runtimeAbilities()
 	n.mu.Lock()
 	st.Capacity, st.NodeInfo, st.Images = n.host.capacity.DeepCopy(), n.host.info, n.images
 	n.mu.Unlock()
+	devices, _ := n.cfg.Devices()
+	maps.Copy(st.Capacity, devices)
 	if v := seen.version; v.Name != "" {
 		st.NodeInfo.ContainerRuntimeVersion = v.Name + "://" + v.Version
 	} else if n.last != nil {
@@ -319,11 +328,51 @@ func Labels(name string, own map[string]string) map[string]string {
 	return labels
 }
 
+// runtimeAbilities are what a Node shows of its runtime's handlers and features: until the
+// runtime has answered, what was last reported.
+func (n *Reporter) runtimeAbilities() ([]corev1.NodeRuntimeHandler, *corev1.NodeFeatures) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case !n.asked && n.last == nil:
+		return nil, nil
+	case !n.asked:
+		return n.last.Status.RuntimeHandlers, n.last.Status.Features
+	}
+	// A runtime may give them in any order: the Node is reported when it changes.
+	byName := make(map[string]runtime.Handler)
+	for _, h := range n.handlers {
+		byName[h.Name] = h
+	}
+	var out []corev1.NodeRuntimeHandler
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		h := byName[name]
+		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name, Features: &corev1.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: new(h.RecursiveReadOnlyMounts), UserNamespaces: new(h.UserNamespaces),
+		}})
+	}
+	return out, &corev1.NodeFeatures{SupplementalGroupsPolicy: new(n.features.SupplementalGroupsPolicy)}
+}
+
 // SetFeatures notes what the runtime can do.
 func (n *Reporter) SetFeatures(f runtime.Features) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.features = f
+	n.features, n.asked = f, true
+}
+
+// SetHealth notes what the runtime and its handlers can do.
+func (n *Reporter) SetHealth(h runtime.Health) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.features, n.handlers, n.asked = h.Features, slices.Clone(h.Handlers), true
+}
+
+// Handlers are those that the runtime last said that it has. They must not be changed.
+func (n *Reporter) Handlers() []runtime.Handler {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.handlers
 }
 
 // Features is what the runtime last said that it can do.

@@ -18,8 +18,9 @@ const (
 	AnnotationPodGrace           = "io.kubernetes.pod.terminationGracePeriod"
 	AnnotationSeen               = "kubernetes.io/config.seen"
 	AnnotationSource             = "kubernetes.io/config.source"
-	AnnotationNode               = "edgekit.io/node"      // whose sandbox or container this is, where agents share a runtime
-	AnnotationBackOff            = "edgekit.io/backoff"   // how long to wait after this container's exit, as a duration
-	AnnotationResources          = "edgekit.io/resources" // what the pod or container was made with, as JSON
+	AnnotationNode               = "edgekit.io/node"           // whose sandbox or container this is, where agents share a runtime
+	AnnotationBackOff            = "edgekit.io/backoff"        // how long to wait after this container's exit, as a duration
+	AnnotationResources          = "edgekit.io/resources"      // what the pod or container was made with, as JSON
+	AnnotationUserNamespace      = "edgekit.io/user-namespace" // of a sandbox: the first id of the host and how many, "65536+65536"
 	AnnotationTerminationMessage = "edgekit.io/termination-message-file"
 )

@@ -123,10 +123,11 @@ type SandboxConfig struct {
 	Ports                []PortMapping     // host ports to forward
 	Labels               map[string]string // found again in Sandbox
 	Annotations          map[string]string // found again in Sandbox
-	Handler              string            // runtime class handler; empty is the default one
+	Handler              string            // runtime class handler, one of Health.Handlers; empty is the default one
 	CgroupParent         string            // in the form that the cgroup driver wants
 	Sysctls              map[string]string
 	Resources            *Resources // sum over the pod's containers; nil if unknown
+	Overhead             *Resources // what the sandbox takes besides its containers, by its runtime class; nil if nothing
 	Security             Security   // of the sandbox itself; also has the namespaces
 }
 
@@ -146,7 +147,15 @@ type Namespaces struct {
 	HostNetwork, HostPID, HostIPC bool
 	SharePID                      bool   // one process namespace for all containers
 	TargetPID                     string // id of the container whose process namespace is joined; "" for none
+	// User is the pod's user namespace; nil means the host's. A container in one gets all
+	// its mounts with the same mapping, so that files keep the owners that they have on
+	// the host.
+	User *UserNamespace
 }
+
+// UserNamespace maps the user and group ids 0 to Length-1 of a pod to those from First
+// on of the host.
+type UserNamespace struct{ First, Length uint32 }
 
 // Security is the security context of a sandbox or container.
 type Security struct {
@@ -200,6 +209,7 @@ type ContainerConfig struct {
 	Env              []EnvVar
 	Mounts           []Mount
 	Devices          []Device
+	CDIDevices       []string          // names of devices of the Container Device Interface, as "vendor.example/class=name"
 	Labels           map[string]string // found again in Container
 	Annotations      map[string]string // found again in Container
 	LogPath          string            // relative to SandboxConfig.LogDirectory
@@ -237,6 +247,7 @@ type Sandbox struct {
 	Created                 time.Time
 	IPs                     []string // primary address first; empty with the host's network
 	HostNetwork             bool     // filled in by SandboxStatus only
+	Handler                 string   // runtime class handler that it was made with; empty is the default one
 	Labels, Annotations     map[string]string
 }
 
@@ -315,6 +326,16 @@ type Health struct {
 	RuntimeReady, NetworkReady     bool
 	RuntimeMessage, NetworkMessage string // why not
 	Features                       Features
+	// Handlers are the handlers that runtime classes may name, the default one, "",
+	// included. None means that the runtime does not say.
+	Handlers []Handler
+}
+
+// Handler is one of a runtime's ways to run sandboxes, and what it can do.
+type Handler struct {
+	Name                    string // "" is the default one
+	RecursiveReadOnlyMounts bool   // it can mount read-only with all that lies below
+	UserNamespaces          bool   // it can give a pod a user namespace of its own
 }
 
 // Features says what a runtime can do that not every runtime can.

@@ -37,7 +37,8 @@ type Runtime struct {
 	mu         sync.Mutex
 	serial     int
 	sandboxes  map[string]*runtime.Sandbox
-	networks   map[string]string // see Networks
+	configs    map[string]runtime.SandboxConfig // of the sandboxes
+	networks   map[string]string                // see Networks
 	containers map[string]*container
 	images     map[string]runtime.Image
 	programs   map[string]Program
@@ -68,7 +69,7 @@ var _ runtime.Runtime = (*Runtime)(nil)
 // New makes an empty runtime that is healthy.
 func New() *Runtime {
 	return &Runtime{
-		sandboxes: make(map[string]*runtime.Sandbox), networks: make(map[string]string), containers: make(map[string]*container), images: make(map[string]runtime.Image),
+		sandboxes: make(map[string]*runtime.Sandbox), configs: make(map[string]runtime.SandboxConfig), networks: make(map[string]string), containers: make(map[string]*container), images: make(map[string]runtime.Image),
 		programs: make(map[string]Program), listeners: make(map[chan string]bool), health: runtime.Health{RuntimeReady: true, NetworkReady: true},
 	}
 }
@@ -146,6 +147,30 @@ func (r *Runtime) Configs() []runtime.ContainerConfig {
 		out = append(out, r.containers[id].cfg)
 	}
 	return out
+}
+
+// SandboxConfigs lists the configurations of the sandboxes there are, oldest first.
+func (r *Runtime) SandboxConfigs() []runtime.SandboxConfig {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []runtime.SandboxConfig
+	for _, id := range slices.Sorted(maps.Keys(r.configs)) {
+		out = append(out, r.configs[id])
+	}
+	return out
+}
+
+// checkHandlerLocked refuses a sandbox whose handler is not among those that SetHealth
+// named, or that wants a user namespace of a handler that has none, as runtimes do.
+func (r *Runtime) checkHandlerLocked(cfg *runtime.SandboxConfig) error {
+	i := slices.IndexFunc(r.health.Handlers, func(h runtime.Handler) bool { return h.Name == cfg.Handler })
+	switch user := cfg.Security.Namespaces.User; {
+	case i < 0 && (cfg.Handler != "" || user != nil):
+		return fmt.Errorf("runtimetest: no runtime for %q is configured", cfg.Handler)
+	case user != nil && !r.health.Handlers[i].UserNamespaces:
+		return fmt.Errorf("runtimetest: the handler %q has no user namespaces", cfg.Handler)
+	}
+	return nil
 }
 
 // Exit makes the running containers of a name exit.
@@ -226,15 +251,18 @@ func (r *Runtime) RunSandbox(ctx context.Context, cfg *runtime.SandboxConfig) (s
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.checkHandlerLocked(cfg); err != nil {
+		return "", err
+	}
 	s := &runtime.Sandbox{
 		ID: r.idLocked("sandbox"), Name: cfg.Name, Namespace: cfg.Namespace, PodUID: cfg.UID, Attempt: cfg.Attempt, Ready: true, Created: time.Now(),
-		HostNetwork: cfg.Security.Namespaces.HostNetwork, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
+		HostNetwork: cfg.Security.Namespaces.HostNetwork, Handler: cfg.Handler, Labels: maps.Clone(cfg.Labels), Annotations: maps.Clone(cfg.Annotations),
 	}
 	if !s.HostNetwork {
 		s.IPs = []string{fmt.Sprintf("10.0.0.%d", r.serial%250+1)}
 		r.networks[s.ID] = s.Name
 	}
-	r.sandboxes[s.ID] = s
+	r.sandboxes[s.ID], r.configs[s.ID] = s, *cfg
 	r.sendEventLocked(s.PodUID)
 	return s.ID, nil
 }
@@ -291,6 +319,7 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	r.stopSandboxLocked(s)
 	maps.DeleteFunc(r.containers, func(_ string, c *container) bool { return c.SandboxID == id })
 	delete(r.sandboxes, id)
+	delete(r.configs, id)
 	return nil
 }
 

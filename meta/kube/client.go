@@ -116,8 +116,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim, a volume, its attachment,
-// a trust bundle or a token may have changed, and one at the start. It holds one value; it is closed
+// Changed gets a value whenever a config map, a secret, a claim of a volume or of devices, a
+// volume, its attachment, a runtime class, a trust bundle or a token may have changed, and one at the start. It holds one value; it is closed
 // when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
@@ -158,6 +158,27 @@ func (c *Client) VolumeAttachment(ctx context.Context, name string) (*storagev1.
 // a moment ago. It needs a link; it is for work that needs one too.
 func (c *Client) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
 	return readReference[corev1.ServiceAccount](ctx, c, meta.Key{Resource: resources.ServiceAccounts, Namespace: namespace, Name: name})
+}
+
+// ResourceClaim reads a ResourceClaim (resource.k8s.io/v1) as ConfigMap does a config map.
+// It returns the object's JSON: its type in Go would cost a node more than its use of it.
+func (c *Client) ResourceClaim(ctx context.Context, namespace, name string) ([]byte, error) {
+	return c.readBody(ctx, meta.Key{Resource: resources.ResourceClaims, Namespace: namespace, Name: name})
+}
+
+// runtimeClass is what a node needs of a RuntimeClass. The type of Kubernetes is large when
+// it is linked.
+type runtimeClass struct {
+	Handler string `json:"handler"`
+}
+
+// RuntimeHandler reads the handler of a runtime class, as PersistentVolume does a volume.
+func (c *Client) RuntimeHandler(ctx context.Context, class string) (string, error) {
+	found, err := readReference[runtimeClass](ctx, c, meta.Key{Resource: resources.RuntimeClasses, Name: class})
+	if err != nil {
+		return "", err
+	}
+	return found.Handler, nil
 }
 
 // Services lists the Services of a namespace in the store: all of them, or none if the
@@ -279,7 +300,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 func isReference(resource string) bool {
 	switch resource {
 	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments, resources.ClusterTrustBundles:
+		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses, resources.ClusterTrustBundles:
 		return true
 	}
 	return false

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -30,7 +31,7 @@ func TestOwnNode(t *testing.T) {
 }
 
 // TestAttachedVolumes: a Node that says of other volumes that they are attached or in
-// use, and an attachment, are changes of what pods refer to.
+// use, an attachment, and a runtime class are changes of what pods refer to.
 func TestAttachedVolumes(t *testing.T) {
 	s := start(t)
 	defer s.stop()
@@ -47,6 +48,11 @@ func TestAttachedVolumes(t *testing.T) {
 	<-changed
 	if a, err := s.VolumeAttachment(t.Context(), "csi-1"); err != nil || !a.Status.Attached {
 		t.Errorf("VolumeAttachment: %+v, %v", a, err)
+	}
+	s.put(t, "runtimeclasses", "", "second", &nodev1.RuntimeClass{Handler: "runc2"})
+	<-changed
+	if handler, err := s.RuntimeHandler(t.Context(), "second"); err != nil || handler != "runc2" {
+		t.Errorf("RuntimeHandler: %q, %v", handler, err)
 	}
 	if n, err := s.OwnNode(t.Context()); err != nil || len(n.Status.VolumesAttached) != 1 || len(n.Status.VolumesInUse) != 1 {
 		t.Errorf("%+v, %v", n, err)

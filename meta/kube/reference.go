@@ -61,6 +61,19 @@ func (c *Client) referrer(key meta.Key) (referrer, bool) {
 //   - else, when nobody answers, if the store was in step with the cloud once and
 //     the reference has had its time to follow the pod.
 func readReference[T any](ctx context.Context, c *Client, key meta.Key) (*T, error) {
+	body, err := c.readBody(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := jsonlimit.Unmarshal(body, v); err != nil {
+		return nil, fmt.Errorf("meta/kube: %s: %w", key, err)
+	}
+	return v, nil
+}
+
+// readBody is readReference without the decoding.
+func (c *Client) readBody(ctx context.Context, key meta.Key) ([]byte, error) {
 	by, referred := c.referrer(key)
 	if m, can := c.cfg.Manager.(absences); can && referred {
 		absent, err := m.Absent(ctx, key, by.revision)
@@ -78,11 +91,7 @@ func readReference[T any](ctx context.Context, c *Client, key meta.Key) (*T, err
 	if err != nil {
 		return nil, wrap(key, err)
 	}
-	v := new(T)
-	if err := jsonlimit.Unmarshal(o.Body, v); err != nil {
-		return nil, fmt.Errorf("meta/kube: %s: %w", key, err)
-	}
-	return v, nil
+	return o.Body, nil
 }
 
 // assumeAbsent reports whether an object that the store lacks counts as absent while

@@ -132,6 +132,20 @@ func (c *Client) CSINode(ctx context.Context, node *storagev1.CSINode) error {
 	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: meta.Key{Resource: resources.CSINodes, Name: node.Name}}, node)
 }
 
+// DRADrivers reports which DRA drivers this node has: the cloud deletes the node's
+// ResourceSlices of all others. It returns when that is durable here; a report equal to the
+// last is dropped, and so is one of none from a node that never had any.
+func (c *Client) DRADrivers(ctx context.Context, names []string) error {
+	key := meta.Key{Resource: resources.ResourceSlices, Name: c.cfg.Node}
+	report := resources.DRADrivers{Drivers: append([]string{}, names...)}
+	if len(names) == 0 {
+		if _, err := lastReport[resources.DRADrivers](ctx, c, key); errors.Is(err, meta.ErrNotFound) {
+			return nil
+		}
+	}
+	return c.send(ctx, c.cfg.Manager.Update, meta.Object{Key: key}, report)
+}
+
 // ClaimExpanded reports the size to which this node has grown a claim's volume. Only
 // the claim's namespace, name, uid and status.capacity are used. It returns when that
 // is durable here.

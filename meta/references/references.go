@@ -3,6 +3,8 @@ package references
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"iter"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -10,10 +12,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of returns the keys of the config maps, secrets, persistent volume claims, trust bundles
-// and CSI drivers that a node needs for the pod, optional ones included. What a claim leads to
-// is not in the pod: see OfClaim and OfVolume. Nor are trust bundles that are selected by
-// their signer.
+// Of returns the keys of the config maps, secrets, persistent volume claims, CSI drivers,
+// trust bundles, resource claims and runtime class that a node needs for the pod, optional ones
+// included. What a persistent volume claim leads to is not in the pod: see OfClaim and OfVolume.
+// Nor are trust bundles that are selected by their signer.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
 	for _, s := range pod.Spec.ImagePullSecrets {
@@ -24,6 +26,12 @@ func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 		if name := ClaimName(pod, &pod.Spec.Volumes[i]); name != "" {
 			r.add(resources.PersistentVolumeClaims, name)
 		}
+	}
+	for name := range ResourceClaims(pod) {
+		r.add(resources.ResourceClaims, name)
+	}
+	if name := pod.Spec.RuntimeClassName; name != nil && *name != "" {
+		r.keys[meta.Key{Resource: resources.RuntimeClasses, Name: *name}] = struct{}{}
 	}
 	for i := range pod.Spec.InitContainers {
 		r.env(pod.Spec.InitContainers[i].Env, pod.Spec.InitContainers[i].EnvFrom)
@@ -48,6 +56,30 @@ func ClaimName(pod *corev1.Pod, v *corev1.Volume) string {
 		return pod.Name + "-" + v.Name
 	}
 	return ""
+}
+
+// ResourceClaims gives the names of the pod's ResourceClaims, each with what pods and
+// containers call it: those that the spec names, those that were made of a template, and
+// the one for extended resources, which has no such name. It gives none that the cluster's
+// controller has not made yet, or found not to be needed. They are those that a kubelet
+// may read (resourceclaim.PodClaims of k8s.io/dynamic-resource-allocation).
+func ResourceClaims(pod *corev1.Pod) iter.Seq2[string, string] {
+	return func(yield func(name, podClaim string) bool) {
+		for _, c := range pod.Spec.ResourceClaims {
+			name := c.ResourceClaimName
+			if name == nil && c.ResourceClaimTemplateName != nil {
+				if i := slices.IndexFunc(pod.Status.ResourceClaimStatuses, func(s corev1.PodResourceClaimStatus) bool { return s.Name == c.Name }); i >= 0 {
+					name = pod.Status.ResourceClaimStatuses[i].ResourceClaimName
+				}
+			}
+			if name != nil && *name != "" && !yield(*name, c.Name) {
+				return
+			}
+		}
+		if st := pod.Status.ExtendedResourceClaimStatus; st != nil && st.ResourceClaimName != "" {
+			yield(st.ResourceClaimName, "")
+		}
+	}
 }
 
 // OfClaim gives the key of the persistent volume that a claim is bound to, or

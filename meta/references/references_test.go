@@ -51,6 +51,7 @@ func TestOf(t *testing.T) {
 			{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}, {ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: name("c")}},
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), []string{"configmaps/a/c", "secrets/a/s"}},
+		"runtime class":  {corev1.PodSpec{RuntimeClassName: new("kata")}, []string{"runtimeclasses//kata"}},
 		"CSI volume":     {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d.example.com", NodePublishSecretRef: &secret}}), []string{"csidrivers//d.example.com", "secrets/a/s"}},
 		"CSI, no secret": {volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}}), nil},
 		"flex volume":    {volume(corev1.VolumeSource{FlexVolume: &corev1.FlexVolumeSource{SecretRef: &secret}}), []string{"secrets/a/s"}},
@@ -60,6 +61,8 @@ func TestOf(t *testing.T) {
 		"claim":          {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}), []string{"persistentvolumeclaims/a/data"}},
 		"ephemeral claim": {corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}}},
 			[]string{"persistentvolumeclaims/a/web-v"}},
+		"resource claims": {corev1.PodSpec{ResourceClaims: []corev1.PodResourceClaim{{Name: "x", ResourceClaimName: new("gpu")}, {Name: "y", ResourceClaimTemplateName: new("t")}, {Name: "z"}}},
+			[]string{"resourceclaims/a/gpu"}},
 		"host path volume": {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}), nil},
 	} {
 		t.Run(title, func(t *testing.T) {
@@ -137,5 +140,23 @@ func TestAttachmentOf(t *testing.T) {
 	pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "d.example.com", VolumeHandle: "vol-1"}
 	if key, ok := references.AttachmentOf(pv, "n"); !ok || key.String() != "volumeattachments//csi-c0f72275bce999e2539d74bb226ff02c1eb9f6810bbc9eb9ab897bad57da62f1" {
 		t.Errorf("%s, %t", key, ok)
+	}
+}
+
+// TestResourceClaims follows the statuses of a pod's claims.
+func TestResourceClaims(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{ResourceClaims: []corev1.PodResourceClaim{
+		{Name: "own", ResourceClaimName: new("shared")}, {Name: "made", ResourceClaimTemplateName: new("t")},
+		{Name: "unmade", ResourceClaimTemplateName: new("t")}, {Name: "needless", ResourceClaimTemplateName: new("t")},
+	}}, Status: corev1.PodStatus{
+		ResourceClaimStatuses:       []corev1.PodResourceClaimStatus{{Name: "made", ResourceClaimName: new("web-made")}, {Name: "needless"}},
+		ExtendedResourceClaimStatus: &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: "web-extended"},
+	}}
+	got := maps.Collect(references.ResourceClaims(pod))
+	if want := map[string]string{"shared": "own", "web-made": "made", "web-extended": ""}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for range references.ResourceClaims(pod) {
+		break // the sequence may be left early
 	}
 }

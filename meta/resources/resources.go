@@ -24,6 +24,12 @@ const (
 	VolumeAttachments = "volumeattachments"
 	// Down: the trust bundles that the node's pods project.
 	ClusterTrustBundles = "clustertrustbundles"
+	// Down: the claims of devices (resource.k8s.io) that the node's pods refer to.
+	ResourceClaims = "resourceclaims"
+	// Up: which DRA drivers the node has, as DRADrivers; its ResourceSlices of others go.
+	ResourceSlices = "resourceslices"
+	// Down: the runtime classes that the node's pods name.
+	RuntimeClasses = "runtimeclasses"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
@@ -82,3 +88,8 @@ const (
 	// node's kubelet API; the node serves HTTP on them.
 	NodeProxy = "nodes/proxy"
 )
+
+// DRADrivers is what a node reports of its drivers for Dynamic Resource Allocation.
+type DRADrivers struct {
+	Drivers []string `json:"drivers"` // their names, sorted
+}

@@ -65,6 +65,10 @@ func (c *Cluster) writeRuntimeConfig() error {
 			return fmt.Errorf("devcluster: %w", err)
 		}
 	}
+	// Root of a pod in a user namespace must get to the root of its files.
+	if err := os.Chmod(c.runPath(), 0o711); err != nil {
+		return fmt.Errorf("devcluster: %w", err)
+	}
 	if err := os.WriteFile(c.path("containerd.toml"), []byte(c.containerdConfig()), 0o600); err != nil {
 		return fmt.Errorf("devcluster: %w", err)
 	}
@@ -107,6 +111,12 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = 'io.containerd.runc.v2'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  Root = %[10]q
+  SystemdCgroup = false
+# A second handler, for runtime classes.
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2]
+  runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2.options]
   Root = %[10]q
   SystemdCgroup = false
 `, c.path("containerd"), c.runPath("containerd"), c.containerdSocket(), c.containerdSocket(), c.runPath("s"),

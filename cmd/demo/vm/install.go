@@ -60,6 +60,10 @@ version = 2
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   SystemdCgroup = ` + systemd + `
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc2]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc2.options]
+  SystemdCgroup = ` + systemd + `
 TOML
 systemctl enable -q containerd && systemctl restart containerd`
 	}
@@ -72,6 +76,10 @@ version = 3
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+  SystemdCgroup = ` + systemd + `
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2]
+  runtime_type = "io.containerd.runc.v2"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc2.options]
   SystemdCgroup = ` + systemd + `
 TOML
 systemctl stop containerd

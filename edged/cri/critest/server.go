@@ -73,10 +73,23 @@ func (s *server) Status(ctx context.Context, r *runtimeapi.StatusRequest) (*runt
 	return &runtimeapi.StatusResponse{Info: info, Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 		{Type: runtimeapi.RuntimeReady, Status: h.RuntimeReady, Message: h.RuntimeMessage},
 		{Type: runtimeapi.NetworkReady, Status: h.NetworkReady, Message: h.NetworkMessage},
-	}}, Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: h.Features.SupplementalGroupsPolicy}, RuntimeHandlers: []*runtimeapi.RuntimeHandler{
-		{Name: "other", Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: !h.Features.RecursiveReadOnlyMounts}},
-		{Name: "", Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: h.Features.RecursiveReadOnlyMounts}},
-	}}, failed(err)
+	}}, Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: h.Features.SupplementalGroupsPolicy}, RuntimeHandlers: handlers(h)}, failed(err)
+}
+
+// handlers are a runtime's handlers; one that says nothing of them has two.
+func handlers(h runtime.Health) []*runtimeapi.RuntimeHandler {
+	all := h.Handlers
+	if len(all) == 0 {
+		can := h.Features.RecursiveReadOnlyMounts
+		all = []runtime.Handler{{Name: "other", RecursiveReadOnlyMounts: !can}, {Name: "", RecursiveReadOnlyMounts: can}}
+	}
+	var out []*runtimeapi.RuntimeHandler
+	for _, one := range all {
+		out = append(out, &runtimeapi.RuntimeHandler{Name: one.Name, Features: &runtimeapi.RuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: one.RecursiveReadOnlyMounts, UserNamespaces: one.UserNamespaces,
+		}})
+	}
+	return out
 }
 
 func (s *server) RuntimeConfig(ctx context.Context, _ *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
@@ -114,8 +127,22 @@ func (s *server) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxR
 		LogDirectory: c.GetLogDirectory(), Hostname: c.GetHostname(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Handler: r.RuntimeHandler,
 	}
 	cfg.Security.Namespaces.HostNetwork = c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE
+	cfg.Security.Namespaces.User = userNamespace(c.GetLinux().GetSecurityContext().GetNamespaceOptions())
+	if c.GetLinux().GetOverhead() != nil {
+		over := resourcesOf(c.GetLinux().GetOverhead())
+		cfg.Overhead = &over
+	}
 	id, err := s.runtime.RunSandbox(ctx, cfg)
 	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: id}, failed(err)
+}
+
+// userNamespace is the user namespace that came over CRI; nil for the host's.
+func userNamespace(o *runtimeapi.NamespaceOption) *runtime.UserNamespace {
+	uids := o.GetUsernsOptions().GetUids()
+	if o.GetUsernsOptions().GetMode() != runtimeapi.NamespaceMode_POD || len(uids) != 1 {
+		return nil
+	}
+	return &runtime.UserNamespace{First: uids[0].GetHostId(), Length: uids[0].GetLength()}
 }
 
 func (s *server) StopPodSandbox(ctx context.Context, r *runtimeapi.StopPodSandboxRequest) (*runtimeapi.StopPodSandboxResponse, error) {
@@ -132,7 +159,7 @@ func (s *server) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxS
 		return nil, failed(err)
 	}
 	st := &runtimeapi.PodSandboxStatus{
-		Id: b.ID, Metadata: sandboxName(b), State: sandboxState(b), CreatedAt: nanos(b.Created), Labels: b.Labels, Annotations: b.Annotations,
+		Id: b.ID, Metadata: sandboxName(b), State: sandboxState(b), CreatedAt: nanos(b.Created), Labels: b.Labels, Annotations: b.Annotations, RuntimeHandler: b.Handler,
 		Network: &runtimeapi.PodSandboxNetworkStatus{}, Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{Options: &runtimeapi.NamespaceOption{}}},
 	}
 	if b.HostNetwork {
@@ -157,6 +184,7 @@ func (s *server) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandbo
 	for _, b := range all {
 		out.Items = append(out.Items, &runtimeapi.PodSandbox{
 			Id: b.ID, Metadata: sandboxName(b), State: sandboxState(b), CreatedAt: nanos(b.Created), Labels: b.Labels, Annotations: b.Annotations,
+			RuntimeHandler: b.Handler,
 		})
 	}
 	return out, nil

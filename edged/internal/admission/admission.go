@@ -2,11 +2,9 @@ package admission
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/edgekit/edgekit/edged/internal/plan"
@@ -32,7 +30,9 @@ const (
 	rejectedTaint     = "TaintToleration"
 	rejectedHostPorts = "NodePorts"
 	rejectedPods      = "OutOfpods"
-	rejectedResource  = "OutOf" // and the resource's name
+	// Not even the end of every pod that yields would make room for a critical one.
+	rejectedUnexpected = "UnexpectedAdmissionError"
+	rejectedResource   = "OutOf" // and the resource's name
 )
 
 // Request is all that decides whether the node takes a pod.
@@ -52,9 +52,25 @@ type Request struct {
 
 // Decide says why the node does not take the pod; nil if it takes it. It is pure.
 // The kubelet checks for pressure first. What concerns the pod alone comes next: another
-// state of the node does not change that.
+// state of the node does not change that. A critical pod has room where others can make
+// it: see Preempt.
 func (f Request) Decide() *plan.Rejection {
+	if IsCritical(f.Pod) {
+		if _, r := f.Preempt(); r != nil {
+			return r
+		}
+	}
 	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
+		if r := check(); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// decideWithoutRoom is Decide, whatever resources the pod requests.
+func (f Request) decideWithoutRoom() *plan.Rejection {
+	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkHostPorts} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -84,8 +100,8 @@ func (f Request) checkPod() *plan.Rejection {
 	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
 		return reject(rejectedOSLabel, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
-	if WantsAppArmor(pod) && !f.AppArmor {
-		return reject(rejectedAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	if r := f.checkAppArmor(); r != nil {
+		return r
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict && !f.Features.SupplementalGroupsPolicy {
 		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
@@ -117,36 +133,15 @@ func (f Request) checkPodLevel() *plan.Rejection {
 	return nil
 }
 
-// checkResources compares what the pod requests, with those before it, with what
-// the node has. The node has zero of what it does not advertise: a pod that
-// requests a device never runs without one.
+// checkResources says of which resource the node has too little for the pod besides the
+// others.
 func (f Request) checkResources() *plan.Rejection {
-	want := podspec.Requests(f.Pod)
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		request, capacity := want[name], f.Allocatable[name]
-		var used resource.Quantity
-		for _, o := range f.Others {
-			used.Add(podspec.HeldRequest(o, name))
-		}
-		sum := used.DeepCopy()
-		sum.Add(request)
-		// A pod that asks for nothing of a resource is admitted also where others take too much.
-		if request.IsZero() || sum.Cmp(capacity) <= 0 {
-			continue
-		}
-		show := func(q resource.Quantity) int64 {
-			if name == corev1.ResourceCPU {
-				return q.MilliValue()
-			}
-			return q.Value()
-		}
-		return reject(rejectedResource+string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, show(request), show(used), show(capacity)))
+	short := f.shortages()
+	if len(short) == 0 {
+		return nil
 	}
-	// Config.MaxPods, 110 by default: the kubelet's maxPods.
-	if pods := f.Allocatable[corev1.ResourcePods]; !pods.IsZero() && int64(len(f.Others)) >= pods.Value() {
-		return reject(rejectedPods, fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(f.Others), pods.Value()))
-	}
-	return nil
+	s := short[0]
+	return reject(rejectedResource+string(s.resource), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", s.resource, s.requested, s.used, s.capacity))
 }
 
 // checkHostPorts checks that no other pod uses a port of the host that this one
@@ -206,19 +201,5 @@ func hostPorts(pod *corev1.Pod) []hostPort {
 func PlacedByScheduler(pod *corev1.Pod) bool {
 	return !static.Is(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
-	})
-}
-
-// WantsAppArmor reports whether a container of the pod must run under an AppArmor
-// profile.
-func WantsAppArmor(pod *corev1.Pod) bool {
-	is := func(p *corev1.AppArmorProfile) bool {
-		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined
-	}
-	if sc := pod.Spec.SecurityContext; sc != nil && is(sc.AppArmorProfile) {
-		return true
-	}
-	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
-		return c.SecurityContext != nil && is(c.SecurityContext.AppArmorProfile)
 	})
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 func disruption(f Facts, st *corev1.PodStatus) *corev1.PodCondition {
 	c := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet}
 	if r := f.Rejected; r != nil && r.Disrupts && st.Phase == corev1.PodFailed && st.Reason == r.Reason {
-		c.Message = r.Message
+		c.Message = cmp.Or(r.Disruption, r.Message)
 		return &c
 	}
 	for _, old := range [][]corev1.PodCondition{lastConditions(f), f.Pod.Status.Conditions} {

@@ -15,8 +15,9 @@ func planFinish(s Situation) Decision {
 	return d
 }
 
-// planEnd takes a pod down, step by step: stop the processes and the sandboxes, make the
-// last status durable, remove containers and sandboxes, then volumes, then report that the
+// planEnd takes a pod down, step by step: stop the processes and the sandboxes, give back
+// the resource claims (before a terminal phase is reported, which lets others have the
+// devices), make the last status durable, remove containers and sandboxes, then volumes, then report that the
 // pod is gone. Containers stay until their last status is durable, since it is read from
 // them. The API object stays until nothing of the pod is left, so that no successor with
 // its name starts beside it.
@@ -41,6 +42,9 @@ func planEnd(s Situation) Decision {
 		d.Finished = s.Ending == EndFinished
 	case len(dead) > 0:
 		d.add(dead...)
+		d.Finished = s.Ending == EndFinished
+	case s.UsesClaims:
+		d.add(Action{Kind: ActUnprepare})
 		d.Finished = s.Ending == EndFinished
 	case !s.FinalReported && s.Ending == EndDeleted:
 		d.add(Action{Kind: ActReportFinal})

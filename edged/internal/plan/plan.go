@@ -26,6 +26,7 @@ const (
 	ActRemove         ActionKind = "remove"              // remove one stopped container (ID)
 	ActStopSandbox    ActionKind = "stop sandbox"        // release the network of a sandbox that is not ready (ID, Reason)
 	ActRemoveSandbox  ActionKind = "remove sandbox"      // remove a stopped sandbox with its containers (ID)
+	ActUnprepare      ActionKind = "unprepare"           // give back the pod's resource claims
 	ActReportFinal    ActionKind = "report final"        // make the last status durable
 	ActTearDown       ActionKind = "tear down"           // remove the pod's volumes and cgroups
 	ActRemoveLogs     ActionKind = "remove logs"         // remove the pod's folder of logs
@@ -106,6 +107,7 @@ type Situation struct {
 	SetUp         bool            // volumes are set up
 	Stale         bool            // content of volumes may have changed
 	TornDown      bool            // volumes are gone
+	UsesClaims    bool            // resource claims of the pod are prepared, or may be
 	LogsRemoved   bool            // the folder of the logs is gone
 	FinalReported bool            // the last status is durable
 	Settled       time.Time       // until then, what a cut step asked of the runtime may still appear

@@ -34,10 +34,11 @@ type Facts struct {
 	Runtime   string               // the runtime's name, for container ids
 	HostIPs   []string
 	Final     bool // nothing of the pod runs or will
-	Alive     bool // processes of the pod run, or may
+	Alive     bool // processes of the pod run, or may, or its resource claims are prepared
 	Expired   bool // a service account token is past its end
 	Held      bool // nothing of the pod may start yet
 	Rejected  *Rejection
+	Refused   *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 
 	Allocated  *corev1.Pod // with the resources that it was granted; nil means Pod
 	Actuated   Actuated    // what was set of its resources
@@ -63,7 +64,8 @@ func (f Facts) allocated() *corev1.Pod {
 // eviction.
 type Rejection struct {
 	Reason, Message string
-	Disrupts        bool // the node ends the pod for its own sake: see disruption
+	Disrupts        bool   // the node ends the pod for its own sake: see disruption
+	Disruption      string // the message of that condition; "" means Message
 }
 
 // PodStatus computes the status of a pod. It is pure.
@@ -77,7 +79,7 @@ func PodStatus(f Facts) corev1.PodStatus {
 		QOSClass:              podspec.QOSClass(pod),
 		StartTime:             &metav1.Time{Time: f.Start},
 		NominatedNodeName:     pod.Status.NominatedNodeName,
-		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
+		ResourceClaimStatuses: pod.Status.ResourceClaimStatuses, ExtendedResourceClaimStatus: pod.Status.ExtendedResourceClaimStatus,
 	}
 	for _, ip := range f.HostIPs {
 		st.HostIPs = append(st.HostIPs, corev1.HostIP{IP: ip})
@@ -196,7 +198,7 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if f.Held {
 		wait.Reason, wait.Message = string(ConditionHeldUpgrade), messageHeld
 	}
-	if r := podspec.UnsupportedPod(f.Pod); r != nil && cur == nil {
+	if r := cmp.Or(podspec.UnsupportedPod(f.Pod), f.Refused); r != nil && cur == nil {
 		wait.Reason, wait.Message = r.Reason, r.Message
 	}
 	if cur == nil {

@@ -122,11 +122,17 @@ func (b *Builder) SandboxConfig(pod *corev1.Pod, attempt uint32, groups *cgroup.
 		Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID), Attempt: attempt,
 		LogDirectory: podlogs.Dir(b.cfg.LogRoot, pod), DNS: dns, Labels: labels, Annotations: notes, Sysctls: kernel,
 		CgroupParent: groups.Parent(QOSClass(pod), string(pod.UID)),
-		Security:     sandboxSecurity(pod, b.seccompDir()),
+		Security:     sandboxSecurity(pod),
 	}
 	cfg.Security.SupplementalGroups = b.withVolumeGroups(pod, cfg.Security.SupplementalGroups)
-	limits := b.PodLimits(pod, Node{})
+	bare := *pod
+	bare.Spec.Overhead = nil // the runtime adds it
+	limits := b.PodLimits(&bare, Node{})
 	cfg.Resources = &runtime.Resources{CPUShares: limits.CPUShares, CPUQuota: limits.CPUQuota, CPUPeriod: limits.CPUPeriod, Memory: limits.Memory}
+	if len(pod.Spec.Overhead) > 0 {
+		overhead := Overhead(pod)
+		cfg.Overhead = &overhead
+	}
 	if !pod.Spec.HostNetwork {
 		name, domain := hostname(pod, b.cfg.ClusterDomain)
 		// KEP-1797. The kernel takes 64 characters; what is longer is an error, not cut, since

@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -37,8 +38,9 @@ func namespacesOf(pod *corev1.Pod) runtime.Namespaces {
 
 // sandboxSecurity is the security context of a pod's sandbox. The sandbox is
 // privileged if one of its containers is, since a runtime refuses the container
-// otherwise.
-func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
+// otherwise. It runs the pause program alone, under the runtime's own seccomp profile
+// whatever the pod's is, as with a kubelet: a profile that allows less would not let it run.
+func sandboxSecurity(pod *corev1.Pod) runtime.Security {
 	s := runtime.Security{Namespaces: namespacesOf(pod), Seccomp: &runtime.Profile{RuntimeDefault: true}}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		if c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged {
@@ -52,11 +54,6 @@ func sandboxSecurity(pod *corev1.Pod, seccompDir string) runtime.Security {
 	s.RunAsUser, s.RunAsGroup = ps.RunAsUser, ps.RunAsGroup
 	s.SupplementalGroups, s.SupplementalGroupsStrict = groups(ps)
 	s.SELinux = selinux(ps.SELinuxOptions)
-	// The sandbox runs the pause program alone: the runtime's own profile is enough for it
-	// unless the pod names a file.
-	if ps.SeccompProfile != nil && ps.SeccompProfile.Type == corev1.SeccompProfileTypeLocalhost {
-		s.Seccomp = seccomp(ps.SeccompProfile, seccompDir)
-	}
 	return s
 }
 
@@ -76,13 +73,13 @@ func groups(ps *corev1.PodSecurityContext) (list []int64, strict bool) {
 func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image, seccompDir string) (runtime.Security, error) {
 	s := runtime.Security{Namespaces: namespacesOf(pod), MaskedPaths: defaultMasked(), ReadOnlyPaths: defaultReadOnly()}
 	nonRoot := false
-	profile, armor := (*corev1.SeccompProfile)(nil), (*corev1.AppArmorProfile)(nil)
+	profile := (*corev1.SeccompProfile)(nil)
 	if ps := pod.Spec.SecurityContext; ps != nil {
 		s.RunAsUser, s.RunAsGroup = ps.RunAsUser, ps.RunAsGroup
 		nonRoot = ps.RunAsNonRoot != nil && *ps.RunAsNonRoot
 		s.SupplementalGroups, s.SupplementalGroupsStrict = groups(ps)
 		s.SELinux = selinux(ps.SELinuxOptions)
-		profile, armor = ps.SeccompProfile, ps.AppArmorProfile
+		profile = ps.SeccompProfile
 	}
 	if cs := c.SecurityContext; cs != nil {
 		if cs.RunAsUser != nil {
@@ -100,12 +97,12 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container, image runtime.Image
 		if cs.SeccompProfile != nil {
 			profile = cs.SeccompProfile
 		}
-		if cs.AppArmorProfile != nil {
-			armor = cs.AppArmorProfile
-		}
 		applyOwn(&s, cs)
 	}
-	s.Seccomp, s.AppArmor = seccomp(profile, seccompDir), appArmor(armor)
+	if profile != nil && profile.Type == corev1.SeccompProfileTypeLocalhost && (profile.LocalhostProfile == nil || *profile.LocalhostProfile == "") {
+		return s, errors.New("localhostProfile must be set if seccompProfile type is Localhost")
+	}
+	s.Seccomp, s.AppArmor = seccomp(profile, seccompDir), appArmor(AppArmorProfile(pod, c))
 	if nonRoot {
 		if err := checkNonRoot(pod, c, s.RunAsUser, image); err != nil {
 			return s, err
@@ -180,6 +177,29 @@ func seccomp(p *corev1.SeccompProfile, dir string) *runtime.Profile {
 		return &runtime.Profile{Localhost: filepath.Join(dir, filepath.Clean("/"+*p.LocalhostProfile))}
 	}
 	return &runtime.Profile{RuntimeDefault: true}
+}
+
+// AppArmorProfile is the profile that a container asks for; nil leaves the choice to the
+// runtime. The annotation is older than the field, and stronger than the pod's: the API
+// server copies it into the container's field, but a static pod has not passed that.
+func AppArmorProfile(pod *corev1.Pod, c *corev1.Container) *corev1.AppArmorProfile {
+	if c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+		return c.SecurityContext.AppArmorProfile
+	}
+	text := pod.Annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name]
+	name, localhost := strings.CutPrefix(text, corev1.DeprecatedAppArmorBetaProfileNamePrefix)
+	switch {
+	case text == corev1.DeprecatedAppArmorBetaProfileRuntimeDefault:
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}
+	case text == corev1.DeprecatedAppArmorBetaProfileNameUnconfined:
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+	case localhost:
+		return &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: &name}
+	}
+	if ps := pod.Spec.SecurityContext; ps != nil {
+		return ps.AppArmorProfile
+	}
+	return nil
 }
 
 // appArmor is an AppArmor profile (KEP-24); nil leaves the choice to the runtime.

@@ -18,16 +18,17 @@ import (
 //     AppArmor, features that a node declares. A controller replaces such a
 //     pod at once, so that nothing else is refused here.
 //   - Before its sandbox the pod stays Pending and is tried again, with a growing
-//     pause up to setUpRetryMax (refusedPod): runtime classes, user namespaces,
-//     resource claims, fields of volumes. Each try repeats the Warning event.
+//     pause up to setUpRetryMax (refusedPod): runtime classes and user namespaces that
+//     the runtime does not have, resource claims, fields of volumes. Each try repeats the Warning event.
 //   - At a container the container waits with CreateContainerConfigError and is
 //     tried again (refusedContainer): what concerns one container only.
 
 // The reasons of events and of waiting containers.
 const (
 	reasonSandbox = "FailedCreatePodSandBox"
-	reasonClaims  = "FailedPrepareDynamicResources"
 	reasonMount   = "FailedMount"
+	// ReasonClaims is that of a pod whose resource claims are not prepared.
+	ReasonClaims = "FailedPrepareDynamicResources"
 )
 
 // UnsupportedError says why a pod gets no sandbox. Reason is that of the event.
@@ -43,14 +44,8 @@ const remedy = "remove the field or run the pod on another node"
 func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 	spec := &pod.Spec
 	switch {
-	case spec.RuntimeClassName != nil && *spec.RuntimeClassName != "":
-		return &UnsupportedError{reasonSandbox, fmt.Sprintf("runtime classes (spec.runtimeClassName: %s) are not supported on this node, and the pod must not run in the default runtime: %s", *spec.RuntimeClassName, remedy)}
-	case spec.HostUsers != nil && !*spec.HostUsers:
-		return &UnsupportedError{reasonSandbox, "user namespaces (hostUsers: false) are not supported on this node: " + remedy}
-	case len(spec.ResourceClaims) > 0:
-		return &UnsupportedError{reasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", spec.ResourceClaims[0].Name, remedy)}
-	case pod.Status.ExtendedResourceClaimStatus != nil:
-		return &UnsupportedError{reasonClaims, fmt.Sprintf("the resource claim %s for extended resources is not supported on this node: run the pod on another node", pod.Status.ExtendedResourceClaimStatus.ResourceClaimName)}
+	case WantsUserNamespace(pod) && sharesHost(pod) != "":
+		return &UnsupportedError{reasonSandbox, fmt.Sprintf("hostUsers: false and %s exclude each other: remove one of the two", sharesHost(pod))}
 	}
 	for i := range spec.Volumes {
 		if field := unsupportedVolume(&spec.Volumes[i].VolumeSource); field != "" {
@@ -58,6 +53,50 @@ func UnsupportedPod(pod *corev1.Pod) *UnsupportedError {
 		}
 	}
 	return nil
+}
+
+// HasClaims reports whether the pod has resource claims.
+func HasClaims(pod *corev1.Pod) bool {
+	return len(pod.Spec.ResourceClaims) > 0 || pod.Status.ExtendedResourceClaimStatus != nil
+}
+
+// UnpreparedClaims says why a pod's resource claims are not prepared. A nil error means that
+// the node prepares none.
+func UnpreparedClaims(pod *corev1.Pod, err error) *UnsupportedError {
+	switch {
+	case err != nil:
+		return &UnsupportedError{ReasonClaims, err.Error()}
+	case len(pod.Spec.ResourceClaims) > 0:
+		return &UnsupportedError{ReasonClaims, fmt.Sprintf("resource claims (spec.resourceClaims: %s) are not supported on this node: %s", pod.Spec.ResourceClaims[0].Name, remedy)}
+	}
+	return &UnsupportedError{ReasonClaims, "the resource claim for extended resources is not supported on this node: run the pod on another node"}
+}
+
+// WantsUserNamespace reports whether the pod runs in a user namespace of its own
+// (KEP-127).
+func WantsUserNamespace(pod *corev1.Pod) bool {
+	return pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers
+}
+
+// sharesHost names a field by which the pod is in a namespace of the host that cannot be
+// had with a user namespace; "" without one. The API server refuses such a pod; a static
+// pod has not passed it.
+func sharesHost(pod *corev1.Pod) string {
+	switch spec := &pod.Spec; {
+	case spec.HostNetwork:
+		return "hostNetwork"
+	case spec.HostPID:
+		return "hostPID"
+	case spec.HostIPC:
+		return "hostIPC"
+	}
+	return ""
+}
+
+// RefuseSandbox is an error for a pod that gets no sandbox for now; the message says why,
+// and what to do.
+func RefuseSandbox(format string, args ...any) *UnsupportedError {
+	return &UnsupportedError{reasonSandbox, fmt.Sprintf(format, args...)}
 }
 
 // unsupportedVolume names a field of a supported kind of volume that is not acted
@@ -98,7 +137,7 @@ func SandboxFailure(err error) (reason, message string) {
 	if !errors.As(err, &r) || r.Reason == reasonSandbox {
 		return reasonSandbox, "Failed to create pod sandbox: " + err.Error()
 	}
-	if r.Reason == reasonClaims {
+	if r.Reason == ReasonClaims {
 		return r.Reason, "Failed to prepare dynamic resources: " + r.Message
 	}
 	return r.Reason, "MountVolume.SetUp failed: " + r.Message

@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -272,4 +273,34 @@ func (a *Allocator) Nodes(uid, container string) []int {
 		set |= b.Nodes
 	}
 	return set.Nodes()
+}
+
+// Memory lists the memory that a container has on NUMA nodes. It must not be changed.
+func (a *Allocator) Memory(uid, container string) []Block { return a.state.Memory[uid][container] }
+
+// AllocatableCPUs are the CPUs that containers can have alone, given or not; none without
+// the policy.
+func (a *Allocator) AllocatableCPUs() cpuset.CPUSet {
+	if a.cpus == nil {
+		return cpuset.New()
+	}
+	return a.cfg.Machine.All().Difference(a.cpus.reserved)
+}
+
+// AllocatableMemory is the memory that containers can have of each NUMA node, given or not;
+// none without the policy.
+func (a *Allocator) AllocatableMemory() []Block {
+	if a.memory == nil {
+		return nil
+	}
+	var out []Block
+	for _, id := range sortedKeys(a.cfg.Machine.Nodes) {
+		all := a.memory.allocatable(id)
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if size := all[name]; size > 0 {
+				out = append(out, Block{Nodes: MaskOf(id), Resource: name, Size: size})
+			}
+		}
+	}
+	return out
 }

@@ -1,0 +1,125 @@
+package edged
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// ResourceClaims has the node's drivers prepare the resource claims of pods (Dynamic
+// Resource Allocation). In edgekit it is edged/dra. It remembers over restarts which pods use
+// claims. All methods may be called by several goroutines, and again after an error.
+type ResourceClaims interface {
+	// Load reads what was prepared before. An Agent calls it first, until it works.
+	Load(ctx context.Context) error
+	// Prepare prepares all claims of a pod. The Agent calls it before each sandbox of the
+	// pod. Its error is for the people who look at the pod.
+	Prepare(ctx context.Context, pod *corev1.Pod) error
+	// CDIDevices lists the CDI devices that a container gets for the claims that it names.
+	CDIDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error)
+	// Uses reports whether claims of the pod are prepared, or may be.
+	Uses(podUID string) bool
+	// Unprepare gives the claims of a pod back, of which no process is left.
+	Unprepare(ctx context.Context, podUID string) error
+	// Pods lists the uids of all pods for which Uses is true.
+	Pods() []string
+}
+
+// loadClaims reads which claims are prepared, until that works. It is false when ctx ended
+// first.
+func (a *Agent) loadClaims(ctx context.Context) bool {
+	if a.cfg.ResourceClaims == nil {
+		return true
+	}
+	for {
+		err := a.cfg.ResourceClaims.Load(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() == nil {
+			a.log.Warn("cannot read which resource claims are prepared", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(runtimeRetry):
+		}
+	}
+}
+
+// usesClaims reports whether a pod's resource claims are to be given back at its end.
+func (a *Agent) usesClaims(uid types.UID) bool {
+	return a.cfg.ResourceClaims != nil && a.cfg.ResourceClaims.Uses(string(uid))
+}
+
+// ResourceDriversChanged has the pods that wait for their resource claims try again at once:
+// a driver has come.
+func (a *Agent) ResourceDriversChanged() {
+	a.eachWorker(func(w *worker) {
+		if podspec.HasClaims(w.spec()) {
+			w.contentChanged()
+		}
+	})
+}
+
+// prepareClaims has the pod's resource claims prepared, before it gets a sandbox.
+func (r *execution) prepareClaims(ctx context.Context) error {
+	claims := r.w.a.cfg.ResourceClaims
+	if !podspec.HasClaims(r.pod) {
+		return nil
+	}
+	var why *podspec.UnsupportedError
+	if claims == nil {
+		why = podspec.UnpreparedClaims(r.pod, nil)
+	} else if err := claims.Prepare(ctx, r.pod); err != nil {
+		why = podspec.UnpreparedClaims(r.pod, err)
+	}
+	if ctx.Err() == nil {
+		r.w.claimsWait(why)
+	}
+	if why != nil {
+		return why
+	}
+	return nil
+}
+
+// claimsWait has the status of the pod's containers say why its claims are not prepared; nil
+// is for claims that are.
+func (w *worker) claimsWait(why *podspec.UnsupportedError) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
+		for _, c := range list {
+			switch {
+			case why != nil:
+				w.mem.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message}
+			case w.mem.waiting[c.Name].Reason == podspec.ReasonClaims:
+				delete(w.mem.waiting, c.Name)
+			}
+		}
+	}
+}
+
+// addClaimDevices gives a container the devices of the resource claims that it names.
+func (r *execution) addClaimDevices(ctx context.Context, c *corev1.Container, cfg *runtime.ContainerConfig) error {
+	claims := r.w.a.cfg.ResourceClaims
+	if claims == nil || !podspec.HasClaims(r.pod) {
+		return nil
+	}
+	devices, err := claims.CDIDevices(r.pod, c)
+	if err != nil {
+		// The pod has a sandbox, and so had its claims prepared: the store was lost.
+		if err := claims.Prepare(ctx, r.pod); err != nil {
+			return err
+		}
+		devices, err = claims.CDIDevices(r.pod, c)
+	}
+	cfg.CDIDevices = append(cfg.CDIDevices, devices...)
+	return err
+}

@@ -1,0 +1,254 @@
+package edged
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edgekit/edgekit/edged/devices"
+	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/topology"
+	"github.com/edgekit/edgekit/edged/runtime"
+)
+
+// deviceFlush is how often devices are taken back from pods that have ended, and what
+// could not be stored is tried again.
+const deviceFlush = 10 * time.Second
+
+// rejectedUnexpected is the kubelet's reason for a pod whose devices cannot be allocated.
+const rejectedUnexpected = "UnexpectedAdmissionError"
+
+// loadDevices reads which devices containers have.
+func (a *Agent) loadDevices(ctx context.Context) error {
+	if a.cfg.Devices == nil {
+		return nil
+	}
+	if err := a.cfg.Devices.Load(ctx); err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	return nil
+}
+
+// deviceProvider has devices take part in the alignment of a pod's resources.
+func (a *Agent) deviceProvider(machine *topology.Machine) []topology.Provider {
+	if a.cfg.Devices == nil {
+		return nil
+	}
+	var nodes topology.Mask
+	for n := range machine.Nodes {
+		nodes |= topology.MaskOf(n)
+	}
+	a.cfg.Devices.SetNUMANodes(uint64(nodes))
+	return []topology.Provider{a.cfg.Devices.Provider()}
+}
+
+// allocatableFor is what pods can have of the node, the devices of a pod that has some
+// included: their plugin may be gone.
+func (a *Agent) allocatableFor(pod *corev1.Pod) corev1.ResourceList {
+	out := a.node.Allocatable()
+	if a.cfg.Devices != nil && out != nil {
+		a.cfg.Devices.RaiseFor(pod, out)
+	}
+	return out
+}
+
+// reserveDevices chooses devices for a pod, or says why there are none. A pod that runs
+// already is not refused.
+func (a *Agent) reserveDevices(pod *corev1.Pod, runs bool) *plan.Rejection {
+	if a.cfg.Devices == nil {
+		return nil
+	}
+	err := a.cfg.Devices.Reserve(pod)
+	switch {
+	case err == nil:
+		return nil
+	case runs:
+		a.log.Warn("a pod that runs already has no devices of its own", "pod", podspec.Title(pod), "err", err)
+		a.events.Pod(pod, corev1.EventTypeWarning, rejectedUnexpected, "the pod runs on without devices of its own: "+err.Error())
+		return nil
+	}
+	return deviceRejection(err)
+}
+
+// deviceRejection is the rejection of a pod that cannot have its devices.
+func deviceRejection(err error) *plan.Rejection {
+	return &plan.Rejection{Reason: rejectedUnexpected, Message: admission.MessagePrefix + fmt.Sprintf("Allocate failed due to %v, which is unexpected", err)}
+}
+
+// freeDevicesLocked takes devices back from pods that have ended or are no longer the
+// node's. A pod that is listed and has no worker yet keeps what it has. It needs a.mu.
+func (a *Agent) freeDevicesLocked() {
+	if a.cfg.Devices == nil || a.listed == nil { // nil: which pods are the node's is not known yet
+		return
+	}
+	a.cfg.Devices.Release(func(uid string) bool {
+		if w := a.workers[types.UID(uid)]; w != nil {
+			return w.podWithResources() != nil
+		}
+		return a.listed[types.UID(uid)] || a.orphans[types.UID(uid)] != nil
+	})
+}
+
+// prepareDevices has the plugins allocate the devices of the pod. It is done here, by the
+// pod's own goroutine, and not while the pod is admitted: a plugin may hang. A pod that
+// cannot have them is rejected, unless it runs already.
+func (r *execution) prepareDevices(ctx context.Context) error {
+	a := r.w.a
+	if a.cfg.Devices == nil || !devices.WantsAny(r.pod) {
+		return nil
+	}
+	err := a.cfg.Devices.Prepare(ctx, r.pod)
+	var refused *devices.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if r.id != "" {
+		a.log.Warn("a pod that runs already has no devices of its own", "pod", podspec.Title(r.pod), "err", err)
+		return nil
+	}
+	r.w.reject(deviceRejection(err))
+	return err
+}
+
+// reject rejects a pod that was admitted before, and of which nothing runs yet.
+func (w *worker) reject(why *plan.Rejection) {
+	w.mu.Lock()
+	first := w.rejected == nil
+	if first {
+		w.rejected = why
+	}
+	w.mu.Unlock()
+	if first {
+		w.a.events.Pod(w.spec(), corev1.EventTypeWarning, why.Reason, strings.TrimPrefix(why.Message, admission.MessagePrefix))
+	}
+}
+
+// addDevices adds what a container needs to use its devices. What the pod says itself
+// comes after that, and so counts where both say something.
+func (r *execution) addDevices(ctx context.Context, c *corev1.Container, cfg *runtime.ContainerConfig) error {
+	if r.w.a.cfg.Devices == nil {
+		return nil
+	}
+	edits, err := r.w.a.cfg.Devices.Edits(ctx, r.pod, c)
+	if err != nil || edits == nil {
+		return err
+	}
+	var env []runtime.EnvVar
+	for _, name := range slices.Sorted(maps.Keys(edits.Env)) {
+		env = append(env, runtime.EnvVar{Name: name, Value: edits.Env[name]})
+	}
+	cfg.Env = slices.Concat(env, cfg.Env)
+	cfg.Mounts = slices.Concat(edits.Mounts, cfg.Mounts)
+	cfg.Devices = slices.Concat(edits.Devices, cfg.Devices)
+	cfg.CDIDevices = append(cfg.CDIDevices, edits.CDIDevices...)
+	for name, value := range edits.Annotations {
+		if _, ok := cfg.Annotations[name]; !ok { // the agent's own are its memory
+			if cfg.Annotations == nil {
+				cfg.Annotations = make(map[string]string)
+			}
+			cfg.Annotations[name] = value
+		}
+	}
+	return nil
+}
+
+// addDeviceHealth adds the health of their devices to the statuses of containers
+// (KEP-4680). What no plugin has listed in this run is as it was last reported.
+func (w *worker) addDeviceHealth(st *corev1.PodStatus) {
+	manager := w.a.cfg.Devices
+	if manager == nil {
+		return
+	}
+	uid := string(w.spec().UID)
+	for i := range st.ContainerStatuses {
+		c := &st.ContainerStatuses[i]
+		list := manager.Container(uid, c.Name)
+		if last := plan.FindStatus(w.last, c.Name); len(list) == 0 && last != nil && plan.IsTerminal(st.Phase) {
+			c.AllocatedResourcesStatus = last.AllocatedResourcesStatus // others may have the devices by now
+		}
+		for _, d := range list {
+			health := corev1.ResourceHealth{ResourceID: corev1.ResourceID(d.ID), Health: corev1.ResourceHealthStatusUnhealthy}
+			switch {
+			case !d.Known:
+				health.Health = lastHealth(w.last, c.Name, d)
+			case d.Healthy:
+				health.Health = corev1.ResourceHealthStatusHealthy
+			}
+			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return string(s.Name) == d.Resource })
+			if at < 0 {
+				at = len(c.AllocatedResourcesStatus)
+				c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: corev1.ResourceName(d.Resource)})
+			}
+			c.AllocatedResourcesStatus[at].Resources = append(c.AllocatedResourcesStatus[at].Resources, health)
+		}
+	}
+}
+
+// lastHealth is the health of a device as it was last reported; Healthy if it never was,
+// as in a kubelet.
+func lastHealth(last *corev1.PodStatus, container string, d devices.Allocated) corev1.ResourceHealthStatus {
+	if c := plan.FindStatus(last, container); c != nil {
+		for _, s := range c.AllocatedResourcesStatus {
+			for _, r := range s.Resources {
+				if string(s.Name) == d.Resource && string(r.ResourceID) == d.ID {
+					return r.Health
+				}
+			}
+		}
+	}
+	return corev1.ResourceHealthStatusHealthy
+}
+
+// keepDevices follows the plugins until ctx ends: the node and the pods report what
+// changed, and containers that wait for devices are tried again.
+func (a *Agent) keepDevices(ctx context.Context) {
+	manager := a.cfg.Devices
+	if manager == nil {
+		return
+	}
+	tick := time.NewTicker(deviceFlush)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-manager.Changed():
+			a.node.CheckNow()
+			a.eachWorker(func(w *worker) { w.devicesChanged() })
+		case <-tick.C:
+		}
+		a.mu.Lock()
+		a.freeDevicesLocked()
+		a.mu.Unlock()
+		err := manager.Flush(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			a.log.Warn("cannot store which devices are in use; trying until it can be", "err", err)
+		}
+		failing = err != nil
+	}
+}
+
+// devicesChanged has a pod with devices report their health, and a container that waits
+// for them tried again.
+func (w *worker) devicesChanged() {
+	if !devices.WantsAny(w.spec()) {
+		return
+	}
+	w.mu.Lock()
+	for name, why := range w.mem.waiting {
+		if why.Reason == plan.ReasonCreateContainerConfigError {
+			delete(w.mem.retry, name)
+		}
+	}
+	w.mu.Unlock()
+	w.wakeUp()
+}
