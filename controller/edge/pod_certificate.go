@@ -41,7 +41,7 @@ func (c *Controller) answerPodCertificate(ctx context.Context, req hub.Request) 
 	}
 	ctx = impersonate.With(ctx, req.Node)
 	requests := c.cfg.NodeClient.CertificatesV1().PodCertificateRequests(key.Namespace)
-	got := &want
+	var got *certificatesv1.PodCertificateRequest
 	var err error
 	if want.Name == "" {
 		if got, err = c.requestCertificate(ctx, req.Node, key, want.Spec); err != nil {
