@@ -80,6 +80,9 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:
 		return r.setUp(ctx, a.Kind == plan.ActSetUp)
+	case plan.ActNoteRestartAll:
+		r.w.updateMemory((*memory).noteRestartAll)
+		return nil
 	case plan.ActResize:
 		r.resize(ctx)
 		return nil
@@ -124,6 +127,21 @@ func (r *execution) perform(ctx context.Context, a plan.Action) error {
 		return nil
 	}
 	return fmt.Errorf("edged: no such action: %s", a.Kind)
+}
+
+// noteRestartAll begins the pause before the containers of a pod start again, which are
+// all removed.
+func (m *memory) noteRestartAll() {
+	now := time.Now()
+	if now.Before(m.restartAllUntil) {
+		return // the step before was cut short
+	}
+	ran := time.Duration(-1)
+	if !m.restartAllUntil.IsZero() {
+		ran = now.Sub(m.restartAllUntil)
+	}
+	m.restartAllDelay = plan.RestartAllBackOff(m.restartAllDelay, ran)
+	m.restartAllUntil = now.Add(m.restartAllDelay)
 }
 
 // updateMemory changes the worker's memory under its mutex.
@@ -266,9 +284,9 @@ func (r *execution) reportTokenExpiry(expired time.Time) {
 	switch events := r.w.a.events; {
 	case !before && !expired.IsZero():
 		events.Pod(r.pod, corev1.EventTypeWarning, "TokenExpired", fmt.Sprintf(
-			"A service account token expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
+			"A service account token or a certificate expired at %s and cannot be renewed while the cloud is out of reach. The pod keeps it until then.", expired.UTC().Format(time.RFC3339)))
 	case before && expired.IsZero():
-		events.Pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens of the pod are fresh again.")
+		events.Pod(r.pod, corev1.EventTypeNormal, "TokenRenewed", "The service account tokens and certificates of the pod are fresh again.")
 	}
 }
 

@@ -84,10 +84,11 @@ func (a *Agent) roomLocked(pod *corev1.Pod) *plan.Rejection {
 // declaredFeatures are the features of Kubernetes by which the API server and the
 // scheduler decide what they may ask of the node.
 func (a *Agent) declaredFeatures() []string {
-	if _, ok := a.cfg.Runtime.(runtime.Resizer); !ok || a.cfg.PodCgroups == Off {
-		return nil
+	var resize []string
+	if _, ok := a.cfg.Runtime.(runtime.Resizer); ok && a.cfg.PodCgroups == On {
+		resize = []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
 	}
-	return []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
+	return append(resize, "RestartAllContainersOnContainerExits") // sorted
 }
 
 // appArmorEnabled asks the kernel whether it enforces AppArmor profiles.

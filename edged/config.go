@@ -96,6 +96,16 @@ type Config struct {
 	// ImageVerification says when a pod that does not pull, by its pull policy, may
 	// have an image that is on the node; "" means NeverVerifyPreloadedImages.
 	ImageVerification ImageVerification
+	// PreloadedImagesAllowlist names images for NeverVerifyAllowlistedImages, without tags,
+	// as the kubelet's preloadedImagesVerificationAllowlist: "quay.io/acme/*".
+	PreloadedImagesAllowlist []string
+	// Credentials are asked, in order, for the credentials of images besides those in the
+	// pods' pull secrets: image.ConfigFiles, credentialprovider.Providers, or your own.
+	Credentials []CredentialSource
+	// RegistryPullQPS is how many pulls begin per second on average, after a RegistryBurst
+	// at once; 0 means any number. A pull beyond that waits.
+	RegistryPullQPS float64
+	RegistryBurst   int // 0 means 10
 	// DialRegistry connects to a registry, only to see whether it is in reach; nil
 	// means a net.Dialer.
 	DialRegistry func(ctx context.Context, network, address string) (net.Conn, error)
@@ -151,24 +161,6 @@ const (
 	Off
 )
 
-// ImageVerification is the kubelet's imagePullCredentialsVerificationPolicy
-// (KEP-2535): which images of the node a pod may have with the pull policies
-// IfNotPresent and Never. A pod that may not have an image pulls it again with its
-// own credentials.
-type ImageVerification string
-
-// The values of an ImageVerification.
-const (
-	// NeverVerify gives all images to all pods.
-	NeverVerify ImageVerification = "NeverVerify"
-	// NeverVerifyPreloadedImages gives to all pods the images that were not pulled
-	// by the agent, and those that it pulled without credentials. Any other goes
-	// to a pod with credentials that it was pulled with.
-	NeverVerifyPreloadedImages ImageVerification = "NeverVerifyPreloadedImages"
-	// AlwaysVerify is the same without the exception of images that were not pulled.
-	AlwaysVerify ImageVerification = "AlwaysVerify"
-)
-
 func (c Config) check() error {
 	switch {
 	case c.NodeName == "":
@@ -190,10 +182,8 @@ func (c Config) check() error {
 	case c.MaxContainerRestartPeriod != 0 && (c.MaxContainerRestartPeriod < time.Second || c.MaxContainerRestartPeriod > plan.MaxBackOff):
 		return fmt.Errorf("edged: Config.MaxContainerRestartPeriod is %s: want 1s to 5m", c.MaxContainerRestartPeriod)
 	}
-	switch c.ImageVerification {
-	case "", NeverVerify, NeverVerifyPreloadedImages, AlwaysVerify:
-	default:
-		return fmt.Errorf("edged: Config.ImageVerification is %q: use NeverVerify, NeverVerifyPreloadedImages or AlwaysVerify", c.ImageVerification)
+	if err := c.checkImages(); err != nil {
+		return err
 	}
 	for field, path := range map[string]string{
 		"Root": c.Root, "LogRoot": c.LogRoot, "ResolvConf": c.ResolvConf, "StaticPodDir": c.StaticPodDir,
@@ -247,6 +237,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxPulls <= 0 {
 		c.MaxPulls = 3
 	}
+	if c.RegistryBurst == 0 {
+		c.RegistryBurst = 10
+	}
 	if c.NodeCheck <= 0 {
 		c.NodeCheck = 10 * time.Second
 	}
@@ -278,6 +271,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Shutdown.GracePeriodByPodPriority = maps.Clone(c.Shutdown.GracePeriodByPodPriority)
 	c.AllowedSysctls = slices.Clone(c.AllowedSysctls)
+	c.PreloadedImagesAllowlist, c.Credentials = slices.Clone(c.PreloadedImagesAllowlist), slices.Clone(c.Credentials)
 	return c.withReservedCPUs()
 }
 

@@ -12,14 +12,22 @@ import (
 
 func TestConfigErrorsNameTheField(t *testing.T) {
 	for want, edit := range map[string]func(*edged.Config){
-		"Config.NodeName is":   func(c *edged.Config) { c.NodeName = "" },
-		"Config.NodeName \"A_": func(c *edged.Config) { c.NodeName = "A_b" },
-		"Config.Runtime":       func(c *edged.Config) { c.Runtime = nil },
-		"Config.Objects":       func(c *edged.Config) { c.Objects = nil },
-		"Config.Reports":       func(c *edged.Config) { c.Reports = nil },
-		"Config.MaxPods":       func(c *edged.Config) { c.MaxPods = -1 },
-		"Config.Root":          func(c *edged.Config) { c.Root = "x" },
-		"Config.Labels":        func(c *edged.Config) { c.Labels = map[string]string{"a b": "c"} },
+		"Config.NodeName is":       func(c *edged.Config) { c.NodeName = "" },
+		"Config.NodeName \"A_":     func(c *edged.Config) { c.NodeName = "A_b" },
+		"Config.Runtime":           func(c *edged.Config) { c.Runtime = nil },
+		"Config.Objects":           func(c *edged.Config) { c.Objects = nil },
+		"Config.Reports":           func(c *edged.Config) { c.Reports = nil },
+		"Config.MaxPods":           func(c *edged.Config) { c.MaxPods = -1 },
+		"Config.Root":              func(c *edged.Config) { c.Root = "x" },
+		"Config.ImageVerification": func(c *edged.Config) { c.ImageVerification = "Sometimes" },
+		"Config.PreloadedImagesAllowlist has no effect": func(c *edged.Config) { c.PreloadedImagesAllowlist = []string{"busybox"} },
+		"Config.PreloadedImagesAllowlist: image": func(c *edged.Config) {
+			c.PreloadedImagesAllowlist, c.ImageVerification = []string{"busybox:1"}, edged.NeverVerifyAllowlistedImages
+		},
+		"Config.RegistryPullQPS": func(c *edged.Config) { c.RegistryPullQPS = -1 },
+		"Config.RegistryBurst":   func(c *edged.Config) { c.RegistryBurst = -1 },
+		"Config.Credentials[0]":  func(c *edged.Config) { c.Credentials = []edged.CredentialSource{nil} },
+		"Config.Labels":          func(c *edged.Config) { c.Labels = map[string]string{"a b": "c"} },
 	} {
 		cfg := edged.Config{NodeName: "n", Runtime: runtimetest.New(), Objects: newCloud(), Reports: newCloud()}
 		edit(&cfg)

@@ -31,12 +31,19 @@ func (a *Agent) newPuller() *imagepull.Puller {
 	pull := imagepull.Config{
 		Images: cfg.Runtime, Secrets: cfg.Objects, Events: a.events, Pulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), Registries: registry.New(cfg.DialRegistry),
 		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.node.RefreshImages, Settle: a.disk.settleImages, Logger: a.log,
+		QPS: cfg.RegistryPullQPS, Burst: cfg.RegistryBurst,
+	}
+	for _, source := range cfg.Credentials {
+		pull.Credentials = append(pull.Credentials, source)
 	}
 	switch cfg.ImageVerification {
 	case NeverVerify:
 		pull.Trust = imagepull.TrustAll
 	case AlwaysVerify:
 		pull.Trust = imagepull.TrustPulled
+	case NeverVerifyAllowlistedImages:
+		pull.Trust = imagepull.TrustListed
+		pull.Allowlist, _ = image.ParseAllowlist(cfg.PreloadedImagesAllowlist) // Config.check parsed it
 	}
 	return imagepull.New(pull)
 }

@@ -74,6 +74,7 @@
 //	volume, csi, image   the pods' volumes; CSI drivers; image references and credentials
 //	devices, deviceplugin which container has which device; the plugins that have devices
 //	podresources         the socket that says what containers have
+//	credentialprovider   registry credentials from programs on the node
 //	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
 //	shutdown             the order in which pods end before the machine shuts down; logind
 //	reclaim              the disk: rotation of logs, unused images, dead containers

@@ -25,7 +25,7 @@ import (
 
 // openFields is how many rows of testdata/fields.txt may be "open": accepted, but not or
 // not fully implemented. Lower it, never raise it.
-const openFields = 18
+const openFields = 14
 
 // readFields reads testdata/fields.txt: the verdict of each field.
 func readFields(t *testing.T) map[string]string {

@@ -2,10 +2,12 @@ package edged
 
 import (
 	"context"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -30,7 +32,7 @@ type Objects interface {
 	// cloud may send none. It does not wait for the cloud.
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Changed gets a value whenever a config map or secret may have changed, or what a
-	// VolumeReader, a VolumeAttachmentReader or a RuntimeClassReader reads. It holds one value; it is closed when ctx ends.
+	// VolumeReader, a TrustBundleReader, a VolumeAttachmentReader or a RuntimeClassReader reads. It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}
 	// Token gets a token for a service account: from the store while it is fresh,
 	// else from the cloud. While the cloud is out of reach the last token stays in
@@ -75,6 +77,29 @@ type VolumeReader interface {
 type CSIDriverReader interface {
 	// CSIDriver reads a driver's object.
 	CSIDriver(ctx context.Context, name string) (*storagev1.CSIDriver, error)
+}
+
+// TrustBundleReader is what an Objects may implement besides, to show the
+// ClusterTrustBundles that the node's pods project. Without it such a pod waits, and an
+// event says why.
+type TrustBundleReader interface {
+	// TrustBundle gives the PEM text of a bundle. An error for one that does not exist
+	// matches interface{ NotFound() bool }.
+	TrustBundle(ctx context.Context, name string) (string, error)
+	// TrustBundles gives the PEM texts of the bundles of a signer that the selector
+	// matches, none if there is none. A nil selector matches none.
+	TrustBundles(ctx context.Context, signer string, selector *metav1.LabelSelector) ([]string, error)
+}
+
+// PodCertificates is what an Objects may implement besides, to get certificates for pods
+// that project them (podCertificate). Without it such a pod waits, and an event says why.
+type PodCertificates interface {
+	// PodCertificate gives the key and the certificate chain, in PEM and in this order, of
+	// the source with podCertificate that has this index in a projected volume of the pod,
+	// and when to ask again. While they cannot be renewed the last ones stay in use. An
+	// error without a bundle says that there is none, yet or for good; one with a bundle that
+	// it is not renewed for good.
+	PodCertificate(ctx context.Context, pod *corev1.Pod, volume string, source int) (bundle []byte, again time.Time, err error)
 }
 
 // VolumeAttachmentReader is what an Objects may implement besides, to show which volumes

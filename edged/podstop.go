@@ -150,5 +150,10 @@ func (r *execution) runPreStop(ctx context.Context, c runtime.Container, grace t
 
 // hookTarget is a container of the pod as a hook sees it.
 func (r *execution) hookTarget(id string, ports []corev1.ContainerPort) hooks.Target {
-	return hooks.Target{Executor: r.w.a.cfg.Runtime, ContainerID: id, PodIP: r.pod.Status.PodIP, Ports: ports}
+	fallback := func(message string) {
+		if r.pod.Name != "" {
+			r.w.a.events.Pod(r.pod, corev1.EventTypeWarning, "LifecycleHTTPFallback", message)
+		}
+	}
+	return hooks.Target{Executor: r.w.a.cfg.Runtime, ContainerID: id, PodIP: r.pod.Status.PodIP, Ports: ports, Fallback: fallback}
 }

@@ -163,8 +163,9 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.resize.pod,
 		Stopped: maps.Clone(w.mem.stopped), SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
 		TornDown: w.mem.tornDown, UsesClaims: w.a.usesClaims(w.pod.UID), LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
-		Evicted: w.graceLimit != nil && (w.rejected == nil || w.rejected.Reason != shutdown.Reason) || w.last != nil && w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason,
-		Retry:   maps.Clone(w.mem.retry), MaxBackOff: w.a.cfg.MaxContainerRestartPeriod, Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
+		Evicted:         w.graceLimit != nil && (w.rejected == nil || w.rejected.Reason != shutdown.Reason) || w.last != nil && w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason,
+		RestartAllUntil: w.mem.restartAllUntil,
+		Retry:           maps.Clone(w.mem.retry), MaxBackOff: w.a.cfg.MaxContainerRestartPeriod, Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.Containers {
 		if c.State == runtime.ContainerRunning {

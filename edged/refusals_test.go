@@ -67,18 +67,15 @@ func refusals() map[string]refused {
 		"DownwardAPIVolumeFile.User": volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{
 			{Path: "name", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}, User: &seven},
 		}}}),
-		"ServiceAccountTokenProjection.User":  projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
-		"VolumeProjection.ClusterTrustBundle": projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b"}}),
-		"VolumeProjection.PodCertificate":     projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s"}}),
-		"ContainerPort.HostPort":              main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
-		"EnvVarSource.FileKeyRef": main(func(c *corev1.Container) {
-			c.Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{VolumeName: "tmp", Path: "f", Key: "k"}}}}
-		}),
+		"ServiceAccountTokenProjection.User": projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t", User: &seven}}),
+		"ClusterTrustBundleProjection.User":  projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "b", User: &seven}}),
+		"PodCertificateProjection.User":      projected(corev1.VolumeProjection{PodCertificate: &corev1.PodCertificateProjection{SignerName: "s/s", User: &seven}}),
+		"ContainerPort.HostPort":             main(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{ContainerPort: 1, HostPort: 80}} }),
 		"ResourceRequirements.Requests": main(func(c *corev1.Container) {
 			c.Resources = corev1.ResourceRequirements{Requests: resources("nvidia.com/gpu", "1"), Limits: resources("nvidia.com/gpu", "1")}
 		}),
 		"ContainerRestartRule.Action": main(func(c *corev1.Container) {
-			c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers}}
+			c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: "Explode"}}
 		}),
 		"VolumeMount.RecursiveReadOnly": mount(func(m *corev1.VolumeMount) { m.RecursiveReadOnly = &recursive }),
 		"VolumeMount.BindMountOptions":  mount(func(m *corev1.VolumeMount) { m.BindMountOptions = []string{"noexec"} }),
@@ -110,13 +107,12 @@ func refusals() map[string]refused {
 		out["VolumeSource."+sources.Field(i).Name] = volume(src)
 	}
 	for value, field := range map[string]string{
-		"ContainerRestartRuleAction=RestartAllContainers": "ContainerRestartRule.Action",
-		"RecursiveReadOnlyMode=Enabled":                   "VolumeMount.RecursiveReadOnly",
-		"HTTPProtocol=HTTP2":                              "HTTPGetAction.Protocol",
-		"GRPCProbeMode=TLS":                               "GRPCAction.Mode",
-		"SupplementalGroupsPolicy=Strict":                 "PodSecurityContext.SupplementalGroupsPolicy",
-		"OSName=windows":                                  "PodSpec.OS",
-		"PodOS.Name":                                      "PodSpec.OS",
+		"RecursiveReadOnlyMode=Enabled":   "VolumeMount.RecursiveReadOnly",
+		"HTTPProtocol=HTTP2":              "HTTPGetAction.Protocol",
+		"GRPCProbeMode=TLS":               "GRPCAction.Mode",
+		"SupplementalGroupsPolicy=Strict": "PodSecurityContext.SupplementalGroupsPolicy",
+		"OSName=windows":                  "PodSpec.OS",
+		"PodOS.Name":                      "PodSpec.OS",
 	} {
 		out[value] = out[field]
 	}

@@ -36,7 +36,7 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	f := plan.Facts{
 		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
 		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected, Refused: w.mem.refused,
-		Expired: w.mem.expired, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
+		Expired: w.mem.expired, Held: s.Held, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
 		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.resize.inProgress,
 	}
 	for _, c := range s.View.Containers {

@@ -26,6 +26,8 @@ func (c Config) newVolumes(recorder *events.Recorder, inUseChanged func()) (*vol
 	}
 	cfg.Claims, _ = c.Objects.(VolumeReader) // nil without
 	cfg.CSIDrivers, _ = c.Objects.(CSIDriverReader)
+	cfg.TrustBundles, _ = c.Objects.(TrustBundleReader)
+	cfg.PodCertificates, _ = c.Objects.(PodCertificates)
 	cfg.Attachments, _ = c.Objects.(VolumeAttachmentReader)
 	if node, ok := c.Objects.(NodeReader); ok {
 		cfg.OwnNode = node.OwnNode

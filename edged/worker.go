@@ -84,6 +84,9 @@ type memory struct {
 	fails                       map[string]int
 	waiting                     map[string]plan.Waiting
 	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
+	hold                        hold
+	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
+	restartAllDelay             time.Duration // of that pause
 }
 
 // step is a list of actions under way.
@@ -177,12 +180,13 @@ func (w *worker) runtimeChanged() {
 }
 
 // contentChanged says that config maps or secrets may have changed. A container
-// that waits for one is tried again at once; a pull that failed is not.
+// that waits for one is tried again at once; a pull that failed only where the pod has
+// pull secrets, and it waits on if these are the same.
 func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.mem.stale = true
 	for name := range w.mem.retry {
-		if !w.pulls.Waits(name) {
+		if len(w.pod.Spec.ImagePullSecrets) > 0 || !w.pulls.Waits(name) {
 			delete(w.mem.retry, name)
 		}
 	}
@@ -297,6 +301,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return reportRetry, false
 	}
 	s := w.situation(end, grace)
+	s.Held, s.HeldUntil = w.followHold(ctx, end, s.Now)
 	w.followProgress(s)
 	d := plan.Decide(s)
 	w.announceBackOffs(d.BackOffs)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -22,9 +23,10 @@ import (
 const apiSocket = "api.sock"
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// TCP port only with --local-api-listen. Besides Kubernetes' paths it has those of devices. The authority in the data folder signs its
+// TCP port only with --local-api-listen. Besides Kubernetes' paths it has those of devices and of
+// more. The authority in the data folder signs its
 // certificate. kubelet answers the requests for logs, exec, attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
 	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress} {
 		if n < 0 {
 			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
@@ -34,6 +36,10 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, authority *apiserver.Au
 	if err != nil {
 		return nil, err
 	}
+	if extensions == nil {
+		extensions = make(map[string]http.Handler)
+	}
+	maps.Copy(extensions, more)
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}

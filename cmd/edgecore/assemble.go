@@ -28,12 +28,17 @@ import (
 // which pods are bound to this node. Mirrorer: the API server shows static pods.
 // NodeDeletionWatcher: the agent registers its Node again after it was deleted.
 // RuntimeClassReader: pods may name runtime classes.
+// TrustBundleReader, PodCertificates: for projected volumes. ReleaseStore: pods that were
+// held and are released stay so.
 var _ interface {
 	edged.LastReports
 	edged.BoundPodLister
 	edged.Mirrorer
 	edged.NodeDeletionWatcher
 	edged.RuntimeClassReader
+	edged.TrustBundleReader
+	edged.PodCertificates
+	edged.ReleaseStore
 } = (*kube.Client)(nil)
 
 // parts are the running pieces of the agent by their names in failures.
@@ -103,12 +108,12 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	settings := edged.Config{
+	cfg := edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
 		Root: n.pods, LogRoot: r.PodLogDir, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
-		OfflineImages: toggle(r.OfflineImages), ImageVerification: edged.ImageVerification(r.ImageVerification), SeccompDefault: r.SeccompDefault,
-		ContainerLogs: logs, ImageGC: images, Eviction: r.eviction(),
+		SeccompDefault: r.SeccompDefault,
+		ContainerLogs:  logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
 		Store: n.store, UserNamespacesIDsPerPod: r.UserNamespacesIDs,
 		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
@@ -116,11 +121,14 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
 	}
-	if err := r.apply(&settings); err != nil {
+	if err := r.setImages(&cfg, objects, cfg.Logger); err != nil {
 		return nil, err
 	}
-	settings.Shutdown.Flush = sendLast(mgr)
-	agent, err := edged.New(settings)
+	if err := r.apply(&cfg); err != nil {
+		return nil, err
+	}
+	cfg.Shutdown.Flush = sendLast(mgr)
+	agent, err := edged.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +148,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, authority, kubelet, engine, log)
+	api, err := r.localAPI(n, mgr, authority, kubelet, unholdPaths(agent, n.name), engine, log)
 	if err != nil {
 		return nil, err
 	}

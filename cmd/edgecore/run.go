@@ -29,6 +29,7 @@ type runCmd struct {
 	dmiFlags
 	topologyFlags
 	devicePluginFlags
+	imageFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL" aliases:"container-runtime-endpoint"`
@@ -43,10 +44,8 @@ type runCmd struct {
 	ResolvConf            string            `help:"Resolver file with the DNS servers for pods. Default: /etc/resolv.conf or, where that has only loopback servers, the file of systemd-resolved." placeholder:"FILE"`
 	PodLogDir             string            `help:"Folder of the containers' logs." default:"/var/log/pods" placeholder:"DIR"`
 	StaticPodDir          string            `help:"Folder of static pods: manifests (YAML or JSON, one pod each) that this node runs without the cloud. Empty: none." placeholder:"DIR" aliases:"pod-manifest-path"`
-	OfflineImages         bool              `help:"While the registry is out of reach, start containers with the pull policy Always from the image on the node. A pod needs credentials that this image was pulled with before. --no-offline-images turns this off." default:"true" negatable:""`
 	SeccompDefault        bool              `help:"Use the container runtime's default seccomp profile for containers that name none." name:"seccomp-default"`
 	UserNamespacesIDs     int64             `help:"How many user and group ids a pod with hostUsers: false gets: a multiple of 65536. The ids are those of the user kubelet in /etc/subuid and /etc/subgid, or else all from this number on." default:"65536" name:"user-namespaces-ids-per-pod" placeholder:"N"`
-	ImageVerification     string            `help:"Which images on the node a pod may use without a pull. NeverVerify: all. NeverVerifyPreloadedImages: those that the agent did not pull, those pulled without credentials, and others with credentials that the image was pulled with. AlwaysVerify: the same, but not those that the agent did not pull. It is the kubelet's imagePullCredentialsVerificationPolicy." default:"NeverVerifyPreloadedImages" enum:"NeverVerify,NeverVerifyPreloadedImages,AlwaysVerify" name:"image-pull-credentials-verification"`
 	PluginRegistryDir     string            `help:"Folder where CSI drivers and DRA drivers register: what a kubelet has as /var/lib/kubelet/plugins_registry. Default: plugins_registry in the agent's folder in DATA-DIR." name:"plugin-registry-dir" placeholder:"DIR"`
 	CgroupRoot            string            `help:"Cgroup below which the pods' cgroups are made. Default: the runtime's usual place." placeholder:"CGROUP"`
 	LocalAPIListen        netip.AddrPort    `help:"Address on which the node's own Kubernetes API serves pods and kubectl (TLS): 127.0.0.1:6443 for pods in the host's network only, or another address of this machine. Without it the API serves only root, on the socket DATA-DIR/api/api.sock." placeholder:"IP:PORT"`

@@ -33,6 +33,7 @@ type manifestCmd struct {
 	Impersonation string `help:"How cloudcore will act as nodes: constrained takes Kubernetes 1.36 or later; legacy adds, for older ones, rights that amount to an administrator's." enum:"constrained,legacy" default:"constrained"`
 	DevicePolicy  bool   `help:"Add the admission policy that keeps the Devices of a namespace to the nodes in its annotation edgekit.io/device-nodes. A namespace without the annotation may then have Devices at no node."`
 	Twins         bool   `help:"Add the API of live values (kubectl get twins), for a cloudcore with --twins-listen."`
+	AutonomyLabel bool   `help:"Add the admission policy by which pods with KubeEdge's label app-offline.kubeedge.io=autonomy are never evicted because their node is away. It takes Kubernetes 1.36 or later. Nodes with autonomy, which is the default, need it not."`
 }
 
 // Run prints the manifest.
@@ -53,6 +54,9 @@ func (m *manifestCmd) Run(cli *cli, out program.Output) error {
 	}
 	if m.DevicePolicy {
 		text = append(append(text, "---\n"...), devices.Policy()...)
+	}
+	if m.AutonomyLabel {
+		text = append(text, install.AutonomyManifest()...)
 	}
 	_, err = out.Write(text)
 	return err

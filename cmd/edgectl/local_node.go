@@ -56,6 +56,19 @@ func (f *localFlags) get(ctx context.Context, socket, path, accept string) (io.R
 	if accept != "" {
 		req.Header.Set("Accept", accept)
 	}
+	return f.do(socket, req)
+}
+
+// post asks one of the node's servers to do something, as get does.
+func (f *localFlags) post(ctx context.Context, socket, path, body string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return f.do(socket, req)
+}
+
+func (f *localFlags) do(socket string, req *http.Request) (io.ReadCloser, error) {
 	resp, err := (&http.Client{Transport: f.transport(socket)}).Do(req)
 	if err != nil {
 		if u, ok := errors.AsType[*url.Error](err); ok {

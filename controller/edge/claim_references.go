@@ -16,9 +16,10 @@ import (
 
 // followLocked gives the keys and those that their objects lead to, as far as the
 // watches have seen them: from a bound claim to its volume, and from that to its
-// secrets, its driver and its attachment to the node. What comes later is added by
+// secrets, its driver and its attachment to the node; from a selection to its trust bundles. What comes later is added by
 // referenceChanged.
 func (c *Controller) followLocked(node string, keys map[hub.Key]struct{}) map[hub.Key]struct{} {
+	keys = c.selectedLocked(keys)
 	return follow(node, keys, func(key hub.Key) (metav1.Object, error) {
 		if r := c.refs[key]; r != nil {
 			obj, _, _ := r.store.load("")
@@ -79,10 +80,13 @@ func (c *Controller) referenceChanged(r *reference) {
 	changed := make(map[string][]hub.Key)
 	c.mu.Lock()
 	for node := range r.users {
-		changed[node] = []hub.Key{r.key}
+		changed[node] = nil
+		if r.key.Resource != bundleSelections {
+			changed[node] = []hub.Key{r.key}
+		}
 	}
 	switch r.key.Resource {
-	case resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers:
+	case resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers, bundleSelections:
 		for node := range changed {
 			changed[node] = append(changed[node], c.followAgainLocked(node, r.key)...)
 		}
@@ -113,7 +117,7 @@ func (c *Controller) followAgainLocked(node string, key hub.Key) (changed []hub.
 // followLive is follow with what the API server has now. Its error is one that leaves
 // unknown what an object leads to.
 func (c *Controller) followLive(ctx context.Context, node string, keys map[hub.Key]struct{}) (map[hub.Key]struct{}, error) {
-	var failed error
+	keys, failed := c.selectedLive(ctx, node, keys)
 	all := follow(node, keys, func(key hub.Key) (metav1.Object, error) {
 		var obj metav1.Object
 		var err error

@@ -130,7 +130,8 @@ func TestEvent(t *testing.T) {
 
 func TestCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := controllertest.NewClientset(pod("web", "n"), secret("pull", "x"))
+		client := controllertest.NewClientset(pod("web", "n"), secret("pull", "x"),
+			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "robot", UID: "account", ResourceVersion: "1"}})
 		refusals := 3
 		client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			if refusals--; refusals >= 0 {
@@ -159,6 +160,10 @@ func TestCalls(t *testing.T) {
 		_, err = call(token, []byte(`{"spec":{"boundObjectRef":{"kind":"Pod","name":"other","uid":"z"}}}`))
 		if !errors.Is(err, &hub.Error{Code: hub.CodeForbidden}) {
 			t.Errorf("token for an unknown pod: %v", err)
+		}
+		var robot corev1.ServiceAccount
+		if m, err := call(hub.Key{Resource: "serviceaccounts", Namespace: "a", Name: "robot"}, nil); err != nil || json.Unmarshal(m.Body, &robot) != nil || robot.UID != "account" {
+			t.Errorf("service account: %s, %v", m.Body, err)
 		}
 		if m, err := call(secretKey, nil); err != nil || m.Version == "" || len(m.Body) == 0 {
 			t.Errorf("secret: %+v, %v", m, err)

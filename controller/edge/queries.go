@@ -25,10 +25,12 @@ import (
 const maxCall = 64 << 10
 
 // Handle has mux answer the nodes' queries: "serviceaccounts/token",
-// "nodes/pods", and those of one of Resources.
+// "nodes/pods", "serviceaccounts", "podcertificaterequests", and those of one of Resources.
 func (c *Controller) Handle(mux *hub.Mux) {
 	mux.Handle(resources.ServiceAccountToken, hub.HandlerFunc(c.answerToken))
 	mux.Handle(resources.NodePods, hub.HandlerFunc(c.answerBoundPods))
+	mux.Handle(resources.PodCertificateRequests, hub.HandlerFunc(c.answerPodCertificate))
+	mux.Handle(resources.ServiceAccounts, hub.HandlerFunc(c.answerQuery))
 	for _, resource := range Resources() {
 		mux.Handle(resource, hub.HandlerFunc(c.answerQuery))
 	}
@@ -126,6 +128,8 @@ func (c *Controller) answerQuery(ctx context.Context, req hub.Request) (hub.Mess
 			return hub.Message{}, nodesync.Forbidden(key, "a node may only read itself")
 		}
 		got, err = c.cfg.NodeClient.CoreV1().Nodes().Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.ServiceAccounts:
+		got, err = c.cfg.NodeClient.CoreV1().ServiceAccounts(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	default:
 		got, err = getReference(ctx, c, key)
 	}

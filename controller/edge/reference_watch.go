@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -30,6 +31,7 @@ func references(pod *corev1.Pod) map[hub.Key]struct{} {
 	for key := range metareferences.Of(pod) {
 		keys[hub.Key(key)] = struct{}{}
 	}
+	addSelections(keys, pod)
 	return keys
 }
 
@@ -133,6 +135,12 @@ func (c *Controller) watchReference(r *reference) objectStore {
 		client := c.cfg.NodeClient.NodeV1().RuntimeClasses()
 		return newSingle(name, &nodev1.RuntimeClass{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case resources.ClusterTrustBundles:
+		client := c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles()
+		return newSingle(name, &certificatesv1.ClusterTrustBundle{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
+			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	case bundleSelections:
+		return c.watchSelection(name.Name, as, changed)
 	case resources.VolumeAttachments:
 		client := c.cfg.Cloud.StorageV1().VolumeAttachments()
 		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
@@ -203,7 +211,7 @@ func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[h
 			defer c.startReferenceLocked(r) // after users has the node
 		}
 		r.users[node]++
-		if r.users[node] == 1 {
+		if r.users[node] == 1 && key.Resource != bundleSelections {
 			changed = append(changed, key)
 		}
 	}
@@ -216,7 +224,9 @@ func (c *Controller) setReferencesLocked(node string, pod cache.Name, keys map[h
 			continue
 		}
 		delete(r.users, node)
-		changed = append(changed, key)
+		if key.Resource != bundleSelections {
+			changed = append(changed, key)
+		}
 		if len(r.users) == 0 {
 			delete(c.refs, key)
 			if r.cancel != nil {

@@ -36,7 +36,7 @@ const (
 func Resources() []string {
 	return []string{
 		resources.Pods, resources.ConfigMaps, resources.Secrets, resources.Nodes, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses,
+		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses, resources.ClusterTrustBundles,
 	}
 }
 
@@ -145,7 +145,7 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 	case resources.Nodes:
 		obj, err = s.loadNode(ctx, key, held)
 	case resources.Secrets, resources.ConfigMaps, resources.PersistentVolumeClaims, resources.PersistentVolumes, resources.CSIDrivers, resources.VolumeAttachments,
-		resources.ResourceClaims, resources.RuntimeClasses:
+		resources.ResourceClaims, resources.RuntimeClasses, resources.ClusterTrustBundles:
 		obj, err = s.loadReference(ctx, key, held)
 	default:
 		err = &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
@@ -258,6 +258,8 @@ func getReference(ctx context.Context, c *Controller, key hub.Key) (metav1.Objec
 		return c.cfg.NodeClient.StorageV1().CSIDrivers().Get(ctx, key.Name, metav1.GetOptions{})
 	case resources.RuntimeClasses:
 		return c.cfg.NodeClient.NodeV1().RuntimeClasses().Get(ctx, key.Name, metav1.GetOptions{})
+	case resources.ClusterTrustBundles:
+		return c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles().Get(ctx, key.Name, metav1.GetOptions{})
 	}
 	return c.cfg.NodeClient.CoreV1().ConfigMaps(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 }

@@ -36,6 +36,9 @@ var rbac []byte
 //go:embed twins.yaml
 var twins []byte
 
+//go:embed autonomy.yaml
+var autonomy []byte
+
 //go:embed rbac-legacy.yaml
 var rbacLegacy []byte
 
@@ -70,6 +73,11 @@ func TwinsManifest(namespace string) ([]byte, error) {
 	}
 	return stream(twinsDocuments(namespace)), nil
 }
+
+// AutonomyManifest returns an admission policy by which pods with KubeEdge's label
+// app-offline.kubeedge.io=autonomy are never evicted because their node is away. It needs
+// Kubernetes 1.36. Ensure never creates it.
+func AutonomyManifest() []byte { return stream(split(autonomy, "")) }
 
 func twinsDocuments(namespace string) [][]byte { return split(twins, namespace) }
 

@@ -14,12 +14,27 @@ import (
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
-// Credential is a key to a registry.
+// Credential is a key to a registry. It can be compared.
 type Credential struct {
 	Server                       string // as the secret names it
 	Username, Password           string
 	IdentityToken, RegistryToken string
+	Source                       Source // whose it is
 }
+
+// Source is the object of Kubernetes that a credential comes from. The zero value
+// means that it is not known.
+type Source struct {
+	Kind                 string // KindSecret, KindServiceAccount or, without all else, KindNode
+	UID, Namespace, Name string
+}
+
+// The kinds of a Source.
+const (
+	KindNode           = "Node"           // every pod of the node may use the credential
+	KindSecret         = "Secret"         // a pull secret
+	KindServiceAccount = "ServiceAccount" // a credential provider got it with a token of the account
+)
 
 // entry is one server in a docker configuration file.
 type entry struct {
@@ -34,10 +49,6 @@ type entry struct {
 // first. Secrets of other types hold nothing. Damaged secrets are left out and
 // named in the error, which comes with what the others hold.
 func Credentials(secrets []*corev1.Secret, ref Ref) ([]Credential, error) {
-	type match struct {
-		Credential
-		length int
-	}
 	var found []match
 	var errs []error
 	for _, s := range secrets {
@@ -46,17 +57,54 @@ func Credentials(secrets []*corev1.Secret, ref Ref) ([]Credential, error) {
 			errs = append(errs, fmt.Errorf("image: secret %s/%s: %w", s.Namespace, s.Name, err))
 			continue
 		}
-		for server, e := range entries {
-			length, ok := covers(server, ref)
-			if !ok {
-				continue
-			}
-			if user, pass, ok := e.userinfo(); ok && e.Username == "" {
-				e.Username, e.Password = user, pass
-			}
-			found = append(found, match{Credential{server, e.Username, e.Password, e.IdentityToken, e.RegistryToken}, length})
+		found = appendMatches(found, entries, ref, Source{KindSecret, string(s.UID), s.Namespace, s.Name})
+	}
+	return sorted(found), errors.Join(errs...)
+}
+
+// match is a credential that covers an image, and how much of its name it names.
+type match struct {
+	Credential
+	length int
+}
+
+func appendMatches(found []match, entries map[string]entry, ref Ref, source Source) []match {
+	for server, e := range entries {
+		length, ok := covers(server, ref)
+		if !ok {
+			continue
+		}
+		if user, pass, ok := e.userinfo(); ok && e.Username == "" {
+			e.Username, e.Password = user, pass
+		}
+		found = append(found, match{Credential{server, e.Username, e.Password, e.IdentityToken, e.RegistryToken, source}, length})
+	}
+	return found
+}
+
+// Select lists the credentials that cover an image, by the servers that all names, the
+// most specific first. A server may have globs; see Covers.
+func Select(all map[string]Credential, ref Ref) []Credential {
+	var found []match
+	for server, c := range all {
+		if length, ok := covers(server, ref); ok {
+			c.Server = server
+			found = append(found, match{c, length})
 		}
 	}
+	return sorted(found)
+}
+
+// Covers reports whether an image is at a server, as docker configurations and
+// credential providers name them: a host, a host with a path, or a URL. Each label of
+// the host may be a glob; a path covers what is below it.
+func Covers(server string, ref Ref) bool {
+	_, ok := covers(server, ref)
+	return ok
+}
+
+// sorted gives the credentials once each, the most specific first.
+func sorted(found []match) []Credential {
 	slices.SortStableFunc(found, func(a, b match) int {
 		return cmp.Or(cmp.Compare(b.length, a.length), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Username, b.Username))
 	})
@@ -66,27 +114,41 @@ func Credentials(secrets []*corev1.Secret, ref Ref) ([]Credential, error) {
 			out = append(out, m.Credential)
 		}
 	}
-	return out, errors.Join(errs...)
+	return out
 }
 
 func parse(s *corev1.Secret) (map[string]entry, error) {
 	switch s.Type {
 	case corev1.SecretTypeDockerConfigJson:
-		var file struct {
-			Auths map[string]entry `json:"auths"`
-		}
-		if err := jsonlimit.Unmarshal(s.Data[corev1.DockerConfigJsonKey], &file); err != nil {
+		auths, err := parseConfigJSON(s.Data[corev1.DockerConfigJsonKey])
+		if err != nil {
 			return nil, fmt.Errorf("%s is not a docker configuration: %w", corev1.DockerConfigJsonKey, err)
 		}
-		return file.Auths, nil
+		return auths, nil
 	case corev1.SecretTypeDockercfg:
-		var auths map[string]entry
-		if err := jsonlimit.Unmarshal(s.Data[corev1.DockerConfigKey], &auths); err != nil {
+		auths, err := parseDockercfg(s.Data[corev1.DockerConfigKey])
+		if err != nil {
 			return nil, fmt.Errorf("%s is not a docker configuration: %w", corev1.DockerConfigKey, err)
 		}
 		return auths, nil
 	}
 	return nil, nil
+}
+
+// parseConfigJSON reads a docker config.json.
+func parseConfigJSON(text []byte) (map[string]entry, error) {
+	var file struct {
+		Auths map[string]entry `json:"auths"`
+	}
+	err := jsonlimit.Unmarshal(text, &file)
+	return file.Auths, err
+}
+
+// parseDockercfg reads a file of the older form, .dockercfg.
+func parseDockercfg(text []byte) (map[string]entry, error) {
+	var auths map[string]entry
+	err := jsonlimit.Unmarshal(text, &auths)
+	return auths, err
 }
 
 // userinfo decodes the auth field, base64 of user:password.

@@ -20,8 +20,8 @@ import (
 
 // Bounds of a record of pulls.
 const (
-	maxRecord = 64 << 10 // bytes of its file
-	maxKeys   = 256      // credentials of one image; the oldest is forgotten
+	maxRecord = 256 << 10 // bytes of its file
+	maxKeys   = 256       // credentials of one image; the oldest is forgotten
 )
 
 // imagePrefix begins the names of the files of images; those of references are
@@ -64,6 +64,7 @@ type record struct {
 	Salt      string   `json:"salt"`
 	Anonymous bool     `json:"anonymous"` // pulled with no credentials: anyone may have it
 	Keys      []string `json:"keys,omitempty"`
+	Sources   []Source `json:"sources,omitempty"` // the objects that the credentials came from
 	Pulling   bool     `json:"pulling,omitempty"` // a pull has begun, and its end is not known
 }
 
@@ -111,7 +112,8 @@ func (p *Pulls) endLocked(ref Ref) {
 }
 
 // Note records that ref was pulled as the image with this id, with key, or with
-// no credentials if key is nil. It returns when that is durable.
+// no credentials if key is nil. What a key of the node brought is for every pod that
+// names ref. It returns when that is durable.
 func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,15 +133,11 @@ func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	changed := r.Pulling
 	r.Pulling = false
 	switch {
-	case key == nil:
+	case key == nil || key.Source.Kind == KindNode:
 		changed = changed || !r.Anonymous
 		r.Anonymous = true
 	default:
-		if hash := r.hash(*key); !slices.Contains(r.Keys, hash) {
-			changed = true
-			r.Keys = append(r.Keys, hash)
-			r.Keys = r.Keys[max(len(r.Keys)-maxKeys, 0):]
-		}
+		changed = r.add(*key) || changed
 	}
 	if !changed {
 		return nil
@@ -169,8 +167,9 @@ func (p *Pulls) isPublic(id string) bool {
 	return err == nil && json.Unmarshal(text, &image) == nil && image.Image == id && image.Anonymous
 }
 
-// Could reports whether ref was once pulled as the image with this id with one
-// of the keys, or the image by anyone. What cannot be read was not.
+// Could reports whether ref was once pulled as the image with this id with one of the
+// keys, with another key of the same object, or with a key of the node, or the image by
+// anyone. What cannot be read was not.
 func (p *Pulls) Could(ref Ref, id string, keys []Credential) bool {
 	if p.isPublic(id) {
 		return true
@@ -179,7 +178,32 @@ func (p *Pulls) Could(ref Ref, id string, keys []Credential) bool {
 	if err != nil || r.Image != id || r.Salt == "" {
 		return false
 	}
-	return r.Anonymous || slices.ContainsFunc(keys, func(k Credential) bool { return slices.Contains(r.Keys, r.hash(k)) })
+	return r.Anonymous || slices.ContainsFunc(keys, r.has)
+}
+
+// add notes a key and the object that it came from, and reports whether that is new.
+func (r *record) add(k Credential) (changed bool) {
+	if hash := r.hash(k); !slices.Contains(r.Keys, hash) && k.Source.Kind != KindServiceAccount {
+		r.Keys = append(r.Keys, hash)
+		r.Keys = r.Keys[max(len(r.Keys)-maxKeys, 0):]
+		changed = true
+	}
+	if k.Source != (Source{}) && !slices.Contains(r.Sources, k.Source) {
+		r.Sources = append(r.Sources, k.Source)
+		r.Sources = r.Sources[max(len(r.Sources)-maxKeys, 0):]
+		changed = true
+	}
+	return changed
+}
+
+// has reports whether a key is known, or another key of the same object: an object whose
+// credentials are renewed keeps its images. A service account is known by itself only,
+// since its credentials are new each time.
+func (r record) has(k Credential) bool {
+	if k.Source != (Source{}) && slices.Contains(r.Sources, k.Source) {
+		return true
+	}
+	return k.Source.Kind != KindServiceAccount && slices.Contains(r.Keys, r.hash(k))
 }
 
 // hash is what is kept of a credential. The server is left out: a secret may

@@ -49,6 +49,10 @@ type Config struct {
 	// CSIDrivers reads what drivers say of themselves; nil means that none says
 	// anything, and that each wants its volumes attached: see Attachments.
 	CSIDrivers CSIDriverReader
+	// TrustBundles reads ClusterTrustBundles; with nil a pod with one waits.
+	TrustBundles TrustBundleReader
+	// PodCertificates gets certificates for pods; with nil a pod with one waits.
+	PodCertificates PodCertificates
 	// Node is this node's name, by which the attachments of its volumes are named.
 	Node string
 	// Attachments reads whether the cloud has attached a volume to this node; with nil a

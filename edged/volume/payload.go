@@ -37,7 +37,7 @@ func (s *setup) payload(ctx context.Context, v *corev1.Volume) (map[string]file,
 	case v.DownwardAPI != nil:
 		err = s.downward(files, v.DownwardAPI.Items, v.DownwardAPI.DefaultMode)
 	case v.Projected != nil:
-		err = s.projected(ctx, files, v.Projected)
+		err = s.projected(ctx, files, v.Name, v.Projected)
 	default:
 		return nil, errors.New("this kind of volume is not supported on an edge node; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, nfs, persistentVolumeClaim or ephemeral")
 	}
@@ -169,8 +169,8 @@ func container(pod *corev1.Pod, name string) *corev1.Container {
 	return nil
 }
 
-func (s *setup) projected(ctx context.Context, files map[string]file, p *corev1.ProjectedVolumeSource) error {
-	for _, src := range p.Sources {
+func (s *setup) projected(ctx context.Context, files map[string]file, volume string, p *corev1.ProjectedVolumeSource) error {
+	for i, src := range p.Sources {
 		var err error
 		switch {
 		case src.ConfigMap != nil:
@@ -181,8 +181,12 @@ func (s *setup) projected(ctx context.Context, files map[string]file, p *corev1.
 			err = s.downward(files, src.DownwardAPI.Items, p.DefaultMode)
 		case src.ServiceAccountToken != nil:
 			err = s.token(ctx, files, src.ServiceAccountToken, p.DefaultMode)
+		case src.ClusterTrustBundle != nil:
+			err = s.trustBundle(ctx, files, src.ClusterTrustBundle, p.DefaultMode)
+		case src.PodCertificate != nil:
+			err = s.podCertificate(ctx, files, volume, i, src.PodCertificate, p.DefaultMode)
 		default:
-			err = errors.New("this projected source is not supported on an edge node; use secret, configMap, downwardAPI or serviceAccountToken")
+			err = errors.New("this projected source is not supported on an edge node; use secret, configMap, downwardAPI, serviceAccountToken, clusterTrustBundle or podCertificate")
 		}
 		if err != nil {
 			return err
@@ -208,11 +212,7 @@ func (s *setup) token(ctx context.Context, files map[string]file, p *corev1.Serv
 		return fmt.Errorf("failed to fetch token: %w", err)
 	}
 	s.noteToken(tr, time.Now())
-	f := file{data: []byte(tr.Status.Token), mode: modeOr(nil, mode), user: soleUser(s.pod)}
-	if f.user != nil || s.group() != nil {
-		f.mode = 0o600
-	}
-	files[p.Path] = f
+	files[p.Path] = s.owned(file{data: []byte(tr.Status.Token), mode: modeOr(nil, mode)})
 	return nil
 }
 
@@ -228,13 +228,9 @@ func (s *setup) noteToken(tr *authenticationv1.TokenRequest, now time.Time) {
 		life = time.Duration(*seconds) * time.Second
 	}
 	left := min(end.Sub(now), life)
-	due := now.Add(max(left/5*4, time.Minute))
-	p := &s.prepared
-	if p.Refresh.IsZero() || due.Before(p.Refresh) {
-		p.Refresh = due
-	}
-	if !end.IsZero() && !now.Before(end) && (p.Expired.IsZero() || end.Before(p.Expired)) {
-		p.Expired = end
+	s.refreshBy(now.Add(max(left/5*4, time.Minute)))
+	if !end.IsZero() && !now.Before(end) {
+		s.expiredAt(end)
 	}
 }
 

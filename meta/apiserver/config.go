@@ -71,7 +71,8 @@ type Config struct {
 	// portforward are handed to it under kubelet's paths. nil: they are refused.
 	Kubelet http.Handler
 	// Extensions serve paths that are not Kubernetes' own, by the prefix of the path, for
-	// example "/twin/v1/". Clients are authenticated as for all other paths. What each may do
+	// example "/twin/v1/". A path among Kubernetes' own that does not end with a slash
+	// is served as it is, for example "/api/v1/pods/unhold-upgrade". Clients are authenticated as for all other paths. What each may do
 	// is up to the handler: IdentityOf says who asks.
 	Extensions map[string]http.Handler
 	// Version is the version in the answer to /version. "" means "v1.37.2".
@@ -139,8 +140,11 @@ func (c Config) check() error {
 		return fmt.Errorf("meta/apiserver: Config.Listen %s stands for every address of the node: set one address, such as 127.0.0.1", c.Listen)
 	}
 	for prefix := range c.Extensions {
+		if (strings.HasPrefix(prefix, "/api/") || strings.HasPrefix(prefix, "/apis/")) && !strings.HasSuffix(prefix, "/") {
+			continue // one path
+		}
 		if !strings.HasPrefix(prefix, "/") || !strings.HasSuffix(prefix, "/") || strings.HasPrefix(prefix, "/api/") || strings.HasPrefix(prefix, "/apis/") || prefix == "/" {
-			return fmt.Errorf("meta/apiserver: Config.Extensions: prefix %q must begin and end with a slash and be none of Kubernetes' own", prefix)
+			return fmt.Errorf("meta/apiserver: Config.Extensions: prefix %q must begin and end with a slash and be none of Kubernetes' own, or be one path of those without a slash at its end", prefix)
 		}
 	}
 	for _, r := range c.Custom {

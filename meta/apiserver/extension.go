@@ -31,8 +31,11 @@ func (i Identity) Namespace() string {
 
 // extension is the handler of Config.Extensions for a path, or nil.
 func (s *Server) extension(path string) http.Handler {
+	if handler, ok := s.cfg.Extensions[path]; ok {
+		return handler
+	}
 	for prefix, handler := range s.cfg.Extensions {
-		if strings.HasPrefix(path, prefix) {
+		if strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix) {
 			return handler
 		}
 	}

@@ -19,9 +19,16 @@ func TestExtensions(t *testing.T) {
 			who, ok := IdentityOf(r.Context())
 			fmt.Fprintln(w, ok, who.Namespace(), who.Admin(), r.URL.Path)
 		}),
+		"/api/v1/pods/act": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Method) }),
 	}})
 	must(t, err)
 	g.http = g.serveHTTP(api.Handler())
+	if code, body := g.as(g.token(t, nil), "/api/v1/pods/act"); code != http.StatusOK || body != "GET\n" {
+		t.Errorf("one path: %d %s", code, body)
+	}
+	if code, _ := g.as(g.token(t, nil), "/api/v1/pods/act/x"); code == http.StatusOK {
+		t.Error("a path below it is served too")
+	}
 	if code, body := g.as(g.token(t, nil), "/twin/v1/devices"); code != http.StatusOK || body != "true shop false /twin/v1/devices\n" {
 		t.Errorf("%d %s", code, body)
 	}

@@ -116,8 +116,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 	return c.list.Subscribe(ctx), nil
 }
 
-// Changed gets a value whenever a config map, a secret, a claim of a volume or of devices, a
-// volume, its attachment, a runtime class or a token may have changed, and one at the start. It holds one value; it is closed
+// Changed gets a value whenever a config map, a secret, a claim of a volume or of devices, a volume,
+// its attachment, a runtime class, a trust bundle or a token may have changed, and one at the start. It holds one value; it is closed
 // when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
@@ -173,6 +173,12 @@ func (c *Client) RuntimeHandler(ctx context.Context, class string) (string, erro
 		return "", err
 	}
 	return found.Handler, nil
+}
+
+// ServiceAccount reads a service account of a pod of this node from the cloud, or as it was
+// a moment ago. It needs a link; it is for work that needs one too.
+func (c *Client) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+	return readReference[corev1.ServiceAccount](ctx, c, meta.Key{Resource: resources.ServiceAccounts, Namespace: namespace, Name: name})
 }
 
 // Services lists the Services of a namespace in the store: all of them, or none if the
@@ -233,7 +239,7 @@ func (c *Client) follow(ctx context.Context) error {
 			c.pods[r.Key] = old[r.Key]
 		}
 	}
-	if err := c.sweepTokens(ctx); err != nil {
+	if err := c.sweepCredentials(ctx); err != nil {
 		return err
 	}
 	if err := c.loadNode(ctx); err != nil {
@@ -270,7 +276,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 		case key.Resource != resources.Pods:
 		case e.Deleted:
 			if gone := c.pods[e.Key]; gone != nil {
-				if err := c.dropTokens(ctx, string(gone.UID)); err != nil {
+				if err := c.dropCredentials(ctx, string(gone.UID)); err != nil {
 					return err
 				}
 			}
@@ -294,7 +300,7 @@ func (c *Client) apply(ctx context.Context, events []meta.Event) error {
 func isReference(resource string) bool {
 	switch resource {
 	case resources.ConfigMaps, resources.Secrets, resources.PersistentVolumeClaims, resources.PersistentVolumes,
-		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses:
+		resources.CSIDrivers, resources.VolumeAttachments, resources.ResourceClaims, resources.RuntimeClasses, resources.ClusterTrustBundles:
 		return true
 	}
 	return false

@@ -332,3 +332,19 @@ func TestReferenceInTime(t *testing.T) {
 		a.wantExtra(t, unknown)
 	})
 }
+
+// TestServiceAccount reads a service account from the cloud.
+func TestServiceAccount(t *testing.T) {
+	cloud := &cluster{}
+	cloud.set(hub.Key{Resource: "serviceaccounts", Namespace: "a", Name: "robot"}, `{"metadata":{"namespace":"a","name":"robot","uid":"u"}}`, nil)
+	store := memstore.New()
+	m, err := manager.New(manager.Config{Store: store, Caller: cloud, Node: "n"})
+	must(t, err)
+	c, err := kube.New(kube.Config{Store: store, Manager: m, Node: "n"})
+	must(t, err)
+	for range 3 { // the manager is offline, so that nothing is asked
+		if _, err := c.ServiceAccount(t.Context(), "a", "robot"); !errors.Is(err, manager.ErrOffline) {
+			t.Errorf("without a link: %v", err)
+		}
+	}
+}

@@ -169,27 +169,34 @@ func (c *Client) storedToken(ctx context.Context, key string) (storedToken, bool
 	return t, true, nil
 }
 
-// dropTokens removes the tokens that are bound to the object with the uid.
-func (c *Client) dropTokens(ctx context.Context, uid string) error {
+// dropCredentials removes the tokens that are bound to the object with the uid, and the
+// certificates and the release of the pod.
+func (c *Client) dropCredentials(ctx context.Context, uid string) error {
 	if uid == "" {
 		return nil
 	}
-	return c.removeTokens(ctx, tokenArea+uid+"/", func(string) bool { return true })
+	all := func(string) bool { return true }
+	return errors.Join(c.removeRecords(ctx, tokenArea+uid+"/", all), c.removeRecords(ctx, certificateArea+uid+"/", all),
+		c.removeRecords(ctx, releaseArea+uid, func(key string) bool { return key == releaseArea+uid }))
 }
 
-// sweepTokens removes the tokens of pods that were removed while Run did not run.
-func (c *Client) sweepTokens(ctx context.Context) error {
+// sweepCredentials removes the tokens and certificates of pods that were removed while
+// Run did not run.
+func (c *Client) sweepCredentials(ctx context.Context) error {
 	there := map[string]bool{unbound: true}
 	for _, pod := range c.pods {
 		there[string(pod.UID)] = true
 	}
-	return c.removeTokens(ctx, tokenArea, func(key string) bool {
-		uid, _, _ := strings.Cut(strings.TrimPrefix(key, tokenArea), "/")
-		return !there[uid]
-	})
+	gone := func(area string) func(string) bool {
+		return func(key string) bool {
+			uid, _, _ := strings.Cut(strings.TrimPrefix(key, area), "/")
+			return !there[uid]
+		}
+	}
+	return errors.Join(c.removeRecords(ctx, tokenArea, gone(tokenArea)), c.removeRecords(ctx, certificateArea, gone(certificateArea)), c.removeRecords(ctx, releaseArea, gone(releaseArea)))
 }
 
-func (c *Client) removeTokens(ctx context.Context, prefix string, gone func(key string) bool) error {
+func (c *Client) removeRecords(ctx context.Context, prefix string, gone func(key string) bool) error {
 	records, _, err := c.cfg.Store.Keys(ctx, prefix)
 	if err != nil {
 		return err

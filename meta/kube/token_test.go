@@ -10,6 +10,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
 )
@@ -176,6 +177,35 @@ func TestTokenAnswerWithoutToken(t *testing.T) {
 			if got, err := s.Token(t.Context(), "a", "default", nil); err == nil {
 				t.Errorf("%s was taken as %v", body, got)
 			}
+		}
+	})
+}
+
+// TestRelease notes the release of a pod for as long as the pod is there.
+func TestRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t)
+		defer s.stop()
+		s.put(t, "pods", "a", "x", pod("x", "1"))
+		synctest.Wait()
+		released := func(uid types.UID) bool {
+			t.Helper()
+			yes, err := s.Released(t.Context(), uid)
+			must(t, err)
+			return yes
+		}
+		if released("uid-x") {
+			t.Error("released before it was")
+		}
+		must(t, s.Release(t.Context(), "uid-x"))
+		if !released("uid-x") || released("uid") || released("uid-xy") {
+			t.Error("the release is not that of the pod")
+		}
+		_, err := s.store.Apply(t.Context(), meta.Op{Key: meta.Down + meta.Key{Resource: "pods", Namespace: "a", Name: "x"}.Path(), Delete: true})
+		must(t, err)
+		synctest.Wait()
+		if released("uid-x") {
+			t.Error("the note outlives the pod")
 		}
 	})
 }

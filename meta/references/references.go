@@ -12,9 +12,10 @@ import (
 	"github.com/edgekit/edgekit/meta/resources"
 )
 
-// Of returns the keys of the config maps, secrets, persistent volume claims, CSI drivers,
-// resource claims and runtime class that a node needs for the pod, optional ones included. What a
-// persistent volume claim leads to is not in the pod: see OfClaim and OfVolume.
+// Of returns the keys of the config maps, secrets, persistent volume claims, CSI drivers, trust
+// bundles, resource claims and runtime class that a node needs for the pod, optional ones included.
+// What a persistent volume claim leads to is not in the pod: see OfClaim and OfVolume. Nor are trust
+// bundles that are selected by their signer.
 func Of(pod *corev1.Pod) map[meta.Key]struct{} {
 	r := refs{namespace: pod.Namespace, keys: make(map[meta.Key]struct{})}
 	for _, s := range pod.Spec.ImagePullSecrets {
@@ -161,6 +162,9 @@ func (r *refs) volume(v *corev1.Volume) {
 			}
 			if s.ConfigMap != nil {
 				r.configMap(s.ConfigMap.Name)
+			}
+			if b := s.ClusterTrustBundle; b != nil && b.Name != nil && *b.Name != "" {
+				r.keys[meta.Key{Resource: resources.ClusterTrustBundles, Name: *b.Name}] = struct{}{}
 			}
 		}
 	case v.CSI != nil:

@@ -28,6 +28,8 @@ const (
 	ResourceSlices = "resourceslices"
 	// Down: the runtime classes that the node's pods name.
 	RuntimeClasses = "runtimeclasses"
+	// Down: the trust bundles that the node's pods project.
+	ClusterTrustBundles = "clustertrustbundles"
 	// Up: which CSI drivers the node has, and to what size it has grown volumes.
 	CSINodes                    = "csinodes"
 	PersistentVolumeClaimStatus = "persistentvolumeclaims/status"
@@ -75,6 +77,11 @@ const (
 	// ServiceAccountToken is the call for a token of a service account; its body
 	// and its answer are a TokenRequest of authentication.k8s.io.
 	ServiceAccountToken = "serviceaccounts/token"
+	// ServiceAccounts are read one at a time, by queries, for credential providers.
+	ServiceAccounts = "serviceaccounts"
+	// PodCertificateRequests is the call for a certificate for a pod; its body and its
+	// answer are a PodCertificateRequest of certificates.k8s.io, its key is the pod's.
+	PodCertificateRequests = "podcertificaterequests"
 	// NodePods is the call for the uids of the pods that are bound to the node.
 	NodePods = "nodes/pods"
 	// NodeProxy is the resource of the streams by which the cloud reaches the

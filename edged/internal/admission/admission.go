@@ -107,9 +107,8 @@ func (f Request) checkPod() *plan.Rejection {
 		return reject(rejectedGroups, "SupplementalGroupsPolicy=Strict is not supported in this node: its container runtime is too old")
 	}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		// Restarting all containers of a pod (KEP-5532) is not supported here.
 		for _, rule := range c.RestartPolicyRules {
-			if rule.Action != corev1.ContainerRestartRuleActionRestart {
+			if rule.Action != corev1.ContainerRestartRuleActionRestart && rule.Action != corev1.ContainerRestartRuleActionRestartAllContainers {
 				return reject(rejectedFeature, fmt.Sprintf("Pod requires node features that are not available: container %q has a restart rule with the action %s", c.Name, rule.Action))
 			}
 		}

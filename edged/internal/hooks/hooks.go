@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,9 @@ type Target struct {
 	ContainerID string
 	PodIP       string
 	Ports       []corev1.ContainerPort // by which httpGet names its port
+	// Fallback records that an https hook was answered in HTTP and then made in HTTP; nil
+	// does not.
+	Fallback func(message string)
 }
 
 // Run runs a hook: exec, httpGet or sleep (KEP-3960). A timeout of zero means none.
@@ -63,7 +67,9 @@ func Run(ctx context.Context, t Target, h *corev1.LifecycleHandler, timeout time
 	return nil
 }
 
-// get makes the request of a hook.
+// get makes the request of a hook. One that asks for https of a server that speaks HTTP is
+// made again in HTTP, without a user's Authorization, as by a kubelet: hooks were once
+// made so whatever their scheme.
 func (t Target) get(ctx context.Context, action *corev1.HTTPGetAction) error {
 	target := probe.Target{IP: t.PodIP, Ports: t.Ports}
 	req, err := target.Request(ctx, action)
@@ -71,7 +77,16 @@ func (t Target) get(ctx context.Context, action *corev1.HTTPGetAction) error {
 		return err
 	}
 	req.Header.Set("User-Agent", "kube-lifecycle/1.37")
-	resp, err := probe.Client(0).Do(req)
+	client := probe.Client(0)
+	resp, err := client.Do(req)
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		again := req.Clone(ctx)
+		again.URL.Scheme = "http"
+		again.Header.Del("Authorization")
+		if resp, err = client.Do(again); err == nil && t.Fallback != nil {
+			t.Fallback(fmt.Sprintf("request to HTTPS lifecycle hook %s got HTTP response, retry with HTTP succeeded", req.URL.Host))
+		}
+	}
 	if err != nil {
 		return err
 	}

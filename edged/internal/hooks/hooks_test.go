@@ -80,3 +80,37 @@ func TestSleep(t *testing.T) {
 		})
 	}
 }
+
+// TestFallback makes an https hook of a server that speaks HTTP.
+func TestFallback(t *testing.T) {
+	var headers []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		headers = append(headers, r.Header.Get("Authorization")+r.Header.Get("X"))
+	}))
+	defer server.Close()
+	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook := &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{
+		Scheme: corev1.URISchemeHTTPS, HTTPHeaders: []corev1.HTTPHeader{{Name: "Authorization", Value: "secret"}, {Name: "X", Value: "y"}},
+	}}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook.HTTPGet.Port = intstr.FromInt32(int32(number))
+	var events []string
+	target := Target{PodIP: host, Fallback: func(message string) { events = append(events, message) }}
+	if err := Run(t.Context(), target, hook, 0); err != nil {
+		t.Fatal(err)
+	}
+	if len(headers) != 1 || headers[0] != "y" || len(events) != 1 || !strings.Contains(events[0], "retry with HTTP succeeded") {
+		t.Errorf("headers %q, events %q", headers, events)
+	}
+	server.Close()
+	target.Fallback = nil
+	if err := Run(t.Context(), target, hook, 0); err == nil {
+		t.Error("a server that is away counts as success")
+	}
+}

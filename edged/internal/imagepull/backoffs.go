@@ -1,6 +1,7 @@
 package imagepull
 
 import (
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ type BackOffs struct {
 type backOff struct {
 	until   time.Time
 	delay   time.Duration
-	message string // why the last pull failed
+	message string            // why the last pull failed
+	attempt [sha256.Size]byte // its image and the credentials of the pod
 }
 
 // Waits reports whether the last pull for a key failed.
@@ -37,14 +39,18 @@ func (b *BackOffs) get(key string) backOff {
 }
 
 // fail notes that a pull failed. The delays are those of restarts: 10 seconds to 5 minutes.
-func (b *BackOffs) fail(key string, err error) {
+// Another attempt, of another image or with other credentials of the pod, starts afresh.
+func (b *BackOffs) fail(key string, attempt [sha256.Size]byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.byKey == nil {
 		b.byKey = make(map[string]backOff)
 	}
-	delay := min(max(2*b.byKey[key].delay, plan.InitialBackOff), plan.MaxBackOff)
-	b.byKey[key] = backOff{until: time.Now().Add(delay), delay: delay, message: err.Error()}
+	delay := plan.InitialBackOff
+	if last, ok := b.byKey[key]; ok && last.attempt == attempt {
+		delay = min(2*last.delay, plan.MaxBackOff)
+	}
+	b.byKey[key] = backOff{until: time.Now().Add(delay), delay: delay, message: err.Error(), attempt: attempt}
 }
 
 // clear forgets the failures of a key.

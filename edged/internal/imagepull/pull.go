@@ -2,7 +2,9 @@ package imagepull
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +20,9 @@ import (
 // allows it.
 func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present runtime.Image) (runtime.Image, *Failure) {
 	event := p.eventsOf(want)
-	if last := want.BackOffs.get(want.Key); time.Now().Before(last.until) {
+	own := p.secrets(ctx, want.Pod, ref)
+	attempt := attemptOf(ref, own)
+	if last := want.BackOffs.get(want.Key); last.attempt == attempt && time.Now().Before(last.until) {
 		text := fmt.Sprintf("Back-off pulling image %q", want.Image)
 		event(corev1.EventTypeNormal, "BackOff", text)
 		event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonImagePullBackOff)
@@ -33,7 +37,10 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 	case <-ctx.Done():
 		return runtime.Image{}, &Failure{Reason: plan.ReasonErrImagePull, Message: ctx.Err().Error()}
 	}
-	keys := p.credentials(ctx, want.Pod, ref)
+	if err := p.rate.Wait(ctx); err != nil {
+		return runtime.Image{}, &Failure{Reason: plan.ReasonErrImagePull, Message: err.Error()}
+	}
+	keys := slices.Concat(own, p.others(ctx, want.Pod, ref))
 	if present.ID != "" && p.cfg.Registries.IsUnreachable(ref.Registry) && p.mayUseOffline(ref, present, keys) {
 		return p.useStale(want, present, "it did not answer a moment ago"), nil
 	}
@@ -57,13 +64,32 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 	}
 	event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", want.Image, err))
 	event(corev1.EventTypeWarning, "Failed", "Error: "+plan.ReasonErrImagePull)
-	want.BackOffs.fail(want.Key, err)
+	want.BackOffs.fail(want.Key, attempt, err)
 	return runtime.Image{}, &Failure{plan.ReasonErrImagePull, err.Error(), time.Now().Add(shown)}
 }
 
-// credentials reads the pod's credentials for an image. A pull secret that cannot
+// attemptOf stands for the image and the credentials of a pull, without telling them.
+func attemptOf(ref image.Ref, keys []image.Credential) [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q", ref, keys))
+}
+
+// others asks Config.Credentials. A source that fails is left out, as a kubelet does: the
+// pull may work without it.
+func (p *Puller) others(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Credential {
+	var keys []image.Credential
+	for _, source := range p.cfg.Credentials {
+		got, err := source.Credentials(ctx, pod, ref)
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("some registry credentials are unusable", "pod", podspec.Title(pod), "image", ref.String(), "err", err)
+		}
+		keys = append(keys, got...)
+	}
+	return keys
+}
+
+// secrets reads the credentials for an image in the pod's secrets. A pull secret that cannot
 // be read is left out, as a kubelet does: the pull may work without it.
-func (p *Puller) credentials(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Credential {
+func (p *Puller) secrets(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Credential {
 	var secrets []*corev1.Secret
 	for _, name := range pod.Spec.ImagePullSecrets {
 		s, err := p.cfg.Secrets.Secret(ctx, pod.Namespace, name.Name)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
@@ -31,6 +32,12 @@ type Secrets interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 }
 
+// CredentialSource gives credentials that are not in a pod's secrets; see
+// edged.CredentialSource.
+type CredentialSource interface {
+	Credentials(ctx context.Context, pod *corev1.Pod, ref image.Ref) ([]image.Credential, error)
+}
+
 // Trust says which images of the node a pod may have without a pull of its own
 // (KEP-2535).
 type Trust int
@@ -40,6 +47,7 @@ const (
 	TrustPreloaded Trust = iota // those that were pulled without credentials or with the pod's, and those that the agent did not pull
 	TrustAll                    // all
 	TrustPulled                 // those that were pulled without credentials or with the pod's
+	TrustListed                 // those too that Config.Allowlist names
 )
 
 // Config sets up a Puller. Logger, Offline and Trust may have their zero values; all else
@@ -53,6 +61,13 @@ type Config struct {
 	Trust      Trust
 	Offline    bool // use what the node has where the registry is out of reach, though the policy is Always
 	MaxPulls   int  // at the same time; at least 1
+	// Credentials are asked, in order, for credentials besides the pods' secrets.
+	Credentials []CredentialSource
+	Allowlist   image.Allowlist // for TrustListed
+	// QPS is how many pulls begin per second, after a Burst; 0 means any number. A pull
+	// beyond that waits.
+	QPS   float64
+	Burst int
 
 	// Settle waits until an image that is being collected is gone, so that it is not taken
 	// for one that the node has.
@@ -67,6 +82,7 @@ type Puller struct {
 	cfg   Config
 	log   *slog.Logger
 	slots chan struct{} // holds a value for each image being pulled
+	rate  *rate.Limiter // of pulls
 }
 
 // New makes a Puller. It does no I/O.
@@ -75,7 +91,11 @@ func New(cfg Config) *Puller {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Puller{cfg: cfg, log: log, slots: make(chan struct{}, cfg.MaxPulls)}
+	limit := rate.Inf
+	if cfg.QPS > 0 {
+		limit = rate.Limit(cfg.QPS)
+	}
+	return &Puller{cfg: cfg, log: log, slots: make(chan struct{}, cfg.MaxPulls), rate: rate.NewLimiter(limit, max(cfg.Burst, 1))}
 }
 
 // Request is one image that a container needs: its own, or that of a volume.
@@ -174,8 +194,16 @@ func (p *Puller) mayUseWithoutPull(ctx context.Context, want Request, ref image.
 		if !p.cfg.Pulls.Pulled(ref, present.ID) {
 			return true
 		}
+	case TrustListed:
+		if p.cfg.Allowlist.Names(ref) {
+			return true
+		}
 	}
-	return p.cfg.Pulls.Could(ref, present.ID, nil) || p.cfg.Pulls.Could(ref, present.ID, p.credentials(ctx, want.Pod, ref))
+	if p.cfg.Pulls.Could(ref, present.ID, nil) {
+		return true
+	}
+	keys := p.secrets(ctx, want.Pod, ref)
+	return p.cfg.Pulls.Could(ref, present.ID, keys) || p.cfg.Pulls.Could(ref, present.ID, p.others(ctx, want.Pod, ref))
 }
 
 // mayUseOffline reports whether the pod may have an image that is on the node

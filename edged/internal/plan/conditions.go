@@ -39,10 +39,16 @@ func conditions(f Facts, st *corev1.PodStatus) []corev1.PodCondition {
 		containers,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
+	if podMayRestartAll(f.Pod) {
+		list = append(list, restartingAll(f, st))
+	}
+	if f.Held && !IsTerminal(st.Phase) {
+		list = append(list, heldUpgrade())
+	}
 	if f.Expired && !IsTerminal(st.Phase) {
 		list = append(list, corev1.PodCondition{
 			Type: ConditionTokenExpired, Status: corev1.ConditionTrue, Reason: "CloudOutOfReach",
-			Message: "A service account token has expired; it is renewed when the cloud is in reach again.",
+			Message: "A service account token or a certificate of the pod has expired; it is renewed when the cloud is in reach again.",
 		})
 	}
 	if c := disruption(f, st); c != nil {

@@ -17,22 +17,23 @@ type ActionKind string
 
 // The kinds of actions. In brackets: the fields of an Action that count.
 const (
-	ActSetUp          ActionKind = "set up"          // prepare the pod's volumes and cgroups
-	ActCreateSandbox  ActionKind = "create sandbox"  // create and start a sandbox (Attempt)
-	ActKillPod        ActionKind = "kill pod"        // stop all containers (Grace), then all sandboxes
-	ActStart          ActionKind = "start"           // create and start a container (Name, Attempt)
-	ActStartCreated   ActionKind = "start created"   // start a container that exists (ID, Name)
-	ActKill           ActionKind = "kill"            // stop one container (ID, Grace)
-	ActRemove         ActionKind = "remove"          // remove one stopped container (ID)
-	ActStopSandbox    ActionKind = "stop sandbox"    // release the network of a sandbox that is not ready (ID, Reason)
-	ActRemoveSandbox  ActionKind = "remove sandbox"  // remove a stopped sandbox with its containers (ID)
-	ActUnprepare      ActionKind = "unprepare"       // give back the pod's resource claims
-	ActReportFinal    ActionKind = "report final"    // make the last status durable
-	ActTearDown       ActionKind = "tear down"       // remove the pod's volumes and cgroups
-	ActRemoveLogs     ActionKind = "remove logs"     // remove the pod's folder of logs
-	ActReportGone     ActionKind = "report gone"     // say that the API object may go
-	ActRefreshVolumes ActionKind = "refresh volumes" // write changed content into the volumes of a running pod
-	ActResize         ActionKind = "resize"          // give a running pod and its containers the resources that it was granted
+	ActSetUp          ActionKind = "set up"              // prepare the pod's volumes and cgroups
+	ActCreateSandbox  ActionKind = "create sandbox"      // create and start a sandbox (Attempt)
+	ActKillPod        ActionKind = "kill pod"            // stop all containers (Grace), then all sandboxes
+	ActStart          ActionKind = "start"               // create and start a container (Name, Attempt)
+	ActStartCreated   ActionKind = "start created"       // start a container that exists (ID, Name)
+	ActKill           ActionKind = "kill"                // stop one container (ID, Grace)
+	ActRemove         ActionKind = "remove"              // remove one stopped container (ID)
+	ActStopSandbox    ActionKind = "stop sandbox"        // release the network of a sandbox that is not ready (ID, Reason)
+	ActRemoveSandbox  ActionKind = "remove sandbox"      // remove a stopped sandbox with its containers (ID)
+	ActUnprepare      ActionKind = "unprepare"           // give back the pod's resource claims
+	ActReportFinal    ActionKind = "report final"        // make the last status durable
+	ActTearDown       ActionKind = "tear down"           // remove the pod's volumes and cgroups
+	ActRemoveLogs     ActionKind = "remove logs"         // remove the pod's folder of logs
+	ActReportGone     ActionKind = "report gone"         // say that the API object may go
+	ActRefreshVolumes ActionKind = "refresh volumes"     // write changed content into the volumes of a running pod
+	ActNoteRestartAll ActionKind = "note restart of all" // begin the pause before the containers, which are all removed, start again
+	ActResize         ActionKind = "resize"              // give a running pod and its containers the resources that it was granted
 )
 
 // maxKeptPerName is how many exited containers of each name are kept: the newest, for
@@ -117,7 +118,14 @@ type Situation struct {
 	LastStatuses  map[string]*corev1.ContainerStatus
 	RefreshAt     time.Time // when tokens are due; only passed through
 	Actuated      Actuated  // what was set of its resources
-	ResizePod     bool      // the pod's cgroup may not have what the pod was granted
+	// Held says that nothing of the pod may start yet, and HeldUntil when that ends by
+	// itself; zero for never.
+	Held      bool
+	HeldUntil time.Time
+	// RestartAllUntil is when a pod may start again whose containers were all removed to
+	// restart.
+	RestartAllUntil time.Time
+	ResizePod       bool // the pod's cgroup may not have what the pod was granted
 }
 
 // Health is what the probes of a running container found out.
@@ -186,11 +194,17 @@ func Decide(s Situation) Decision {
 	if s.Ending != EndNone {
 		return planEnd(s)
 	}
+	if s.Held {
+		return Decision{Wake: s.HeldUntil}
+	}
 	if until, ok := s.Retry[RetrySandbox]; ok && s.Now.Before(until) {
 		return Decision{Wake: until}
 	}
 	if attempt, needed := sandboxNeeded(s); needed {
 		return planSandbox(s, attempt)
+	}
+	if d, only := planRestartAll(s); only {
+		return d
 	}
 	var d Decision
 	if !s.SetUp {
@@ -345,6 +359,9 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 	}
 	d.add(Action{Kind: ActKill, ID: run.ID, Name: c.Name, Grace: grace, Reason: reason})
 	prev := s.View.before(run)
+	if mayRestartAll(c) {
+		return false // what comes next depends on how it exits
+	}
 	if again && run.SandboxID == sandbox && (prev == nil || !s.Now.Before(backOffUntil(prev, s.Now, s.MaxBackOff))) {
 		d.add(Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, run)})
 	}

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"slices"
 	"strconv"
 	"time"
 
@@ -24,13 +23,9 @@ const (
 // of the container come first (KEP-5307), then its own policy, then that of the
 // pod. Init containers that succeeded do not run again, except sidecars (KEP-753).
 func restarts(pod *corev1.Pod, c *corev1.Container, code int32, init bool) bool {
-	for _, rule := range c.RestartPolicyRules {
-		if rule.ExitCodes == nil {
-			continue
-		}
-		listed := slices.Contains(rule.ExitCodes.Values, code)
-		in := rule.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn
-		if listed == in && rule.Action == corev1.ContainerRestartRuleActionRestart {
+	if rule := matchingRule(c, code); rule != nil {
+		switch rule.Action {
+		case corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers:
 			return true
 		}
 	}

@@ -36,6 +36,7 @@ type Facts struct {
 	Final     bool // nothing of the pod runs or will
 	Alive     bool // processes of the pod run, or may, or its resource claims are prepared
 	Expired   bool // a service account token is past its end
+	Held      bool // nothing of the pod may start yet
 	Rejected  *Rejection
 	Refused   *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 
@@ -194,6 +195,9 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	if w, ok := f.Waiting[c.Name]; ok {
 		wait.Reason, wait.Message = w.Reason, w.Message
 	}
+	if f.Held {
+		wait.Reason, wait.Message = string(ConditionHeldUpgrade), messageHeld
+	}
 	if r := cmp.Or(podspec.UnsupportedPod(f.Pod), f.Refused); r != nil && cur == nil {
 		wait.Reason, wait.Message = r.Reason, r.Message
 	}
@@ -210,7 +214,8 @@ func containerStatus(f Facts, c *corev1.Container, init bool) corev1.ContainerSt
 	}
 	if prev := f.View.before(cur); prev != nil {
 		st.LastTerminationState.Terminated = terminated(f, prev)
-	} else if last != nil && last.LastTerminationState.Terminated != nil && last.RestartCount == st.RestartCount {
+	} else if last != nil && last.LastTerminationState.Terminated != nil && (last.RestartCount == st.RestartCount || last.ContainerID == "") {
+		// It is the one before this container, also if that was gone when it was reported.
 		st.LastTerminationState = last.LastTerminationState
 	}
 	_, waits := f.Waiting[c.Name]
@@ -259,8 +264,11 @@ func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 	switch {
 	case last.State.Terminated != nil:
 		gone = last.State.Terminated
+	case !f.Final && last.State.Running != nil && wasRestartingAll(f, last):
+		gone.Reason, gone.Message = reasonRestartingAll, messageRestartingAll
 	case last.State.Running == nil:
 		st.LastTerminationState = last.LastTerminationState
+		showRestartingAll(f, st, last)
 		return
 	}
 	if f.Final {
@@ -269,6 +277,7 @@ func lost(f Facts, st *corev1.ContainerStatus, last *corev1.ContainerStatus) {
 		return
 	}
 	st.LastTerminationState.Terminated = gone
+	showRestartingAll(f, st, last)
 }
 
 // terminated is the state of a container that has ended.

@@ -187,7 +187,7 @@ func (b *Builder) ContainerConfig(ctx context.Context, pod *corev1.Pod, c Contai
 		return nil, err
 	}
 	given = append(given, b.cfg.LocalAPI(pod)...) // the node's own is nearer
-	env, err := environmentOf(ctx, b.cfg.Objects, pod, c.Spec, ContainerAllocatable(pod, node.Allocatable), given...)
+	env, err := environmentOf(ctx, b.cfg.Objects, b.cfg.Volumes.ReadFile, pod, c.Spec, ContainerAllocatable(pod, node.Allocatable), given...)
 	if err != nil {
 		return nil, err
 	}

@@ -82,12 +82,12 @@ func (e *environment) lookup(name string) (string, bool) {
 // environmentOf gathers a container's variables: those given first, then envFrom,
 // then env, each of which replaces what came before it. pod has the status that
 // field references read.
-func environmentOf(ctx context.Context, objects Objects, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...runtime.EnvVar) (*environment, error) {
+func environmentOf(ctx context.Context, objects Objects, files fileReader, pod *corev1.Pod, c *corev1.Container, allocatable corev1.ResourceList, given ...runtime.EnvVar) (*environment, error) {
 	env := &environment{}
 	for _, v := range given {
 		env.set(v.Name, v.Value)
 	}
-	refs := &references{objects: objects, namespace: pod.Namespace}
+	refs := &references{objects: objects, files: files, namespace: pod.Namespace}
 	for _, from := range c.EnvFrom {
 		all, err := refs.all(ctx, from)
 		if err != nil {
@@ -129,9 +129,10 @@ type Objects interface {
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 }
 
-// references reads config maps and secrets for an environment.
+// references reads config maps, secrets and files for an environment.
 type references struct {
 	objects   Objects
+	files     fileReader
 	namespace string
 }
 
@@ -219,6 +220,8 @@ func (r *references) one(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 			return "", false, fmt.Errorf("couldn't find key %v in Secret %v/%v", ref.Key, pod.Namespace, ref.Name)
 		}
 		return string(v), ok, nil
+	case from.FileKeyRef != nil:
+		return r.fileKey(pod, from.FileKeyRef)
 	}
-	return "", false, errors.New("this source of an environment variable is not supported on an edge node; use fieldRef, resourceFieldRef, configMapKeyRef or secretKeyRef")
+	return "", false, errors.New("this source of an environment variable is not supported on an edge node; use fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef or fileKeyRef")
 }

@@ -58,7 +58,7 @@ func TestServiceVariables(t *testing.T) {
 		}
 	}
 	// A container's own variable replaces one of these, and may refer to them.
-	env, err := environmentOf(t.Context(), objects, &corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{{Name: "URL", Value: "$(DB_PORT)/x"}, {Name: "DB_PORT", Value: "mine"}}},
+	env, err := environmentOf(t.Context(), objects, nil, &corev1.Pod{}, &corev1.Container{Env: []corev1.EnvVar{{Name: "URL", Value: "$(DB_PORT)/x"}, {Name: "DB_PORT", Value: "mine"}}},
 		nil, runtime.EnvVar{Name: "DB_PORT", Value: "tcp://10.0.0.2:1"})
 	if err != nil || !slices.Equal(env.list, []runtime.EnvVar{{Name: "DB_PORT", Value: "mine"}, {Name: "URL", Value: "tcp://10.0.0.2:1/x"}}) {
 		t.Errorf("%v, %v", env, err)

@@ -122,7 +122,8 @@ func unsupportedVolume(v *corev1.VolumeSource) string {
 	}
 	for _, s := range v.Projected.Sources {
 		if s.Secret != nil && keys(s.Secret.Items) || s.ConfigMap != nil && keys(s.ConfigMap.Items) ||
-			s.DownwardAPI != nil && files(s.DownwardAPI.Items) || s.ServiceAccountToken != nil && s.ServiceAccountToken.User != nil {
+			s.DownwardAPI != nil && files(s.DownwardAPI.Items) || s.ServiceAccountToken != nil && s.ServiceAccountToken.User != nil ||
+			s.ClusterTrustBundle != nil && s.ClusterTrustBundle.User != nil || s.PodCertificate != nil && s.PodCertificate.User != nil {
 			return "a user of its files"
 		}
 	}
@@ -147,11 +148,6 @@ func SandboxFailure(err error) (reason, message string) {
 func unsupportedContainer(c *corev1.Container) error {
 	refuse := func(field string) error {
 		return fmt.Errorf("container %q: %s is not supported on this node: %s", c.Name, field, remedy)
-	}
-	for _, v := range c.Env {
-		if v.ValueFrom != nil && v.ValueFrom.FileKeyRef != nil {
-			return refuse(fmt.Sprintf("fileKeyRef of the environment variable %q", v.Name))
-		}
 	}
 	for _, m := range c.VolumeMounts {
 		if len(m.BindMountOptions) > 0 {

@@ -1,0 +1,69 @@
+package edged
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/edged/image"
+)
+
+// ImageVerification is the kubelet's imagePullCredentialsVerificationPolicy
+// (KEP-2535): which images of the node a pod may have with the pull policies
+// IfNotPresent and Never. A pod that may not have an image pulls it again with its
+// own credentials.
+type ImageVerification string
+
+// The values of an ImageVerification.
+const (
+	// NeverVerify gives all images to all pods.
+	NeverVerify ImageVerification = "NeverVerify"
+	// NeverVerifyPreloadedImages gives to all pods the images that were not pulled
+	// by the agent, and those that it pulled without credentials. Any other goes
+	// to a pod with credentials that it was pulled with.
+	NeverVerifyPreloadedImages ImageVerification = "NeverVerifyPreloadedImages"
+	// NeverVerifyAllowlistedImages gives to all pods the images that
+	// Config.PreloadedImagesAllowlist names, and those that were pulled without
+	// credentials. Any other goes to a pod with credentials that it was pulled with.
+	NeverVerifyAllowlistedImages ImageVerification = "NeverVerifyAllowlistedImages"
+	// AlwaysVerify is NeverVerifyPreloadedImages without the exception of images that were
+	// not pulled.
+	AlwaysVerify ImageVerification = "AlwaysVerify"
+)
+
+// CredentialSource gives credentials for images that are not in a pod's pull secrets.
+// image.ConfigFiles and credentialprovider.Providers are two.
+type CredentialSource interface {
+	// Credentials lists the credentials for an image that a pod needs, the best first. An
+	// error, which may come with some, is logged; the pull is tried without the others. It
+	// may be called by several goroutines.
+	Credentials(ctx context.Context, pod *corev1.Pod, ref image.Ref) ([]image.Credential, error)
+}
+
+// checkImages checks what concerns images.
+func (c Config) checkImages() error {
+	switch c.ImageVerification {
+	case "", NeverVerify, NeverVerifyPreloadedImages, NeverVerifyAllowlistedImages, AlwaysVerify:
+	default:
+		return fmt.Errorf("edged: Config.ImageVerification is %q: use NeverVerify, NeverVerifyPreloadedImages, NeverVerifyAllowlistedImages or AlwaysVerify", c.ImageVerification)
+	}
+	switch {
+	case len(c.PreloadedImagesAllowlist) > 0 && c.ImageVerification != NeverVerifyAllowlistedImages:
+		return errors.New("edged: Config.PreloadedImagesAllowlist has no effect: set Config.ImageVerification to NeverVerifyAllowlistedImages, or leave the list out")
+	case c.RegistryPullQPS < 0:
+		return fmt.Errorf("edged: Config.RegistryPullQPS is %v: it must not be negative; 0 means any number", c.RegistryPullQPS)
+	case c.RegistryBurst < 0:
+		return fmt.Errorf("edged: Config.RegistryBurst is %d: it must not be negative; 0 means 10", c.RegistryBurst)
+	}
+	if _, err := image.ParseAllowlist(c.PreloadedImagesAllowlist); err != nil {
+		return fmt.Errorf("edged: Config.PreloadedImagesAllowlist: %w", err)
+	}
+	for i, source := range c.Credentials {
+		if source == nil {
+			return fmt.Errorf("edged: Config.Credentials[%d] is nil: leave it out", i)
+		}
+	}
+	return nil
+}
