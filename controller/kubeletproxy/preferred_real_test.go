@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"net/netip"
@@ -218,7 +217,7 @@ func start(t *testing.T, folder, name string, args ...string) {
 		_ = cmd.Wait()
 		log.Close()
 		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Log(fmt.Sprintf("%s: %s", name, text[max(0, len(text)-3000):]))
+			t.Logf("%s: %s", name, text[max(0, len(text)-3000):])
 		}
 	})
 }
