@@ -119,7 +119,7 @@ func unsupported(t *testing.T, s *site.Site) {
 	look("resize", func(ctx context.Context, t *testing.T, _ kube) { resizeInPlace(ctx, t, s) })
 	look("limits of the pod", func(ctx context.Context, t *testing.T, _ kube) { podLimits(ctx, t, s) })
 	look("resource claim", func(ctx context.Context, t *testing.T, k kube) {
-		k.event(ctx, "claims", warns("claim"))
+		k.event(ctx, "claims", warns("DRA driver e2e.example.com is not registered"))
 		k.neverRan(ctx, "claims")
 	})
 	look("node affinity", func(ctx context.Context, t *testing.T, k kube) {
