@@ -113,7 +113,7 @@ func TestGrammar(t *testing.T) {
 // --help and --version counts.
 func TestHelpIsOfTheCommand(t *testing.T) {
 	for line, want := range map[string]string{
-		"flags --help": "Usage: prog flags", "--help --version": "Usage: prog", "--version --help": "prog devel", "args -h": "Usage: prog args",
+		"flags --help": "Usage: prog flags", "--help --version": "Usage: prog", "--version --help": "prog ", "args -h": "Usage: prog args",
 	} {
 		var out, errs bytes.Buffer
 		p := Program{Name: "prog", CLI: &checkCLI{}, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: &out, Stderr: &errs}
