@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
-	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/diskusage"
 	"github.com/edgekit/edgekit/edged/internal/events"
@@ -323,124 +319,5 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			return false
 		case <-time.After(runtimeRetry):
 		}
-	}
-}
-
-// assignPods gives each pod of a new list to its worker, and makes workers for new
-// pods. The workers of pods that are no longer listed end them.
-func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if ctx.Err() != nil {
-		return // workers may have ended already: their pods are not new ones
-	}
-	a.setListedLocked(list)
-	a.waiting = nil
-	for _, p := range list {
-		switch w := a.workers[p.UID]; {
-		case w != nil:
-			w.update(p)
-		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && a.preemptLocked(ctx, p):
-			a.waiting = append(a.waiting, p)
-		default:
-			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
-		}
-		delete(a.orphans, p.UID)
-	}
-	for uid, w := range a.workers {
-		if !a.listed[uid] {
-			w.markDeleted()
-		}
-	}
-}
-
-// startLocked starts a worker for a pod that has none. A pod that runs already is
-// not admitted anew: it keeps what it has. It needs a.mu.
-func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
-	w := newWorker(a, pod)
-	w.restoreResize()
-	a.nodeCgroups.Kick()
-	if runs {
-		a.placeLocked(w.allocatedLocked(), true)
-	} else {
-		// A rejected pod has a worker all the same: it reports Failed, and ends the pod when
-		// its API object is deleted.
-		if w.rejected = a.admitLocked(ctx, w.allocatedLocked()); w.rejected == nil {
-			w.rejected = a.placeLocked(w.allocatedLocked(), false)
-		}
-		if w.rejected != nil {
-			a.events.Pod(pod, corev1.EventTypeWarning, w.rejected.Reason, strings.TrimPrefix(w.rejected.Message, admission.MessagePrefix))
-		}
-		w.grantSpec()
-	}
-	a.workers[pod.UID] = w
-	a.wg.Go(func() {
-		w.run(ctx)
-		a.releaseUserNamespace(ctx, pod.UID) // before another worker of this pod can be made
-		a.forget(pod.UID, w)
-		a.nodeCgroups.Kick()
-		if a.placement != nil {
-			a.placement.kick()
-		}
-		if ctx.Err() == nil {
-			a.retryResizes(triggerRemoved) // there may be room now
-		}
-		a.noteFreed()
-	})
-	return w
-}
-
-// noteFreed has the pods that wait be looked at again. It never blocks.
-func (a *Agent) noteFreed() {
-	select {
-	case a.nameFreed <- struct{}{}:
-	default:
-	}
-}
-
-// forget ends the entry of a worker that has ended.
-func (a *Agent) forget(uid types.UID, w *worker) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.workers[uid] == w {
-		delete(a.workers, uid)
-	}
-}
-
-// isNameTakenLocked reports whether another pod of this name has not left the node
-// yet. Its successor waits, since both would write the same status and the same
-// folder of logs. It needs a.mu.
-func (a *Agent) isNameTakenLocked(pod *corev1.Pod) bool {
-	for uid, w := range a.workers {
-		if has := w.spec(); uid != pod.UID && has.Name == pod.Name && has.Namespace == pod.Namespace {
-			return true
-		}
-	}
-	return false
-}
-
-// wakePod wakes the worker of a pod of which something changed in the runtime. A
-// pod without a worker may be an orphan.
-func (a *Agent) wakePod(uid string) {
-	a.mu.Lock()
-	w := a.workers[types.UID(uid)]
-	a.mu.Unlock()
-	if w != nil {
-		w.runtimeChanged()
-		return
-	}
-	select {
-	case a.unknownPod <- struct{}{}:
-	default:
-	}
-}
-
-// eachWorker calls fn with each worker. It holds no mutex meanwhile.
-func (a *Agent) eachWorker(fn func(*worker)) {
-	a.mu.Lock()
-	all := slices.Collect(maps.Values(a.workers))
-	a.mu.Unlock()
-	for _, w := range all {
-		fn(w)
 	}
 }

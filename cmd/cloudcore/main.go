@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -22,10 +23,21 @@ type cli struct {
 }
 
 func main() {
+	c := &cli{}
 	os.Exit(program.Program{
 		Name:        "cloudcore",
 		Description: "The cloud's end of the links of all edge nodes.",
-		CLI:         &cli{},
+		CLI:         c,
 		ConfigFile:  "/etc/edgekit/cloudcore.yaml",
+		Command:     c.command,
 	}.Main())
+}
+
+// command returns what runs a command of the grammar.
+func (c *cli) command(command any) program.Runner {
+	cmd, ok := command.(*runCmd)
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context, _ program.Output) error { return cmd.Run(ctx, c) }
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -76,7 +75,7 @@ func TestEvictionFlags(t *testing.T) {
 // settingsOnly is a command that only reads the settings.
 type settingsOnly struct{ evictionFlags }
 
-func (*settingsOnly) Run(context.Context) error { return nil }
+func (*settingsOnly) Run(program.Output) error { return nil }
 
 // TestEvictionInFile has the settings come from a configuration file.
 func TestEvictionInFile(t *testing.T) {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/edgekit/edgekit/cmd/internal/kubeletconfig"
@@ -29,6 +30,24 @@ func main() {
 		Description: "The agent on an edge node: pods, devices, and the link to the cloud.",
 		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgecore.yaml",
+		Command:     c.command,
 		Below:       c.kubeletValues,
 	}.Main())
+}
+
+// command returns what runs a command of the grammar.
+func (c *cli) command(command any) program.Runner {
+	switch cmd := command.(type) {
+	case interface {
+		Run(context.Context, *cli, program.Output) error
+	}:
+		return func(ctx context.Context, out program.Output) error { return cmd.Run(ctx, c, out) }
+	case interface {
+		Run(context.Context, *cli) error
+	}:
+		return func(ctx context.Context, _ program.Output) error { return cmd.Run(ctx, c) }
+	case interface{ Run(*cli) error }:
+		return func(context.Context, program.Output) error { return cmd.Run(c) }
+	}
+	return nil
 }

@@ -60,7 +60,7 @@ func TestKubeletConfigFile(t *testing.T) {
 		}
 		c := &cli{}
 		var out, errs strings.Builder
-		program.Program{Name: "edgecore", CLI: c, ConfigFile: file + ".absent", Below: c.kubeletValues, Stdout: &out, Stderr: &errs}.Run(t.Context(), append(args, "--log-level=error", "--kubelet-config", file))
+		program.Program{Name: "edgecore", CLI: c, Command: c.command, ConfigFile: file + ".absent", Below: c.kubeletValues, Stdout: &out, Stderr: &errs}.Run(t.Context(), append(args, "--log-level=error", "--kubelet-config", file))
 		return errs.String()
 	}
 	for text, want := range map[string]string{

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -35,10 +36,27 @@ type cli struct {
 }
 
 func main() {
+	c := &cli{}
 	os.Exit(program.Program{
 		Name:        "edgectl",
 		Description: "For the operator of edge nodes.",
-		CLI:         &cli{},
+		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgectl.yaml",
+		Command:     c.command,
 	}.Main())
+}
+
+// command returns what runs a command of the grammar.
+func (c *cli) command(command any) program.Runner {
+	switch cmd := command.(type) {
+	case interface {
+		Run(context.Context, *cli, program.Output) error
+	}:
+		return func(ctx context.Context, out program.Output) error { return cmd.Run(ctx, c, out) }
+	case interface {
+		Run(*cli, program.Output) error
+	}:
+		return func(_ context.Context, out program.Output) error { return cmd.Run(c, out) }
+	}
+	return nil
 }

@@ -17,7 +17,8 @@ func TestBelow(t *testing.T) {
 	asked := ""
 	program := func(values Values, err error, args ...string) (int, string, string) {
 		var out, errs bytes.Buffer
-		p := Program{Name: "prog", CLI: &testCLI{}, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: &out, Stderr: &errs,
+		cli := &testCLI{}
+		p := Program{Name: "prog", CLI: cli, Command: cli.command, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: &out, Stderr: &errs,
 			Below: func(setting func(string) string) (Values, error) {
 				asked = setting("data-dir") + " " + setting("listen")
 				return values, err
@@ -56,12 +57,13 @@ func TestSeparators(t *testing.T) {
 		Run struct {
 			Pairs map[string]string `mapsep:","`
 			List  []string          `sep:";"`
+			testLeaf
 		} `cmd:"" default:"withargs"`
 	}
 	var errs bytes.Buffer
 	file := write(t, "pairs: {cpu: 200m, memory: 1Gi}\nlist: ['0:a=1,b=2', '1:a=1']\n")
 	p := Program{Name: "prog", CLI: &got, ConfigFile: file, Stdout: &errs, Stderr: &errs}
-	p.Run(t.Context(), []string{}) // there is no Run method: only the settings count
+	p.Run(t.Context(), []string{})
 	if got.Run.Pairs["cpu"] != "200m" || got.Run.Pairs["memory"] != "1Gi" || len(got.Run.List) != 2 || got.Run.List[0] != "0:a=1,b=2" {
 		t.Errorf("%+v %s", got.Run, errs.String())
 	}

@@ -16,9 +16,8 @@ type ConfigCmd struct {
 // PrintCmd is the command "config print".
 type PrintCmd struct{}
 
-// Run writes the file. A setting without a default is written as a comment.
-func (PrintCmd) Run(kctx *kong.Context, out Output) error {
-	root := kctx.Model.Node
+// print writes the file. A setting without a default is written as a comment.
+func (PrintCmd) print(root *kong.Node, out io.Writer) error {
 	if _, err := fmt.Fprintf(out, "# Settings of %s at their defaults. Each can also be given as a flag (--name)\n# or in the environment (the name in brackets).\n", root.Name); err != nil {
 		return err
 	}

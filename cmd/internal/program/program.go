@@ -26,8 +26,12 @@ const (
 type Program struct {
 	Name        string // also the prefix of its environment variables
 	Description string
-	CLI         any    // pointer to the kong grammar; its commands have Run(context.Context) error
+	CLI         any    // pointer to the kong grammar
 	ConfigFile  string // read when it exists; --config names another
+	// Command returns what runs a command of the grammar, given as a pointer, and nil for
+	// what is none. It is not asked for commands with Run(context.Context, Output) error or
+	// Run(Output) error. nil knows no others.
+	Command func(command any) Runner
 	// Below gives the values of settings that neither the command line nor the environment
 	// nor the configuration file has. It is called once, by a command that has settings of
 	// its own, with a function that gives what those three have for a setting, "" for
@@ -62,33 +66,31 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	if p.Stderr == nil {
 		p.Stderr = os.Stderr
 	}
-	exited := errExit(-1)
 	under := &below{values: p.Below}
 	parser, err := kong.New(p.CLI,
 		kong.Name(p.Name), kong.Description(p.Description),
-		kong.Vars{"version": fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)},
 		kong.DefaultEnvars(strings.ToUpper(p.Name)),
 		kong.Resolvers(under), // the last one that has a value counts
 		kong.Configuration(under.remember(loadYAML(p.Name)), p.ConfigFile),
 		kong.Writers(p.Stdout, p.Stderr),
-		kong.Exit(func(code int) { panic(errExit(code)) }),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(Output{p.Stdout}),
 	)
+	if err == nil {
+		err = p.checkGrammar(parser.Model.Node)
+	}
 	if err != nil {
 		return p.fail(exitFailed, err)
 	}
-	kctx, err := parse(parser, args, &exited)
+	kctx, done, err := p.parse(parser, under, args)
 	switch {
-	case exited >= 0:
-		return int(exited)
 	case under.err != nil:
 		return p.fail(exitUsage, under.err)
 	case err != nil:
 		return p.fail(exitUsage, fmt.Errorf("%w (see %s --help)", under.explain(err), p.Name))
+	case done:
+		return exitOK
 	}
 	var usage *UsageError
-	switch err := kctx.Run(); {
+	switch err := p.call(ctx, kctx); {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
@@ -96,22 +98,6 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	default:
 		return p.fail(exitFailed, under.explain(err))
 	}
-}
-
-// errExit is how --help and --version leave the parser.
-type errExit int
-
-func parse(parser *kong.Kong, args []string, exited *errExit) (kctx *kong.Context, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case errExit:
-			*exited = r
-		default:
-			panic(r)
-		}
-	}()
-	return parser.Parse(args)
 }
 
 func (p Program) fail(code int, err error) int {
@@ -130,6 +116,11 @@ type UsageError struct {
 }
 
 func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason }
+
+// version is the line that --version prints.
+func (p Program) version() string {
+	return fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
 // Version is the version that the program was built as: that of the module,
 // or "devel" with the commit.

@@ -40,11 +40,18 @@ func (r *testRun) Run(_ context.Context, cli *testCLI, out Output) error {
 	return err
 }
 
+func (c *testCLI) command(command any) Runner {
+	if cmd, ok := command.(*testRun); ok {
+		return func(ctx context.Context, out Output) error { return cmd.Run(ctx, c, out) }
+	}
+	return nil
+}
+
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cli := &testCLI{}
-	p := Program{Name: "prog", CLI: cli, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: &out, Stderr: &errs}
+	p := Program{Name: "prog", CLI: cli, Command: cli.command, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: &out, Stderr: &errs}
 	code = p.Run(t.Context(), args)
 	return code, out.String(), errs.String()
 }
