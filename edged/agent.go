@@ -72,6 +72,8 @@ type Agent struct {
 	folder    *static.Folder // nil without static pods
 	manifests *static.URL    // nil without static pods from a web server
 	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
+	// awaitsDevices says that a listed pod waits for a device plugin; it needs mu.
+	awaitsDevices bool
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
 	nodeCgroups   *nodecgroups.Keeper
@@ -335,12 +337,12 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 		return // workers may have ended already: their pods are not new ones
 	}
 	a.setListedLocked(list)
-	a.waiting = nil
+	a.waiting, a.awaitsDevices = nil, false
 	for _, p := range list {
 		switch w := a.workers[p.UID]; {
 		case w != nil:
 			w.update(p)
-		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && a.preemptLocked(ctx, p):
+		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && (a.awaitDevicesLocked(p) || a.preemptLocked(ctx, p)):
 			a.waiting = append(a.waiting, p)
 		default:
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)
