@@ -68,6 +68,8 @@ type Agent struct {
 	folder    *static.Folder // nil without static pods
 	manifests *static.URL    // nil without static pods from a web server
 	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
+	// awaitsDevices says that a listed pod waits for a device plugin; it needs mu.
+	awaitsDevices bool
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
 	unknownPod    chan struct{}
 	nodeCgroups   *nodecgroups.Keeper

@@ -29,7 +29,8 @@ type ResourceClaims interface {
 	Uses(podUID string) bool
 	// Unprepare gives the claims of a pod back, of which no process is left.
 	Unprepare(ctx context.Context, podUID string) error
-	// ResourceStatuses lists the health of the devices that a container gets.
+	// ResourceStatuses lists the health of the devices that a container gets. A claim that is
+	// left out has the health that was last reported.
 	ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
 	// Pods lists the uids of all pods for which Uses is true.
 	Pods() []string
@@ -96,10 +97,8 @@ func (w *worker) addClaimHealth(st *corev1.PodStatus) {
 			continue
 		}
 		now := w.a.cfg.ResourceClaims.ResourceStatuses(pod, spec)
-		if last := plan.FindStatus(w.last, c.Name); len(now) == 0 && last != nil {
-			now = slices.DeleteFunc(slices.Clone(last.AllocatedResourcesStatus), func(s corev1.ResourceStatus) bool {
-				return !strings.HasPrefix(string(s.Name), "claim:")
-			})
+		if last := plan.FindStatus(w.last, c.Name); last != nil {
+			now = withLastHealth(now, last.AllocatedResourcesStatus)
 		}
 		for _, s := range now {
 			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(o corev1.ResourceStatus) bool { return o.Name == s.Name })
@@ -110,6 +109,28 @@ func (w *worker) addClaimHealth(st *corev1.PodStatus) {
 			c.AllocatedResourcesStatus[at] = s
 		}
 	}
+}
+
+// withLastHealth is the health of claims, for those of which none is known now as it was last.
+func withLastHealth(now, last []corev1.ResourceStatus) []corev1.ResourceStatus {
+	find := func(list []corev1.ResourceStatus, name corev1.ResourceName) int {
+		return slices.IndexFunc(list, func(s corev1.ResourceStatus) bool { return s.Name == name })
+	}
+	var out []corev1.ResourceStatus
+	for _, s := range last { // in the order of before: the same health is not reported again
+		if i := find(now, s.Name); i >= 0 {
+			s = now[i]
+		}
+		if strings.HasPrefix(string(s.Name), "claim:") {
+			out = append(out, s)
+		}
+	}
+	for _, s := range now {
+		if find(out, s.Name) < 0 {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // prepareClaims has the pod's resource claims prepared, before it gets a sandbox.

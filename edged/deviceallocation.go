@@ -79,6 +79,18 @@ func (a *Agent) reserveDevices(pod *corev1.Pod, runs bool) *plan.Rejection {
 	return deviceRejection(err)
 }
 
+// awaitDevicesLocked reports whether a pod must wait for a device plugin that has not
+// registered since the agent started: a pod that was admitted before, and has not started
+// since it is held, would be rejected otherwise. keepDevices has it looked at again. It
+// needs a.mu.
+func (a *Agent) awaitDevicesLocked(pod *corev1.Pod) bool {
+	if a.cfg.Devices == nil || pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || a.shuttingDown() || !a.cfg.Devices.Awaits(pod) {
+		return false
+	}
+	a.awaitsDevices = true
+	return true
+}
+
 // deviceRejection is the rejection of a pod that cannot have its devices.
 func deviceRejection(err error) *plan.Rejection {
 	return &plan.Rejection{Reason: rejectedUnexpected, Message: admission.MessagePrefix + fmt.Sprintf("Allocate failed due to %v, which is unexpected", err)}
@@ -228,7 +240,11 @@ func (a *Agent) keepDevices(ctx context.Context) {
 		}
 		a.mu.Lock()
 		a.freeDevicesLocked()
+		awaited := a.awaitsDevices
 		a.mu.Unlock()
+		if awaited {
+			a.noteFreed()
+		}
 		err := manager.Flush(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			a.log.Warn("cannot store which devices are in use; trying until it can be", "err", err)

@@ -57,7 +57,7 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 		}
 	}
 	for _, p := range list {
-		if a.isNameTakenLocked(p) || !running[p.UID] && a.preemptLocked(ctx, p) {
+		if a.isNameTakenLocked(p) || !running[p.UID] && (a.awaitDevicesLocked(p) || a.preemptLocked(ctx, p)) {
 			a.waiting = append(a.waiting, p)
 			continue
 		}

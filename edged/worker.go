@@ -362,6 +362,11 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 	w.current = &step{
 		cancel: cancel, done: make(chan struct{}), ending: s.Ending, starts: plan.StartsProcesses(d.Actions), resizes: plan.Resizes(d.Actions), started: s.Now, until: s.Now.Add(s.Grace),
 	}
+	if w.current.starts {
+		w.mu.Lock()
+		w.alive = true // at once: a pod that must end now holds what it has until the step has ended
+		w.mu.Unlock()
+	}
 	done := w.current.done
 	go func() {
 		defer close(done)

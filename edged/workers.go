@@ -21,12 +21,12 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 		return // workers may have ended already: their pods are not new ones
 	}
 	a.setListedLocked(list)
-	a.waiting = nil
+	a.waiting, a.awaitsDevices = nil, false
 	for _, p := range list {
 		switch w := a.workers[p.UID]; {
 		case w != nil:
 			w.update(p)
-		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && a.preemptLocked(ctx, p):
+		case a.isNameTakenLocked(p), a.orphans[p.UID] == nil && (a.awaitDevicesLocked(p) || a.preemptLocked(ctx, p)):
 			a.waiting = append(a.waiting, p)
 		default:
 			a.startLocked(ctx, p, a.orphans[p.UID] != nil)

@@ -365,6 +365,25 @@ func TestPreStartFails(t *testing.T) {
 	})
 }
 
+// TestPreStartWithoutPlugin keeps a container from starting while the plugin that wants to
+// know of it is gone.
+func TestPreStartWithoutPlugin(t *testing.T) {
+	m := newManager(t, nil)
+	_, e := connect(t, m, devices.Options{PreStartRequired: true}, "a")
+	p := pod("p", "c=1")
+	if err := admit(t, m, p); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	if _, err := m.Edits(t.Context(), p, &p.Spec.Containers[0]); err == nil || !strings.Contains(err.Error(), "the device plugin of vendor.example/widget is gone") {
+		t.Errorf("without the plugin: %v", err)
+	}
+	plugin, _ := connect(t, m, devices.Options{PreStartRequired: true}, "a")
+	if _, err := m.Edits(t.Context(), p, &p.Spec.Containers[0]); err != nil || strings.Join(plugin.Calls(), "|") != "PreStart a" {
+		t.Errorf("%v, %q", err, plugin.Calls())
+	}
+}
+
 // TestHangDisturbsNobody has a plugin hang while other pods want devices of another, or of
 // the same one.
 func TestHangDisturbsNobody(t *testing.T) {

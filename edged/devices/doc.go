@@ -23,7 +23,8 @@
 //   - No device is given to two pods at a time, over restarts of the agent too.
 //   - A container that runs keeps its devices, whatever becomes of the plugin. One that
 //     starts after the agent did waits until the plugin has registered again and says that
-//     the devices are healthy.
+//     the devices are healthy. A pod that has no devices yet is not admitted before, for
+//     five minutes (Awaits).
 //   - A resource whose plugin is gone has nothing allocatable at once, and no capacity
 //     after five minutes.
 //

@@ -62,6 +62,7 @@ type Manager struct {
 	log     *slog.Logger
 	changed chan struct{}
 	metrics metrics
+	writing chan struct{} // holds a value while somebody writes to the store
 
 	mu        sync.Mutex
 	resources map[string]*resourceState
@@ -78,6 +79,7 @@ type resourceState struct {
 	endpoints []*Endpoint // the last is in use
 	devices   map[string]Device
 	listed    bool      // a plugin of this run has said which devices there are
+	preStarts bool      // the last plugin in use wants to know of each start of a container
 	stopped   time.Time // when the last plugin went; zero while there is one
 }
 
@@ -99,7 +101,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Manager{
-		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1), metrics: newMetrics(),
+		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1), metrics: newMetrics(), writing: make(chan struct{}, 1),
 		resources: make(map[string]*resourceState), pods: make(map[string]*podState), released: make(map[string]bool),
 	}, nil
 }
@@ -190,6 +192,9 @@ func (e *Endpoint) SetDevices(list []Device) error {
 // refresh takes over what the plugin in use has.
 func (r *resourceState) refresh() {
 	active := r.active()
+	if active != nil {
+		r.preStarts = active.options.PreStartRequired
+	}
 	if active == nil {
 		if r.stopped.IsZero() {
 			r.stopped = time.Now()

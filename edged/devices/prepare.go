@@ -239,16 +239,20 @@ func (m *Manager) reserveAgain(pod *corev1.Pod, c *corev1.Container, names []str
 	return nil
 }
 
-// preStart tells the plugin that a container starts, if it wants to know.
+// preStart tells the plugin that a container starts, if it wants to know. Without a plugin
+// that wants to know a container does not start, as in a kubelet.
 func (m *Manager) preStart(ctx context.Context, uid, container, name string) error {
 	m.mu.Lock()
 	g := m.pods[uid].find(container, name)
 	var e *Endpoint
+	required := false
 	if r := m.resources[name]; r != nil {
-		e = r.active()
+		e, required = r.active(), r.preStarts
 	}
 	m.mu.Unlock()
 	switch {
+	case e == nil && required:
+		return fmt.Errorf("device plugin PreStartContainer rpc failed with err: the device plugin of %s is gone", name)
 	case g == nil:
 		return fmt.Errorf("no devices found allocated in local cache for pod %s, container %s, resource %s", uid, container, name)
 	case e == nil || !e.options.PreStartRequired:

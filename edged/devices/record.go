@@ -161,6 +161,11 @@ func (m *Manager) Load(ctx context.Context) error {
 // store makes durable what a pod has. Records of pods that have ended go with the same
 // batch, so that no two records name one device.
 func (m *Manager) store(ctx context.Context, uid string) error {
+	release, err := m.acquireStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	m.mu.Lock()
 	p := m.pods[uid]
 	if p == nil || !p.unwritten {
@@ -179,7 +184,19 @@ func (m *Manager) store(ctx context.Context, uid string) error {
 	return nil
 }
 
-// apply writes to the store, and removes the records of pods that have ended.
+// acquireStore waits until nobody else writes to the store: of two writes about one pod
+// the later one counts. The caller calls release.
+func (m *Manager) acquireStore(ctx context.Context) (release func(), err error) {
+	select {
+	case m.writing <- struct{}{}:
+		return func() { <-m.writing }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// apply writes to the store, and removes the records of pods that have ended. Only who
+// has acquired the store may call it.
 func (m *Manager) apply(ctx context.Context, ops ...meta.Op) error {
 	m.mu.Lock()
 	var gone []string
@@ -206,6 +223,11 @@ func (m *Manager) apply(ctx context.Context, ops ...meta.Op) error {
 // Flush removes the records of pods that have ended from the store, and stores the names
 // of the resources. What fails is done by the next call.
 func (m *Manager) Flush(ctx context.Context) error {
+	release, err := m.acquireStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	m.mu.Lock()
 	var ops []meta.Op
 	names := m.namesLeft
@@ -214,7 +236,7 @@ func (m *Manager) Flush(ctx context.Context) error {
 		m.namesLeft = false
 	}
 	m.mu.Unlock()
-	err := m.apply(ctx, ops...)
+	err = m.apply(ctx, ops...)
 	if err != nil && names {
 		m.mu.Lock()
 		defer m.mu.Unlock()

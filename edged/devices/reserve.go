@@ -3,6 +3,7 @@ package devices
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -74,6 +75,23 @@ func claimed(pod *corev1.Pod, container, resource string) bool {
 // WantsAny reports whether a container of the pod is to have devices.
 func WantsAny(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return len(Wants(pod, &c)) > 0 })
+}
+
+// Awaits reports whether the pod wants devices of a plugin that a former agent had, and that
+// has not registered with this one yet. Reserve would refuse it. It is false five minutes
+// after Load, and for a pod that has its devices already.
+func (m *Manager) Awaits(pod *corev1.Pod) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		for name := range Wants(pod, &c) {
+			r := m.resources[name]
+			if r != nil && !r.listed && r.restored() && time.Since(r.stopped) <= stopGrace && m.pods[string(pod.UID)].find(c.Name, name) == nil {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // Reserve chooses devices for all containers of a pod, without regard to NUMA nodes, or

@@ -37,6 +37,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for {
 		m.watchHealth(ctx, &g)
 		now := m.see(ctx, seen)
+		m.endKeptHealth(now)
 		names := slices.Sorted(maps.Keys(seen))
 		if ctx.Err() == nil && now.Sub(began) >= driverGrace && (first || !slices.Equal(names, reported)) {
 			if err := m.cfg.DriversChanged(ctx, names); err == nil {

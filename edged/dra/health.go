@@ -64,7 +64,9 @@ func (r report) of(d Device, now time.Time) health {
 }
 
 // ResourceStatuses lists the health of the devices that a container gets of the claims that
-// it names, as the API has it (KEP-4680). It is Unknown where the driver does not say.
+// it names, as the API has it (KEP-4680). It is Unknown where the driver does not say. A claim
+// of before Load is left out for 30 seconds, unless its drivers say something: its health is
+// then what was reported before.
 func (m *Manager) ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus {
 	all, err := podClaims(pod)
 	if err != nil {
@@ -78,6 +80,9 @@ func (m *Manager) ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev
 			continue
 		}
 		have, _ := m.find(pod, all[i].name)
+		if m.keepsHealth(have, now) {
+			continue
+		}
 		name := "claim:" + named.Name
 		if named.Request != "" {
 			name += "/" + named.Request
@@ -96,6 +101,34 @@ func (m *Manager) ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev
 		}
 	}
 	return out
+}
+
+// keepsHealth reports whether the health of a claim is still what an earlier life of the
+// program reported: a driver of it has had no time to say anything in this one.
+func (m *Manager) keepsHealth(c Claim, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own := m.claims[c.UID]
+	return own != nil && !own.prepared && !m.loaded.IsZero() && now.Sub(m.loaded) < healthTimeout &&
+		slices.ContainsFunc(own.record.Drivers, func(d driverRecord) bool { return !m.heard[d.Name] })
+}
+
+// endKeptHealth notifies the pods, once, when keepsHealth has become false by time.
+func (m *Manager) endKeptHealth(now time.Time) {
+	var pods []string
+	m.mu.Lock()
+	if !m.loaded.IsZero() && now.Sub(m.loaded) >= healthTimeout {
+		m.loaded = time.Time{}
+		for _, c := range m.claims {
+			if !c.prepared {
+				pods = append(pods, c.record.Pods...)
+			}
+		}
+	}
+	m.mu.Unlock()
+	if len(pods) > 0 {
+		m.cfg.HealthChanged(pods)
+	}
 }
 
 func (m *Manager) healthOf(d Device, now time.Time) corev1.ResourceHealth {
@@ -175,8 +208,9 @@ func (m *Manager) setHealth(driver string, is report) {
 	now := time.Now()
 	m.mu.Lock()
 	was := m.health[driver]
+	first := len(is.devices) > 0 && !m.heard[driver]
 	if len(is.devices) > 0 {
-		m.health[driver] = is
+		m.health[driver], m.heard[driver] = is, true
 	} else {
 		delete(m.health, driver)
 	}
@@ -184,6 +218,9 @@ func (m *Manager) setHealth(driver string, is report) {
 	for _, c := range m.claims {
 		for _, d := range c.record.Drivers {
 			if d.Name == driver && slices.ContainsFunc(d.Devices, func(d Device) bool {
+				if first && !c.prepared {
+					return true // it was what an earlier life of the program reported
+				}
 				a, b := was.of(d, was.at), is.of(d, now) // an answer that grew old was shown until now
 				return a.status != b.status || a.message != b.message
 			}) {

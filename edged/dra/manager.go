@@ -48,6 +48,8 @@ type Manager struct {
 	claims  map[string]*claim    // by uid of the claim
 	drivers map[string][]*driver // by name, the newest last
 	health  map[string]report    // by driver
+	heard   map[string]bool      // drivers that have said something of health in this life
+	loaded  time.Time            // when Load was done; zero when no health of before counts any more
 }
 
 var _ pluginregistry.Handler = (*Manager)(nil)
@@ -78,7 +80,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.DriversChanged == nil {
 		cfg.DriversChanged = func(context.Context, []string) error { return nil }
 	}
-	return &Manager{cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), claims: make(map[string]*claim), drivers: make(map[string][]*driver), health: make(map[string]report)}, nil
+	return &Manager{cfg: cfg, metrics: newMetrics(), wake: make(chan struct{}, 1), claims: make(map[string]*claim), drivers: make(map[string][]*driver), health: make(map[string]report), heard: make(map[string]bool)}, nil
 }
 
 // Load reads which claims were prepared before. It must be called once, before all other
@@ -91,6 +93,7 @@ func (m *Manager) Load(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.loaded = time.Now()
 	for _, r := range records {
 		if m.claims[r.UID] == nil {
 			m.claims[r.UID] = &claim{busy: make(chan struct{}, 1), record: r}

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
 )
@@ -194,7 +192,9 @@ func (r *Registry) register(ctx context.Context, path string, s *socket) error {
 	defer conn.Close()
 	bounded, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
-	answer, err := pluginrpc.Call(bounded, conn, "/pluginregistration.Registration/GetInfo", nil, grpc.WaitForReady(true))
+	// A socket that nobody serves, as many after a power cut, fails at once: the other plugins
+	// do not wait for it.
+	answer, err := pluginrpc.Call(bounded, conn, "/pluginregistration.Registration/GetInfo", nil)
 	if err != nil {
 		return fmt.Errorf("pluginregistry: ask the plugin: %w", err)
 	}
