@@ -16,6 +16,7 @@ func TestServiceAccountOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t)
 		defer s.stop()
+		synctest.Wait() // Run has swept: it would forget an account before its pod is there
 		body, cloudErr := `{"metadata":{"namespace":"a","name":"robot","uid":"u-1","annotations":{"role":"reader"}}}`, error(nil)
 		s.m.answer = func(q meta.Object) (meta.Object, error) { return meta.Object{Key: q.Key, Body: []byte(body)}, cloudErr }
 		want := func(when, uid string, wantErr error) {
