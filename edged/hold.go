@@ -139,16 +139,17 @@ func (w *worker) followHold(ctx context.Context, end plan.Ending, now time.Time)
 	}
 	if text := pod.Annotations[HoldTimeoutAnnotation]; h.held && text != "" {
 		limit, err := time.ParseDuration(text)
+		latest := deadlineStart(pod, w.start, now).Add(limit)
 		switch {
 		case err != nil || limit < 0:
 			if h.badLimit != text {
 				h.badLimit = text
 				w.a.events.Pod(pod, corev1.EventTypeWarning, "InvalidHoldTimeout", fmt.Sprintf("annotation %s=%q is no duration, such as 12h: the pod is held without a limit", HoldTimeoutAnnotation, text))
 			}
-		case !now.Before(w.start.Add(limit)):
+		case !now.Before(latest):
 			h.held = false
-		case until.IsZero() || w.start.Add(limit).Before(until):
-			until = w.start.Add(limit)
+		case until.IsZero() || latest.Before(until):
+			until = latest
 		}
 	}
 	w.updateMemory(func(m *memory) {

@@ -3,6 +3,8 @@ package edged_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -11,9 +13,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/shutdown/shutdowntest"
 )
 
 // releases is a cloud with a durable ReleaseStore.
@@ -177,6 +181,83 @@ func TestHoldEnds(t *testing.T) {
 		settle(5 * time.Second)
 		b.del(gone, 1)
 		settle(5 * time.Second)
+		b.stop()
+	})
+}
+
+// TestHoldAfterShutdown: a static pod that was released is not held again after the machine
+// was shut down, even if the runtime has lost all of it.
+func TestHoldAfterShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		logind := &shutdowntest.Logind{Delay: time.Minute}
+		cfg := b.config()
+		cfg.StaticPodDir = t.TempDir()
+		cfg.Shutdown = edged.Shutdown{GracePeriod: 30 * time.Second, Dial: logind.Dial, ConfigDir: t.TempDir()}
+		held := strings.Replace(manifest, "{name: web}", `{name: web, annotations: {`+edged.HoldUpgradeAnnotation+`: "true"}}`, 1)
+		if err := os.WriteFile(filepath.Join(cfg.StaticPodDir, "web.yaml"), []byte(held), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		agent := b.startAgent(cfg)
+		settle(10 * time.Second)
+		if names, err := agent.UnholdAll(t.Context()); err != nil || len(names) != 1 {
+			t.Fatalf("%q, %v", names, err)
+		}
+		settle(10 * time.Second)
+		if mirror := mirrorOf(b.cloud); mirror == nil || !isReady(b, mirror.UID) {
+			t.Fatalf("it does not run: %+v", mirror)
+		}
+		if err := logind.Prepare(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if err := logind.WaitLocks(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		b.stop()
+		containers, err := b.rt.ListContainers(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range containers {
+			if err := b.rt.RemoveContainer(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		boxes, err := b.rt.ListSandboxes(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, box := range boxes {
+			b.rt.ForgetSandbox(box.ID)
+		}
+		cfg.Shutdown = edged.Shutdown{}
+		b.startAgent(cfg) // after the boot
+		settle(time.Minute)
+		if mirror := mirrorOf(b.cloud); mirror == nil || !isReady(b, mirror.UID) {
+			t.Errorf("it does not run after the boot: %+v", mirror)
+		}
+		b.stop()
+	})
+}
+
+// TestHoldClock: a start that the node stamped before it knew the time does not end the hold.
+func TestHoldClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		p := heldPod("limited")
+		p.Annotations[edged.HoldTimeoutAnnotation] = "30m"
+		p.CreationTimestamp = metav1.Now()
+		p.Status.StartTime = &metav1.Time{Time: time.Unix(100, 0)}
+		b.put(p)
+		b.start()
+		settle(29 * time.Minute)
+		if got := b.heldState(p.UID); got != "held" {
+			t.Errorf("before its limit it is %s", got)
+		}
+		settle(2 * time.Minute)
+		if got := b.heldState(p.UID); got != "running" {
+			t.Errorf("past its limit it is %s", got)
+		}
 		b.stop()
 	})
 }

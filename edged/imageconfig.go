@@ -35,6 +35,10 @@ const (
 
 // CredentialSource gives credentials for images that are not in a pod's pull secrets.
 // image.ConfigFiles and credentialprovider.Providers are two.
+//
+// It may have the method Sources(ctx, pod, ref) []image.Source besides, which says from which
+// objects the credentials would come without getting them. With it a pod keeps the images of
+// its service account while no credentials can be had, such as without a link.
 type CredentialSource interface {
 	// Credentials lists the credentials for an image that a pod needs, the best first. An
 	// error, which may come with some, is logged; the pull is tried without the others. It

@@ -171,6 +171,8 @@ func (w *worker) loadLastReport(ctx context.Context) {
 		return
 	}
 	if static.Is(pod) && endedByShutdown(said) {
+		started := hasEverRun(said) // it need not be released again
+		w.updateMemory(func(m *memory) { m.hold.released = m.hold.released || started })
 		return
 	}
 	w.last = newerStatus(said, w.last)

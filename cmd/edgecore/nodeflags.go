@@ -22,7 +22,7 @@ type nodeFlags struct {
 	NodeStatusUpdateFrequency time.Duration           `help:"How often the machine and its runtime are looked at, also for evictions. What changed is reported at once; nothing is reported on a clock." default:"10s"`
 	NodeStatusMaxImages       int                     `help:"How many images the Node shows. -1: all." default:"50"`
 	ManifestURL               string                  `help:"URL of static pods: a Pod or a PodList (YAML or JSON) that this node runs without the cloud. What was read last is kept for a start without the network." name:"manifest-url" placeholder:"URL"`
-	ManifestURLHeader         []string                `help:"Headers of requests to --manifest-url." name:"manifest-url-header" placeholder:"NAME:VALUE,..."`
+	ManifestURLHeader         []string                `help:"Headers of requests to --manifest-url." name:"manifest-url-header" placeholder:"NAME:VALUE,..." json:"-"` // a secret: /configz does not show it
 	HTTPCheckFrequency        time.Duration           `help:"How often --manifest-url is looked at." default:"20s" name:"http-check-frequency"`
 	FileCheckFrequency        time.Duration           `help:"How often --static-pod-dir is looked at." default:"1s"`
 	MaxContainerRestartPeriod time.Duration           `help:"The longest pause between restarts of a container that keeps exiting: 1s to 5m. It is the kubelet's crashLoopBackOff.maxContainerRestartPeriod." default:"5m"`

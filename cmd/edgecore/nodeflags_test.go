@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -75,5 +76,15 @@ func TestKubeletConfigFile(t *testing.T) {
 	}
 	if got := run("", "--runtime-endpoint=unix:///other.sock"); !strings.Contains(got, "/other.sock") {
 		t.Errorf("the command line does not go before the file: %s", got)
+	}
+}
+
+// TestSecretSettings: the header of --manifest-url, which may be a secret, is not among the
+// settings that the kubelet API shows.
+func TestSecretSettings(t *testing.T) {
+	r := parsed(t, "--manifest-url=https://site/pods", "--manifest-url-header=X-A:hunter2")
+	text, err := json.Marshal(r)
+	if err != nil || !strings.Contains(string(text), "https://site/pods") || strings.Contains(string(text), "hunter2") {
+		t.Errorf("%s, %v", text, err)
 	}
 }

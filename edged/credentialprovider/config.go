@@ -65,8 +65,7 @@ type TokenAttributes struct {
 
 // Accounts reads service accounts and their tokens; meta/kube.Client is one.
 type Accounts interface {
-	// ServiceAccount reads a service account. It is not kept on the node: without a link
-	// there is an error.
+	// ServiceAccount reads a service account; without a link as it was last.
 	ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 	// Token is that of edged.Objects.
 	Token(ctx context.Context, namespace, serviceAccount string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)

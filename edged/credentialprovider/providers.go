@@ -82,9 +82,28 @@ func (p *Providers) Credentials(ctx context.Context, pod *corev1.Pod, ref image.
 	return out, errors.Join(errs...)
 }
 
+// Sources lists on whose behalf the providers of an image's registry would be asked. It
+// runs no program and needs no link: a pod keeps the images that its service account
+// brought to the node.
+func (p *Providers) Sources(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Source {
+	var out []image.Source
+	for _, one := range p.all {
+		if !slices.ContainsFunc(one.MatchImages, func(m string) bool { return image.Covers(m, ref) }) {
+			continue
+		}
+		if who, err := p.identify(ctx, one, pod); err == nil && who != nil && !slices.Contains(out, who.source) {
+			out = append(out, who.source)
+		}
+	}
+	return out
+}
+
 // ask gets the credentials of one provider, kept ones if there are any.
 func (p *Providers) ask(ctx context.Context, one *provider, pod *corev1.Pod, ref image.Ref) ([]image.Credential, error) {
 	who, err := p.identify(ctx, one, pod)
+	if err == nil && who != nil {
+		err = p.authenticate(ctx, one, pod, who)
+	}
 	if err != nil || who == nil {
 		return nil, err
 	}
@@ -119,7 +138,7 @@ type identity struct {
 	key         string // of answers; "" for those that are for all pods
 }
 
-// identify gets the token that a provider asks for. It gives nil if the provider is not
+// identify finds on whose behalf a provider is asked. It gives nil if the provider is not
 // to be asked for this pod.
 func (p *Providers) identify(ctx context.Context, one *provider, pod *corev1.Pod) (*identity, error) {
 	node := &identity{source: image.Source{Kind: image.KindNode}}
@@ -158,16 +177,25 @@ func (p *Providers) identify(ctx context.Context, one *provider, pod *corev1.Pod
 			who.annotations[key] = value
 		}
 	}
-	issued, err := p.accounts.Token(ctx, pod.Namespace, name, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+	return who, nil
+}
+
+// authenticate gets the token that a provider asks for with a service account.
+func (p *Providers) authenticate(ctx context.Context, one *provider, pod *corev1.Pod, who *identity) error {
+	if who.source.Kind != image.KindServiceAccount {
+		return nil
+	}
+	want := one.TokenAttributes
+	issued, err := p.accounts.Token(ctx, pod.Namespace, who.source.Name, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		Audiences:      []string{want.ServiceAccountTokenAudience},
 		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("failed to get service account token: %w", err)
+		return fmt.Errorf("failed to get service account token: %w", err)
 	}
 	who.token = issued.Status.Token
 	who.key = who.hash(want.CacheType, string(pod.UID))
-	return who, nil
+	return nil
 }
 
 // hash is the part of a key of kept answers that stands for the account, and, by the type

@@ -3,6 +3,7 @@ package credentialprovider
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -317,6 +318,37 @@ func TestServiceAccounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSources: on whose behalf a provider is asked is known without its program and without a
+// token.
+func TestSources(t *testing.T) {
+	yes := true
+	cfg, runs := setUp(t)
+	cfg.Accounts = noTokens{&accounts{}}
+	cfg.Providers[0].TokenAttributes = &TokenAttributes{CacheType: CacheByToken, RequireServiceAccount: &yes, ServiceAccountTokenAudience: "registry"}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := parse(t, "one.example.com/app:1")
+	want := image.Source{Kind: image.KindServiceAccount, UID: "account-uid", Namespace: "plant", Name: "robot"}
+	if got := p.Sources(t.Context(), robot("a"), ref); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := p.Sources(t.Context(), robot("a"), parse(t, "quay.io/app:1")); len(got) != 0 {
+		t.Errorf("another registry: %+v", got)
+	}
+	if got, err := p.Credentials(t.Context(), robot("a"), ref); err == nil || len(got) != 0 || len(runs()) != 0 {
+		t.Errorf("without a token: %+v, %v, %d runs", got, err, len(runs()))
+	}
+}
+
+// noTokens has accounts without tokens.
+type noTokens struct{ *accounts }
+
+func (noTokens) Token(context.Context, string, string, *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	return nil, errors.New("no link")
 }
 
 // TestKept bounds what is kept.

@@ -106,6 +106,10 @@ func (m *Manager) session(ctx context.Context) error {
 		return err
 	}
 	defer func() { lock.Close() }() // the one that is held then
+	if m.ShuttingDown() {           // logind gives no lock during a shutdown: it was cancelled unseen
+		m.set(false)
+		m.cfg.Pods.Resume()
+	}
 	m.failed = ""
 	m.log.Info("shutdowns of this machine wait for its pods", "at most", delay)
 	var ending func() // ends the goroutine that ends pods, and joins it
@@ -201,8 +205,8 @@ func (m *Manager) endGroup(ctx context.Context, g *group, limit time.Duration) {
 	var wait []*corev1.Pod
 	for _, pod := range g.pods {
 		grace := limit
-		if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
-			grace = min(grace, time.Duration(*s)*time.Second)
+		if s := pod.Spec.TerminationGracePeriodSeconds; s != nil && *s < int64(limit/time.Second)+1 { // more than that may overflow
+			grace = min(grace, time.Duration(max(*s, 0))*time.Second)
 		}
 		if m.cfg.Pods.End(pod.UID, grace) {
 			wait = append(wait, pod)
@@ -250,7 +254,9 @@ func (m *Manager) raiseDelay(ctx context.Context, conn Logind) (time.Duration, e
 		case <-time.After(pause):
 		}
 		pause *= 2
-		have, err = conn.InhibitDelay(ctx)
+		if have, err = conn.InhibitDelay(ctx); err != nil {
+			return 0, err // 0 would end pods without any grace
+		}
 	}
 	if have < need {
 		m.log.Warn("systemd-logind does not wait as long as the pods have: those that are ended last get less time; set InhibitDelayMaxSec in logind.conf",

@@ -244,6 +244,55 @@ func TestWithoutLogind(t *testing.T) {
 	})
 }
 
+// TestCancelledUnseen: the bus is lost during a shutdown, which is cancelled before there is
+// another connection. The node takes pods again.
+func TestCancelledUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logind := &shutdowntest.Logind{Delay: time.Minute}
+		pods := &podSet{}
+		m := start(t, shutdown.Config{Dial: logind.Dial, Periods: shutdown.Periods(time.Second, 0), Pods: pods})
+		if err := logind.Prepare(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		logind.Disconnect()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !m.ShuttingDown() || logind.Locks() != 0 {
+			t.Fatalf("during it: down %v, %d locks", m.ShuttingDown(), logind.Locks())
+		}
+		logind.Disconnect()
+		if err := logind.Prepare(t.Context(), false); err == nil {
+			t.Fatal("somebody has seen the end")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if m.ShuttingDown() || logind.Locks() != 1 || pods.resumed != 1 {
+			t.Errorf("down %v, %d locks, resumed %d", m.ShuttingDown(), logind.Locks(), pods.resumed)
+		}
+	})
+}
+
+// TestHugeGrace: a grace period that is no time.Duration is as long as the group's time.
+func TestHugeGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logind := &shutdowntest.Logind{Delay: time.Minute}
+		pods := &podSet{}
+		pods.add("app", 0, 1<<62, 0)
+		pods.add("other", 0, 10_000_000_000, 0)
+		start(t, shutdown.Config{Dial: logind.Dial, Periods: shutdown.Periods(10*time.Second, 0), Pods: pods})
+		if err := logind.Prepare(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if err := logind.WaitLocks(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := pods.said(), []string{"app 10s at 0s", "other 10s at 0s"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 // TestLogindWaitsLess: logind refuses a longer delay. The groups share what there is.
 func TestLogindWaitsLess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -68,8 +68,8 @@ func NewURL(cfg URLConfig) (*URL, error) {
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{Timeout: urlTimeout, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if req.URL.Host != u.Host || len(via) > 10 {
-				return fmt.Errorf("it redirects to %s: give that URL", req.URL.Host) // the header is for this host only
+			if req.URL.Host != u.Host || u.Scheme == "https" && req.URL.Scheme != "https" || len(via) > 10 {
+				return fmt.Errorf("it redirects to %s://%s: give that URL", req.URL.Scheme, req.URL.Host) // the header is for this host only, and may be a secret
 			}
 			return nil
 		}}

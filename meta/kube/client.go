@@ -175,12 +175,6 @@ func (c *Client) RuntimeHandler(ctx context.Context, class string) (string, erro
 	return found.Handler, nil
 }
 
-// ServiceAccount reads a service account of a pod of this node from the cloud, or as it was
-// a moment ago. It needs a link; it is for work that needs one too.
-func (c *Client) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-	return readReference[corev1.ServiceAccount](ctx, c, meta.Key{Resource: resources.ServiceAccounts, Namespace: namespace, Name: name})
-}
-
 // Services lists the Services of a namespace in the store: all of them, or none if the
 // node did not ask for Services.
 func (c *Client) Services(ctx context.Context, namespace string) ([]*corev1.Service, error) {

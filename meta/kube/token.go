@@ -193,7 +193,8 @@ func (c *Client) sweepCredentials(ctx context.Context) error {
 			return !there[uid]
 		}
 	}
-	return errors.Join(c.removeRecords(ctx, tokenArea, gone(tokenArea)), c.removeRecords(ctx, certificateArea, gone(certificateArea)), c.removeRecords(ctx, releaseArea, gone(releaseArea)))
+	return errors.Join(c.removeRecords(ctx, tokenArea, gone(tokenArea)), c.removeRecords(ctx, certificateArea, gone(certificateArea)),
+		c.removeRecords(ctx, releaseArea, gone(releaseArea)), c.sweepAccounts(ctx))
 }
 
 func (c *Client) removeRecords(ctx context.Context, prefix string, gone func(key string) bool) error {

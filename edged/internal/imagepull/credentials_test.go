@@ -202,3 +202,42 @@ func TestAllowlist(t *testing.T) {
 		}
 	}
 }
+
+// cutOff is a source of credentials that needs a link for them.
+type cutOff struct {
+	source
+	from []image.Source
+}
+
+func (c *cutOff) Sources(context.Context, *corev1.Pod, image.Ref) []image.Source { return c.from }
+
+// TestAccountWithoutLink starts a container again while no credentials can be had: the image
+// is on the node, and the pod's service account brought it there.
+func TestAccountWithoutLink(t *testing.T) {
+	robot := image.Source{Kind: image.KindServiceAccount, UID: "u", Namespace: "default", Name: "robot"}
+	for _, policy := range []corev1.PullPolicy{corev1.PullIfNotPresent, corev1.PullNever, corev1.PullAlways} {
+		rt := &registryOf{Runtime: runtimetest.New(), user: "robot"}
+		p := newPuller(t, rt.Runtime)
+		p.cfg.Images, p.cfg.Offline = rt, true
+		p.cfg.Credentials = []CredentialSource{source(func(*corev1.Pod) ([]image.Credential, error) {
+			return []image.Credential{{Username: "robot", Source: robot}}, nil
+		})}
+		want := Request{Pod: podtest.New(corev1.RestartPolicyAlways, "a"), Container: "a", Key: "a", Image: imageName, BackOffs: &BackOffs{}}
+		if _, fail := p.Ensure(t.Context(), want); fail != nil {
+			t.Fatalf("%+v", fail)
+		}
+		rt.user = "nobody" // the registry is out of reach
+		want.Policy = policy
+		away := source(func(*corev1.Pod) ([]image.Credential, error) { return nil, errors.New("no link") })
+		p.cfg.Credentials = []CredentialSource{&cutOff{away, []image.Source{robot}}}
+		if _, fail := p.Ensure(t.Context(), want); fail != nil {
+			t.Errorf("%s: %+v", policy, fail)
+		}
+		other := robot
+		other.UID = "v" // another account of that name
+		p.cfg.Credentials = []CredentialSource{&cutOff{away, []image.Source{other, {Kind: image.KindNode}}}}
+		if _, fail := p.Ensure(t.Context(), want); fail == nil {
+			t.Errorf("%s: another account has the image", policy)
+		}
+	}
+}

@@ -41,7 +41,7 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 		return runtime.Image{}, &Failure{Reason: plan.ReasonErrImagePull, Message: err.Error()}
 	}
 	keys := slices.Concat(own, p.others(ctx, want.Pod, ref))
-	if present.ID != "" && p.cfg.Registries.IsUnreachable(ref.Registry) && p.mayUseOffline(ref, present, keys) {
+	if present.ID != "" && p.cfg.Registries.IsUnreachable(ref.Registry) && p.mayUseOffline(ctx, want.Pod, ref, present, keys) {
 		return p.useStale(want, present, "it did not answer a moment ago"), nil
 	}
 	event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", want.Image))
@@ -57,7 +57,7 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 	if ctx.Err() != nil {
 		return runtime.Image{}, &Failure{Reason: plan.ReasonErrImagePull, Message: ctx.Err().Error()}
 	}
-	if present.ID != "" && p.mayUseOffline(ref, present, keys) {
+	if present.ID != "" && p.mayUseOffline(ctx, want.Pod, ref, present, keys) {
 		if away := p.cfg.Registries.CheckReachable(ctx, ref.Registry); away != nil {
 			return p.useStale(want, present, away.Error()), nil
 		}
@@ -85,6 +85,20 @@ func (p *Puller) others(ctx context.Context, pod *corev1.Pod, ref image.Ref) []i
 		keys = append(keys, got...)
 	}
 	return keys
+}
+
+// identified reports whether one of Config.Credentials would have credentials for the pod
+// from an object with which the image was pulled, without asking it for them.
+func (p *Puller) identified(ctx context.Context, pod *corev1.Pod, ref image.Ref, id string) bool {
+	var keys []image.Credential
+	for _, source := range p.cfg.Credentials {
+		if s, ok := source.(identifier); ok {
+			for _, from := range s.Sources(ctx, pod, ref) {
+				keys = append(keys, image.Credential{Source: from})
+			}
+		}
+	}
+	return p.cfg.Pulls.Could(ref, id, keys)
 }
 
 // secrets reads the credentials for an image in the pod's secrets. A pull secret that cannot

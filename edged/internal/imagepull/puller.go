@@ -38,6 +38,12 @@ type CredentialSource interface {
 	Credentials(ctx context.Context, pod *corev1.Pod, ref image.Ref) ([]image.Credential, error)
 }
 
+// identifier is a CredentialSource that knows, also without a link, from which objects the
+// credentials for a pod would come.
+type identifier interface {
+	Sources(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Source
+}
+
 // Trust says which images of the node a pod may have without a pull of its own
 // (KEP-2535).
 type Trust int
@@ -203,14 +209,14 @@ func (p *Puller) mayUseWithoutPull(ctx context.Context, want Request, ref image.
 		return true
 	}
 	keys := p.secrets(ctx, want.Pod, ref)
-	return p.cfg.Pulls.Could(ref, present.ID, keys) || p.cfg.Pulls.Could(ref, present.ID, p.others(ctx, want.Pod, ref))
+	return p.cfg.Pulls.Could(ref, present.ID, keys) || p.identified(ctx, want.Pod, ref, present.ID) || p.cfg.Pulls.Could(ref, present.ID, p.others(ctx, want.Pod, ref))
 }
 
 // mayUseOffline reports whether the pod may have an image that is on the node
 // without its registry being asked: if the registry once gave it for one of these
 // credentials.
-func (p *Puller) mayUseOffline(ref image.Ref, present runtime.Image, keys []image.Credential) bool {
-	return p.cfg.Offline && p.cfg.Pulls.Could(ref, present.ID, keys)
+func (p *Puller) mayUseOffline(ctx context.Context, pod *corev1.Pod, ref image.Ref, present runtime.Image, keys []image.Credential) bool {
+	return p.cfg.Offline && (p.cfg.Pulls.Could(ref, present.ID, keys) || p.identified(ctx, pod, ref, present.ID))
 }
 
 // useStale records that a container starts with what the node has of an image, though

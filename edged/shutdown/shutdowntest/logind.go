@@ -19,6 +19,7 @@ type Logind struct {
 	Missing  error         // why Dial fails; nil if it does not
 
 	mu      sync.Mutex
+	down    bool // as last announced
 	reloads int
 	locks   int // that are held
 	watches map[chan bool]bool
@@ -42,9 +43,11 @@ func (l *Logind) Dial(context.Context) (shutdown.Logind, error) {
 	return &session{l: l}, nil
 }
 
-// Prepare announces a shutdown, or that it was cancelled, to all who watch.
+// Prepare announces a shutdown, or that it was cancelled, to all who watch. During a shutdown
+// nobody gets a lock.
 func (l *Logind) Prepare(ctx context.Context, down bool) error {
 	l.mu.Lock()
+	l.down = down
 	var all []chan bool
 	for ch := range l.watches {
 		all = append(all, ch)
@@ -147,6 +150,12 @@ func (s *session) Reload(context.Context) error {
 }
 
 func (s *session) Inhibit(context.Context) (io.Closer, error) {
+	s.l.mu.Lock()
+	down := s.l.down
+	s.l.mu.Unlock()
+	if down {
+		return nil, errors.New("shutdowntest: the operation is in progress")
+	}
 	s.l.count(1)
 	return &lock{release: sync.OnceFunc(func() { s.l.count(-1) })}, nil
 }
