@@ -76,7 +76,7 @@ func followLink(mgr *manager.Manager) func(context.Context, func(connected bool)
 // TCP port unless it is turned off. Besides Kubernetes' paths it has those of devices and of more. The
 // authority in the data folder signs its certificate. kubelet answers the requests for logs, exec,
 // attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener net.Listener, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
 	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress, "local-api-max-requests": r.LocalAPIRequests} {
 		if n < 0 {
 			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
@@ -102,7 +102,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, authority *
 		},
 		Transport: manager.NewTransport(link, wire.Stream), FollowLink: followLink(mgr), MaxStreams: r.LocalAPIRequests,
 		ExpiredTokens: cmp.Or(r.LocalAPIExpiredTokens, -1), // 0 is the library's default; the flag has its own
-		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
+		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen, Listener: listener,
 		NodeCAs: func() *x509.CertPool {
 			pool := x509.NewCertPool()
 			for _, root := range n.identity.Credentials().Roots {
