@@ -45,7 +45,7 @@ func (a *accounts) Accounts(node string) map[cache.Name]struct{} {
 	a.asked = append(a.asked, node)
 	return a.by[node]
 }
-func (a *accounts) OnPods(changed func(string))                  { a.changed = changed }
+func (a *accounts) OnPods(changed func(string)) { a.changed = changed }
 
 func must(t *testing.T, err error) {
 	t.Helper()

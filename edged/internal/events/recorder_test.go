@@ -76,7 +76,7 @@ func TestLimit(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			for i := range 200 {
-				r.Node(corev1.EventTypeNormal, "Tested", fmt.Sprint(i))
+				r.Node(corev1.EventTypeNormal, fmt.Sprintf("Tested%d", i), "x") // each has its own reason: none is combined
 			}
 			go func() { done <- r.Run(ctx) }()
 			synctest.Wait()
