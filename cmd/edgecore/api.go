@@ -28,39 +28,39 @@ const apiSocket = "api.sock"
 // defaultAPIAddress is that of --local-api-listen.
 const defaultAPIAddress = "169.254.30.10:10550"
 
-// apiAddress prepares the address on which pods reach the node's own API. Without one that works,
-// the default is not served, and pods get no variables for it; any other address is a fault of
-// the settings.
-func (r *runCmd) apiAddress(log *slog.Logger) (netip.AddrPort, error) {
-	return r.apiAddressOf(log, tryAddress)
+// listenAPI listens on the address on which pods reach the node's own API, LocalAPIListen. If that
+// does not work, the default is not served, and pods get no variables for it; any other address
+// is a fault of the settings. The listener stays open until the API serves it, so that another
+// edgecore of this machine does not take the address meanwhile. It is nil, and LocalAPIListen
+// is invalid, if no pods are served.
+func (r *runCmd) listenAPI(log *slog.Logger) (net.Listener, error) {
+	return r.listenAPIBy(log, listenOn)
 }
 
-// tryAddress has the machine own an address, and listens on it for a moment.
-func tryAddress(addr netip.AddrPort) error {
+// listenOn has the machine own an address, and listens on it.
+func listenOn(addr netip.AddrPort) (net.Listener, error) {
 	if err := apiserver.EnsureAddress(addr.Addr()); err != nil {
-		return err
+		return nil, err
 	}
-	l, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return err
-	}
-	return l.Close()
+	return net.Listen("tcp", addr.String())
 }
 
-func (r *runCmd) apiAddressOf(log *slog.Logger, try func(netip.AddrPort) error) (netip.AddrPort, error) {
+func (r *runCmd) listenAPIBy(log *slog.Logger, listen func(netip.AddrPort) (net.Listener, error)) (net.Listener, error) {
 	addr := r.LocalAPIListen
+	r.LocalAPIListen = netip.AddrPort{}
 	if !r.LocalAPI || !addr.IsValid() {
-		return netip.AddrPort{}, nil
+		return nil, nil //nolint:nilnil // no listener is no error
 	}
-	err := try(addr)
+	l, err := listen(addr)
 	switch {
 	case err == nil:
-		return addr, nil
+		r.LocalAPIListen = addr
+		return l, nil
 	case addr.String() == defaultAPIAddress:
 		log.Warn("the node's own Kubernetes API is not served to pods: set local-api-listen to another address of this machine", "address", addr, "err", err)
-		return netip.AddrPort{}, nil
+		return nil, nil //nolint:nilnil // no listener is no error
 	}
-	return netip.AddrPort{}, &program.UsageError{Setting: "local-api-listen", Reason: err.Error() + ": choose a free address of this machine, or one in 169.254.0.0/16"}
+	return nil, &program.UsageError{Setting: "local-api-listen", Reason: err.Error() + ": choose a free address of this machine, or one in 169.254.0.0/16"}
 }
 
 // followLink passes on the state of the link, and each change, until ctx ends.
@@ -73,11 +73,10 @@ func followLink(mgr *manager.Manager) func(context.Context, func(connected bool)
 }
 
 // localAPI makes the node's own Kubernetes API. Its socket is always there, its
-// localAPI makes the node's own Kubernetes API. Its socket is always there, its
 // TCP port unless it is turned off. Besides Kubernetes' paths it has those of devices and of more. The
 // authority in the data folder signs its certificate. kubelet answers the requests for logs, exec,
 // attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener net.Listener, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
 	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress, "local-api-max-requests": r.LocalAPIRequests} {
 		if n < 0 {
 			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
@@ -103,7 +102,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, authority *
 		},
 		Transport: manager.NewTransport(link, wire.Stream), FollowLink: followLink(mgr), MaxStreams: r.LocalAPIRequests,
 		ExpiredTokens: cmp.Or(r.LocalAPIExpiredTokens, -1), // 0 is the library's default; the flag has its own
-		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen,
+		Authority:     authority, Dir: dir, Socket: filepath.Join(dir, apiSocket), Listen: r.LocalAPIListen, Listener: listener,
 		NodeCAs: func() *x509.CertPool {
 			pool := x509.NewCertPool()
 			for _, root := range n.identity.Credentials().Roots {

@@ -37,7 +37,19 @@ func TestAPIAddress(t *testing.T) {
 		if tt.addr != "" {
 			r.LocalAPIListen = netip.MustParseAddrPort(tt.addr)
 		}
-		got, err := r.apiAddress(slog.New(slog.DiscardHandler))
+		l, err := r.listenAPI(slog.New(slog.DiscardHandler))
+		got := r.LocalAPIListen
+		if (l != nil) != got.IsValid() {
+			t.Errorf("%s: a listener %v for %s", name, l, got)
+		}
+		if l != nil {
+			// Nothing else of the machine may take the address until the API serves it.
+			if other, err := net.Listen("tcp", l.Addr().String()); err == nil {
+				other.Close()
+				t.Errorf("%s: another program can listen on %s too", name, l.Addr())
+			}
+			defer l.Close()
+		}
 		usage, isUsage := errors.AsType[*program.UsageError](err)
 		switch {
 		case tt.bad && (!isUsage || usage.Setting != "local-api-listen"):
@@ -45,7 +57,6 @@ func TestAPIAddress(t *testing.T) {
 		case !tt.bad && (err != nil || tt.want == "" && got.IsValid() || tt.want != "" && got.String() != tt.want):
 			t.Errorf("%s: %s %v", name, got, err)
 		}
-		r.LocalAPIListen = got
 		if slices.Contains(r.capabilities(), wire.Access) != (tt.want != "") {
 			t.Errorf("%s: the hello names %q", name, r.capabilities())
 		}
@@ -58,8 +69,10 @@ func TestDefaultAPIAddress(t *testing.T) {
 	addr := netip.MustParseAddrPort(defaultAPIAddress)
 	var log bytes.Buffer
 	r := &runCmd{LocalAPI: true, LocalAPIListen: addr}
-	got, err := r.apiAddressOf(slog.New(slog.NewTextHandler(&log, nil)), func(netip.AddrPort) error { return errors.New("address already in use") })
-	if err != nil || got.IsValid() || !strings.Contains(log.String(), "local-api-listen") {
-		t.Errorf("%s %v: %s", got, err, log.String())
+	l, err := r.listenAPIBy(slog.New(slog.NewTextHandler(&log, nil)), func(netip.AddrPort) (net.Listener, error) {
+		return nil, errors.New("address already in use")
+	})
+	if got := r.LocalAPIListen; err != nil || l != nil || got.IsValid() || !strings.Contains(log.String(), "local-api-listen") {
+		t.Errorf("%v %s %v: %s", l, r.LocalAPIListen, err, log.String())
 	}
 }

@@ -49,8 +49,8 @@ type parts map[string]func(context.Context) error
 // objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
 // gets its endpoints, which are made of MetaManager, only when it runs.
 func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
-	var err error
-	if r.LocalAPIListen, err = r.apiAddress(log); err != nil {
+	listener, err := r.listenAPI(log)
+	if err != nil {
 		return nil, err
 	}
 	link := &link{log: log, cfg: hub.ClientConfig{
@@ -151,7 +151,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, link, authority, kubelet, unholdPaths(agent, n.name), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, unholdPaths(agent, n.name), engine, log)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ type Controller struct {
 type node struct {
 	subscribers int
 	needs       map[hub.Key]struct{}
+	subjects    map[string]struct{} // all that its pods' service accounts are, as in bindings
 }
 
 // New checks the configuration.
@@ -216,6 +217,12 @@ func (c *Controller) podsChanged(name string) {
 	var keys []hub.Key
 	if c.nodes[name] == n {
 		keys = n.replace(c.needsLocked(accounts))
+		n.subjects = make(map[string]struct{})
+		for account := range accounts {
+			for _, subject := range subjectsOf(account) {
+				n.subjects[subject] = struct{}{}
+			}
+		}
 	}
 	c.mu.Unlock()
 	c.notifier.Notify(name, keys...)
@@ -247,25 +254,39 @@ func (n *node) replace(needs map[hub.Key]struct{}) (changed []hub.Key) {
 	return changed
 }
 
-// accessChanged follows the RBAC objects and Namespaces.
+// accessChanged follows the roles and Namespaces, and bindings with what changes in the index of
+// them. Only for a binding, and only of the nodes that it concerns, are the needs computed again.
 func (c *Controller) accessChanged(key hub.Key, update func(*bindings)) {
+	var holders, concerned []string
 	c.mu.Lock()
-	update(&c.bindings)
-	names := slices.Collect(maps.Keys(c.nodes))
-	c.mu.Unlock()
-	for _, name := range names {
-		c.podsChanged(name)
-		c.mu.Lock()
-		n := c.nodes[name]
-		needed := false
-		if n != nil {
-			_, needed = n.needs[key]
-		}
-		c.mu.Unlock()
-		if needed {
-			c.notifier.Notify(name, key)
+	if update != nil {
+		update(&c.bindings)
+	}
+	for name, n := range c.nodes {
+		_, needed := n.needs[key]
+		switch {
+		case update != nil && (needed || n.isAny(c.bindings.subjects[key])):
+			concerned = append(concerned, name)
+		case needed:
+			holders = append(holders, name)
 		}
 	}
+	c.mu.Unlock()
+	for _, name := range holders {
+		c.notifier.Notify(name, key)
+	}
+	for _, name := range concerned {
+		c.podsChanged(name)
+		c.notifier.Notify(name, key)
+	}
+}
+
+// isAny reports whether a service account of the node's pods is one of the subjects.
+func (n *node) isAny(subjects []string) bool {
+	return slices.ContainsFunc(subjects, func(s string) bool {
+		_, is := n.subjects[s]
+		return is
+	})
 }
 
 // serviceChanged follows the Services and what belongs to them.

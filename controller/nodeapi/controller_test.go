@@ -38,10 +38,14 @@ func TestMain(m *testing.M) {
 type accounts struct {
 	by      map[string]map[cache.Name]struct{}
 	changed func(string)
+	asked   []string // for which nodes
 }
 
-func (a *accounts) Accounts(node string) map[cache.Name]struct{} { return a.by[node] }
-func (a *accounts) OnPods(changed func(string))                  { a.changed = changed }
+func (a *accounts) Accounts(node string) map[cache.Name]struct{} {
+	a.asked = append(a.asked, node)
+	return a.by[node]
+}
+func (a *accounts) OnPods(changed func(string)) { a.changed = changed }
 
 func must(t *testing.T, err error) {
 	t.Helper()

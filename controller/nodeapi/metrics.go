@@ -48,14 +48,27 @@ type counted struct {
 // WriteHeader sends the status.
 func (w *counted) WriteHeader(code int) {
 	if !w.sent && (code >= 200 || code == http.StatusSwitchingProtocols) {
-		w.sent = true
-		w.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+		w.answered(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// Hijack gives the connection to an upgraded request.
+// answered counts the answer. A status that HTTP does not define, which a service behind the API
+// server may send, has the label "other": there would be hundreds.
+func (w *counted) answered(code int) {
+	w.sent = true
+	label := "other"
+	if code <= 599 {
+		label = strconv.Itoa(code)
+	}
+	w.requests.WithLabelValues(label).Inc()
+}
+
+// Hijack gives the connection to an upgraded request, whose status is then not sent by WriteHeader.
 func (w *counted) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !w.sent {
+		w.answered(http.StatusSwitchingProtocols)
+	}
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 

@@ -107,13 +107,13 @@ func (c *Controller) newKinds() (map[string]*kind, error) {
 			func(k hub.Key, _ cache.Change[*networkingv1.ServiceCIDR]) { c.serviceChanged(k) }),
 		addKind(c, kinds, resources.Namespaces, namespaces, &corev1.Namespace{}, anyNamespace(core.Namespaces()),
 			func(k hub.Key, _ cache.Change[*corev1.Namespace]) {
-				c.accessChanged(k, func(*bindings) {})
+				c.accessChanged(k, nil)
 				c.serviceChanged(k)
 			}),
 		addKind(c, kinds, resources.Roles, wire.Access, &rbacv1.Role{}, rbac.Roles,
-			func(k hub.Key, _ cache.Change[*rbacv1.Role]) { c.accessChanged(k, func(*bindings) {}) }),
+			func(k hub.Key, _ cache.Change[*rbacv1.Role]) { c.accessChanged(k, nil) }),
 		addKind(c, kinds, resources.ClusterRoles, wire.Access, &rbacv1.ClusterRole{}, anyNamespace(rbac.ClusterRoles()),
-			func(k hub.Key, _ cache.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, func(*bindings) {}) }),
+			func(k hub.Key, _ cache.Change[*rbacv1.ClusterRole]) { c.accessChanged(k, nil) }),
 		addKind(c, kinds, resources.RoleBindings, wire.Access, &rbacv1.RoleBinding{}, rbac.RoleBindings, func(k hub.Key, change cache.Change[*rbacv1.RoleBinding]) {
 			c.accessChanged(k, func(b *bindings) {
 				b.remove(k)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -338,6 +339,42 @@ func stuckStream(r *rig) {
 	}
 	r.dir.Down("a").Put(key("x"), 1, "x")
 	r.until("state arrives", func() bool { return e.down.Held(key("x")) == "1" })
+	if e.sessions() != 1 {
+		r.Error("the session was lost")
+	}
+}
+
+// stalledLists: pods at the edge read answers of the cloud fast, so that their windows grow,
+// and then no more. The node's state arrives all the same, and so do new answers.
+func stalledLists(r *rig) {
+	const lists, fast = 40, 5 << 18
+	r.mux.HandleStream("flood", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
+		for {
+			if _, err := s.Write(make([]byte, 64<<10)); err != nil {
+				return err
+			}
+		}
+	}))
+	r.mux.HandleStream("echo", hub.StreamHandlerFunc(echoStream))
+	e := r.up("a", nil)
+	for range lists {
+		s, err := e.OpenStream(r.ctx, to("flood"))
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer s.Close()
+		if _, err := io.CopyN(io.Discard, s, fast); err != nil {
+			r.Fatal(err)
+		}
+	}
+	down := r.dir.Down("a")
+	for i := range 64 {
+		down.Put(key(strconv.Itoa(i)), 1, strings.Repeat("x", 64<<10))
+	}
+	r.until("state arrives", func() bool { return e.down.Len() == 64 })
+	if err := r.echo(caller{"edge to cloud", e.Call, e.OpenStream}, strings.Repeat("0123456789", 100_000)); err != nil {
+		r.Error(err)
+	}
 	if e.sessions() != 1 {
 		r.Error("the session was lost")
 	}

@@ -80,6 +80,7 @@ func Run(t *testing.T, s Suite) {
 		{"StreamStatus", streamStatus},
 		{"StreamCancel", streamCancel},
 		{"StuckStream", stuckStream},
+		{"StalledLists", stalledLists},
 		{"Keepalive", keepalive},
 		{"HalfOpen", halfOpen},
 		{"HalfOpenBusy", halfOpenBusy},

@@ -80,7 +80,7 @@ func (d *Dialer) Dial(ctx context.Context) (hub.Conn, error) {
 		socket = NewSocket(udp)
 		free = func() { _ = socket.Close() }
 	}
-	conf := settings(idleTimeout)
+	conf := edgeSettings()
 	conf.KeepAlivePeriod, conf.HandshakeIdleTimeout = d.keepalive, answerTimeout
 	conn, err := socket.transport.Dial(ctx, addr, d.tls, conf)
 	if err != nil {

@@ -55,5 +55,9 @@
 // one budget for what they grow beyond that, ListenerConfig.Memory; when it is
 // used up, windows stay as they are and nothing else changes.
 //
+// What arrived and nobody reads counts against the window of the connection, which is 64 MiB on
+// an edge. Each stream to the edge has at most 192 KiB of it: 256 streams whose readers stopped
+// leave 16 MiB for the session's state and other streams.
+//
 // All methods may be called by several goroutines at once.
 package quicconn

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -62,6 +63,8 @@ type Config struct {
 	// Listen is a TCP address for TLS: loopback, or an address of the node that
 	// its pods reach. The zero value has no TCP listener.
 	Listen netip.AddrPort
+	// Listener listens on Listen already, and Run closes it. nil: Run listens.
+	Listener net.Listener
 	// Socket is the path of a Unix socket (mode 0600) whose clients are the node's
 	// administrator, without TLS. "": no socket.
 	Socket string

@@ -65,14 +65,15 @@ func (s *Server) Run(ctx context.Context) error {
 
 // listenTLS makes the TCP listener, and the kubeconfig that leads to it.
 func (s *Server) listenTLS() (net.Listener, error) {
-	addr := s.cfg.Listen
+	addr, inner := s.cfg.Listen, s.cfg.Listener
 	cert, err := s.ca.server(append([]string{addr.Addr().String(), s.cfg.Node}, s.cfg.Names...)...)
 	if err != nil {
 		return nil, err
 	}
-	inner, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return nil, err
+	if inner == nil {
+		if inner, err = net.Listen("tcp", addr.String()); err != nil {
+			return nil, err
+		}
 	}
 	if s.cfg.Dir != "" {
 		err := s.writeKubeconfig(inner.Addr())

@@ -130,7 +130,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			return nil
 		case e = <-r.queue:
 		}
-		if len(seen) > eventMemory {
+		if len(seen) > eventMemory || len(similar) > eventMemory { // an event that the limit drops is in similar alone
 			clear(seen)
 			clear(limits)
 			clear(similar)
