@@ -2,6 +2,7 @@ package nodeapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,7 +120,7 @@ func (i *issuer) readIssuer(ctx context.Context) ([]byte, error) {
 		Issuer string `json:"issuer"`
 	}
 	if err := json.Unmarshal(text, &discovered); err != nil || discovered.Issuer == "" {
-		return nil, fmt.Errorf("/.well-known/openid-configuration names no issuer: %w", errors.Join(err))
+		return nil, fmt.Errorf("/.well-known/openid-configuration names no issuer: %w", cmp.Or(err, errors.New("it is empty")))
 	}
 	keys, err := client.Get().AbsPath("/openid/v1/jwks").SetHeader("Accept", "application/jwk-set+json, application/json").DoRaw(ctx)
 	if err != nil {

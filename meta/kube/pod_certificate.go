@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -191,7 +192,7 @@ func (c *Client) askCertificate(ctx context.Context, pod *corev1.Pod, request ce
 	}
 	var got certificateRequest
 	if err := jsonlimit.Unmarshal(answer.Body, &got); err != nil || got.Metadata.Name == "" {
-		return request, fmt.Errorf("meta/kube: %s: the cloud's answer is no request: %w", key, errors.Join(err))
+		return request, fmt.Errorf("meta/kube: %s: the cloud's answer is no request: %w", key, cmp.Or(err, errors.New("it is empty")))
 	}
 	return got, nil
 }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -91,7 +92,7 @@ func (c *Client) issue(ctx context.Context, key, namespace, serviceAccount strin
 		return nil, wrap(account, err)
 	}
 	if err := jsonlimit.Unmarshal(answer.Body, &fresh.Request); err != nil || fresh.Request.Status.Token == "" {
-		return nil, fmt.Errorf("meta/kube: %s: the cloud's answer has no token: %w", account, errors.Join(err))
+		return nil, fmt.Errorf("meta/kube: %s: the cloud's answer has no token: %w", account, cmp.Or(err, errors.New("it is empty")))
 	}
 	value, err := json.Marshal(fresh)
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,8 +175,8 @@ func TestTokenAnswerWithoutToken(t *testing.T) {
 		defer s.stop()
 		for _, body := range []string{"{}", "{", `{"status":{}}`} {
 			s.m.answer = func(meta.Object) (meta.Object, error) { return meta.Object{Body: []byte(body)}, nil }
-			if got, err := s.Token(t.Context(), "a", "default", nil); err == nil {
-				t.Errorf("%s was taken as %v", body, got)
+			if got, err := s.Token(t.Context(), "a", "default", nil); err == nil || strings.Contains(err.Error(), "%!") {
+				t.Errorf("%s was taken as %v, error %v", body, got, err)
 			}
 		}
 	})
