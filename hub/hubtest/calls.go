@@ -347,7 +347,7 @@ func stuckStream(r *rig) {
 // stalledLists: pods at the edge read answers of the cloud fast, so that their windows grow,
 // and then no more. The node's state arrives all the same, and so do new answers.
 func stalledLists(r *rig) {
-	const lists, fast = 40, 5 << 18
+	const lists, fast = 20, 5 << 18
 	r.mux.HandleStream("flood", hub.StreamHandlerFunc(func(_ context.Context, _ hub.Request, s hub.Stream) error {
 		for {
 			if _, err := s.Write(make([]byte, 64<<10)); err != nil {

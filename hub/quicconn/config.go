@@ -22,14 +22,6 @@ const (
 	// arrives.
 	firstConnWindow = 16 << 20
 	maxConnWindow   = 64 << 20
-	// An edge opens streams for the requests of its pods, and a pod may read fast until
-	// its streams' windows have grown, and then no more. So the windows of edgeStreams
-	// streams together leave a quarter of the connection's for all else. The connection's
-	// has its full size at once, since it grows only while bytes are read. A
-	// stream to the edge gets 192 KiB a round trip: 9.6 MB/s at 20 ms. What an edge sends
-	// (kubectl logs, kubectl cp from a pod) has the cloud's windows.
-	edgeStreams      = 256
-	edgeStreamWindow = maxConnWindow / 4 * 3 / edgeStreams
 
 	// idLength is how many bytes a connection's ids have. Each connection has several,
 	// and quic-go does not check whether an id is taken: its own four random bytes would
@@ -68,10 +60,10 @@ func settings(idle time.Duration) *quic.Config {
 	}
 }
 
-// edgeSettings are quic-go's for an edge.
+// edgeSettings are quic-go's for an edge. Its window of the connection has its full size at once,
+// since one grows only while bytes are read: pods leave answers of the cloud unread.
 func edgeSettings() *quic.Config {
 	c := settings(idleTimeout)
-	c.MaxStreamReceiveWindow = edgeStreamWindow
 	c.InitialConnectionReceiveWindow = maxConnWindow
 	return c
 }

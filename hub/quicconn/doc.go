@@ -56,8 +56,9 @@
 // used up, windows stay as they are and nothing else changes.
 //
 // What arrived and nobody reads counts against the window of the connection, which is 64 MiB on
-// an edge. Each stream to the edge has at most 192 KiB of it: 256 streams whose readers stopped
-// leave 16 MiB for the session's state and other streams.
+// an edge; a stream that was fast has up to 2 MiB of it. A program that opens streams for others,
+// such as the pods of a node, bounds how many of them are left unread: 32 of them hold up the
+// session's state.
 //
 // All methods may be called by several goroutines at once.
 package quicconn

@@ -11,7 +11,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,7 +129,7 @@ func (s *Server) pass(w *response, r *http.Request, q request, who Identity) (do
 	}
 	defer release()
 	w.source = SourceCloud
-	s.proxy.ServeHTTP(&slowClient{ResponseWriter: w, control: http.NewResponseController(w)}, r.WithContext(context.WithValue(r.Context(), passKey{}, st)))
+	s.proxy.ServeHTTP(s.stalled.client(w), r.WithContext(context.WithValue(r.Context(), passKey{}, st)))
 	if st.err == nil || r.Context().Err() != nil {
 		return true, nil
 	}
@@ -212,34 +211,6 @@ func (s *Server) withBody(w http.ResponseWriter, r *http.Request, q request) (ou
 	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	return out, release, nil
 }
-
-// slowestClient is the lowest rate, in bytes a second, at which a client reads an answer that
-// waits for it.
-const slowestClient = 16 << 10
-
-// slowClient ends an answer whose client does not read, since its bytes take room on the link: all
-// writes together may wait for writeWait, and longer by what slowestClient takes.
-type slowClient struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	written int64
-	waited  time.Duration
-}
-
-func (w *slowClient) Write(b []byte) (int, error) {
-	began := time.Now()
-	rest := writeWait + time.Duration(w.written)*time.Second/slowestClient - w.waited
-	if err := w.control.SetWriteDeadline(began.Add(rest)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	n, err := w.ResponseWriter.Write(b)
-	w.written += int64(n)
-	w.waited += time.Since(began)
-	return n, err
-}
-
-// Unwrap lets http.ResponseController through.
-func (w *slowClient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // offline is the error for a request that cannot be executed because the cloud is out of reach.
 func offline(q request, why string) error {

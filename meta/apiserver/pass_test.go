@@ -1,12 +1,15 @@
 package apiserver
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -171,7 +174,7 @@ func TestSlowClient(t *testing.T) {
 	}{"slow": {400 * time.Millisecond, false}, "a trickle": {20 * time.Second, true}, "stuck": {time.Hour, true}} {
 		synctest.Test(t, func(t *testing.T) {
 			inner := &slowWriter{every: tt.every}
-			w := &slowClient{ResponseWriter: inner, control: http.NewResponseController(inner)}
+			w := new(stalled).client(inner)
 			var err error
 			for i := 0; i < 1000 && err == nil; i++ {
 				_, err = w.Write(make([]byte, 8<<10))
@@ -203,3 +206,104 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	time.Sleep(w.every)
 	return len(b), nil
 }
+
+// TestStalledClients: when more clients do not read than may, those that wait longest are cut off.
+// One that reads in time is none of them, and one that was slow once is none for ever.
+func TestStalledClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := &stalled{}
+		slow := all.client(&slowWriter{every: 2 * stalledAfter})
+		for range 3 {
+			if _, err := slow.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		errs := make([]error, maxStalled+4)
+		var writes sync.WaitGroup
+		for i := range errs {
+			w := newStuckWriter()
+			client := all.client(w)
+			writes.Go(func() { _, errs[i] = client.Write([]byte("x")) })
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := all.client(&slowWriter{every: stalledAfter / 2}).Write([]byte("x")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * stalledAfter)
+		synctest.Wait()
+		if n := all.count(); n != maxStalled {
+			t.Errorf("%d clients wait, want %d", n, maxStalled)
+		}
+		time.Sleep(writeWait)
+		writes.Wait()
+		for i, err := range errs {
+			if cut := errors.Is(err, errStalled); err == nil || cut != (i < 4) {
+				t.Errorf("client %d: %v", i, err)
+			}
+		}
+		if n := all.count(); n != 0 {
+			t.Errorf("%d clients wait at the end", n)
+		}
+	})
+}
+
+func (a *stalled) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.waits)
+}
+
+// stuckWriter's writes last until their deadline.
+type stuckWriter struct {
+	http.ResponseWriter
+	deadlines chan time.Time
+}
+
+func newStuckWriter() *stuckWriter { return &stuckWriter{deadlines: make(chan time.Time, 8)} }
+
+func (w *stuckWriter) SetWriteDeadline(t time.Time) error { w.deadlines <- t; return nil }
+
+func (w *stuckWriter) Write([]byte) (int, error) {
+	end := <-w.deadlines
+	for {
+		select {
+		case end = <-w.deadlines:
+		case <-time.After(time.Until(end)):
+			return 0, errors.New("deadline")
+		}
+	}
+}
+
+// TestStalledUpgrade: the connection of an upgraded request is cut off too.
+func TestStalledUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := &stalled{}
+		near, far := net.Pipe()
+		defer far.Close()
+		conn, _, err := all.client(hijackable{near}).Hijack()
+		must(t, err)
+		var writes sync.WaitGroup
+		writes.Go(func() {
+			if _, err := conn.Write([]byte("x")); !errors.Is(err, errStalled) {
+				t.Errorf("the write ended with %v", err)
+			}
+		})
+		time.Sleep(time.Hour)
+		for range maxStalled {
+			client := all.client(newStuckWriter())
+			writes.Go(func() { _, _ = client.Write([]byte("x")) })
+		}
+		writes.Wait()
+		if _, err := conn.Write([]byte("x")); !errors.Is(err, errStalled) {
+			t.Errorf("a write after the end: %v", err)
+		}
+		conn.Close()
+	})
+}
+
+type hijackable struct{ conn net.Conn }
+
+func (hijackable) Header() http.Header                            { return nil }
+func (hijackable) Write([]byte) (int, error)                      { return 0, nil }
+func (hijackable) WriteHeader(int)                                {}
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.conn, nil, nil }

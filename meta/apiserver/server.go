@@ -22,6 +22,7 @@ type Server struct {
 	watches        counter // that are served from the store
 	calls, follows counter // requests and watches that are open at the API server
 	passing        counter // both together
+	stalled        stalled
 	counts         counts
 	proxy          *httputil.ReverseProxy // to the API server
 	link           linkState
