@@ -69,6 +69,7 @@ type setup struct {
 	stop  func()
 }
 
+// start runs a Client until stop, and returns when it knows the pods.
 func start(t *testing.T) setup {
 	t.Helper()
 	store := memstore.New()
@@ -78,6 +79,9 @@ func start(t *testing.T) setup {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
+	pods, err := c.Pods(ctx)
+	must(t, err)
+	<-pods // it has removed what belongs to pods that are not there
 	return setup{c, store, m, func() {
 		cancel()
 		must(t, <-done)

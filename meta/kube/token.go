@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
@@ -187,6 +188,7 @@ func (c *Client) sweepCredentials(ctx context.Context) error {
 	there := map[string]bool{unbound: true}
 	for _, pod := range c.pods {
 		there[string(pod.UID)] = true
+		there[pod.Annotations[corev1.MirrorPodAnnotationKey]] = true // the static pod that it shows
 	}
 	gone := func(area string) func(string) bool {
 		return func(key string) bool {

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/memstore"
 )
 
 // refusal is a final error of the cloud.
@@ -208,5 +210,36 @@ func TestRelease(t *testing.T) {
 		if released("uid-x") {
 			t.Error("the note outlives the pod")
 		}
+	})
+}
+
+// TestReleaseOfStaticPod: the release of a static pod lasts over restarts, as long as the pod's
+// mirror is there.
+func TestReleaseOfStaticPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		mirror := pod("x", "1")
+		mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "static-x"}
+		body, err := json.Marshal(mirror)
+		must(t, err)
+		key := meta.Down + meta.Key{Resource: "pods", Namespace: "a", Name: "x"}.Path()
+		_, err = store.Apply(t.Context(), meta.Op{Key: key, Value: meta.EncodeObject(meta.Object{Version: "1", Body: body})})
+		must(t, err)
+		a := startAgent(t, store, &cluster{})
+		must(t, a.Release(t.Context(), "static-x"))
+		for _, there := range []bool{true, false} {
+			a.stop()
+			if !there {
+				_, err := store.Apply(t.Context(), meta.Op{Key: key, Delete: true})
+				must(t, err)
+			}
+			a = startAgent(t, store, &cluster{})
+			synctest.Wait()
+			if released, err := a.Released(t.Context(), "static-x"); err != nil || released != there {
+				t.Errorf("released %t, %v; the mirror is there: %t", released, err, there)
+			}
+		}
+		a.stop()
+		must(t, store.Close())
 	})
 }
