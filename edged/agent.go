@@ -142,7 +142,7 @@ func (a *Agent) nodeConfig(thresholds []eviction.Threshold) nodestatus.Config {
 	cfg := nodestatus.Config{
 		NodeName: a.cfg.NodeName, Root: a.cfg.Root, Runtime: a.cfg.Runtime, Reports: a.cfg.Reports, NodeIPs: a.cfg.NodeIPs,
 		Labels: a.cfg.Labels, Annotations: a.cfg.Annotations, Taints: a.cfg.Taints, MaxPods: a.cfg.MaxPods, PodsPerCore: a.cfg.PodsPerCore, ProviderID: a.cfg.ProviderID, MaxImages: a.cfg.NodeStatusMaxImages, Reserved: a.cfg.reserved(), Features: a.declaredFeatures(),
-		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP,
+		Version: a.cfg.Version, Interval: a.cfg.NodeCheck, Unwritable: a.cfg.Unwritable, OutboundIP: a.cfg.OutboundIP, WatchAddresses: a.cfg.WatchAddresses,
 		AddressesChanged: func() { a.eachWorker(func(w *worker) { w.wakeUp() }) }, Event: a.events.Node, ImagesListed: func(all []runtime.Image) { a.images.Prune(all) }, Logger: a.cfg.Logger,
 		Conditions: a.cfg.Conditions, NotReady: a.notReady,
 		Pressures: a.evictor.Pressures, KeptFree: func(capacity corev1.ResourceList) corev1.ResourceList {

@@ -70,24 +70,28 @@ type Config struct {
 	NodeIPs []netip.Addr
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
-	OutboundIP    func() (netip.Addr, error)
-	Labels        map[string]string   // labels of the Node besides those that every node has
-	Annotations   map[string]string   // annotations of the Node; those of the domain edgekit.io are not the node's to set
-	Taints        []corev1.Taint      // taints that the Node is registered with
-	ProviderID    string              // spec.providerID of the Node when it registers; "" means none
-	MaxPods       int                 // 0 means 110
-	PodsPerCore   int                 // pods for each CPU, at most MaxPods in sum; 0 means no such limit
-	Reserved      corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
-	Resources     Resources           // how the node divides its CPU, memory, processes and swap
-	Topology      Topology            // which containers get CPUs and memory of their own; the zero value is none
-	ClusterDNS    []netip.Addr        // name servers of pods with the ClusterFirst policy; none means the host's
-	ClusterDomain string              // DNS domain of the cluster; "" means cluster.local
-	API           LocalAPI            // a Kubernetes API on the node for its pods; the zero value is none
-	ResolvConf    string              // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
-	CgroupRoot    string              // cgroup under which the pods' cgroups are made; "" means the root
-	PodCgroups    Toggle              // whether cgroups of the node, of classes and of pods are made and limited: the kubelet's cgroupsPerQOS
-	Version       string              // kubelet version to report; "" means DefaultVersion
-	MaxPulls      int                 // images pulled at the same time; 0 means 3
+	OutboundIP func() (netip.Addr, error)
+	// WatchAddresses has the kernel say when the machine's addresses changed, on Linux; without
+	// it they are looked at each NodeCheck. A goroutine then waits in a read, which stops the
+	// clock of a testing/synctest bubble.
+	WatchAddresses bool
+	Labels         map[string]string   // labels of the Node besides those that every node has
+	Annotations    map[string]string   // annotations of the Node; those of the domain edgekit.io are not the node's to set
+	Taints         []corev1.Taint      // taints that the Node is registered with
+	ProviderID     string              // spec.providerID of the Node when it registers; "" means none
+	MaxPods        int                 // 0 means 110
+	PodsPerCore    int                 // pods for each CPU, at most MaxPods in sum; 0 means no such limit
+	Reserved       corev1.ResourceList // kept from pods, besides Resources.SystemReserved and KubeReserved
+	Resources      Resources           // how the node divides its CPU, memory, processes and swap
+	Topology       Topology            // which containers get CPUs and memory of their own; the zero value is none
+	ClusterDNS     []netip.Addr        // name servers of pods with the ClusterFirst policy; none means the host's
+	ClusterDomain  string              // DNS domain of the cluster; "" means cluster.local
+	API            LocalAPI            // a Kubernetes API on the node for its pods; the zero value is none
+	ResolvConf     string              // resolver file that pods get their servers from; "" means /etc/resolv.conf or, where that has loopback servers only, systemd-resolved's
+	CgroupRoot     string              // cgroup under which the pods' cgroups are made; "" means the root
+	PodCgroups     Toggle              // whether cgroups of the node, of classes and of pods are made and limited: the kubelet's cgroupsPerQOS
+	Version        string              // kubelet version to report; "" means DefaultVersion
+	MaxPulls       int                 // images pulled at the same time; 0 means 3
 	// OfflineImages says whether a container whose pull policy is Always starts
 	// with the image that the node has while the image's registry is out of
 	// reach. Only a pod that names credentials with which this very image was

@@ -113,7 +113,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	}
 	settings := edged.Config{
 		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
-		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
+		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
 		ContainerLogs:  logs, ImageGC: images, Eviction: r.eviction(),

@@ -52,9 +52,10 @@ func (n *Reporter) findFamilies() {
 	}
 }
 
-// followsMachine reports whether an address depends on the machine's interfaces and routes.
+// followsMachine reports whether the kernel is to say when an address may have changed, which
+// depends on the machine's interfaces and routes.
 func (c Config) followsMachine() bool {
-	return c.OutboundIP == nil && (len(c.NodeIPs) == 0 || slices.ContainsFunc(c.NodeIPs, netip.Addr.IsUnspecified))
+	return c.WatchAddresses && c.OutboundIP == nil && (len(c.NodeIPs) == 0 || slices.ContainsFunc(c.NodeIPs, netip.Addr.IsUnspecified))
 }
 
 // settleAddresses is how long a change of the interfaces is left alone: several come

@@ -60,6 +60,9 @@ type Config struct {
 	// OutboundIP finds the node's address where NodeIPs has none; nil asks the
 	// kernel which address it uses towards the default route.
 	OutboundIP func() (netip.Addr, error)
+	// WatchAddresses has the kernel say when the addresses may have changed, on Linux; without
+	// it they are looked at each Interval.
+	WatchAddresses bool
 	// AddressesChanged is called after the node's addresses changed, with no mutex
 	// held. nil means that nothing is called.
 	AddressesChanged func()

@@ -106,7 +106,7 @@ func TestFollowAddresses(t *testing.T) {
 				}
 			}
 			reports := &reportedNodes{wake: make(chan struct{})}
-			n, err := New(Config{NodeName: "edge", Root: t.TempDir(), Runtime: healthy{}, Reports: reports, NodeIPs: ips, Interval: time.Hour})
+			n, err := New(Config{NodeName: "edge", Root: t.TempDir(), Runtime: healthy{}, Reports: reports, NodeIPs: ips, WatchAddresses: true, Interval: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
