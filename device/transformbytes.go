@@ -33,8 +33,8 @@ func isFloat(t schema.RawType) bool { return t == schema.RawFloat32 || t == sche
 
 func isSigned(t schema.RawType) bool { return strings.HasPrefix(string(t), "INT") }
 
-// Size is how many bytes Encode gives; 0 if it depends on the value, or cannot be told
-// because neither transform.rawType nor a visitor's limit says it.
+// Size is how many bytes Encode returns; 0 if it depends on the value, or if neither
+// transform.rawType nor the limit of a visitor says it.
 func (t *Transform) Size() int {
 	if t.raw != "" {
 		return rawSize(t.raw)

@@ -32,7 +32,7 @@ type Loss struct {
 // String is the loss as one line.
 func (l Loss) String() string { return l.Path + ": " + l.Reason }
 
-// The bounds of what is read and told.
+// The bounds of what is read, and of the losses that are listed.
 const (
 	maxJSON       = 4 << 20 // bytes
 	maxYAML       = 1 << 20

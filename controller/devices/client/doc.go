@@ -14,7 +14,8 @@
 //	lister := listers.NewDeviceLister(informer.GetIndexer())
 //
 // cloudcore and edgecore use none of them: a clientset costs tens of MiB of memory merely
-// linked. The packages follow the types of device/v1beta1 and are as stable as these.
+// linked. The packages follow the types of device/v1beta1 and are as stable as these. The two init
+// functions in clientset are client-gen's; they fill the package's own schemes.
 package client
 
 //go:generate ./generate
