@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/static"
@@ -32,11 +33,11 @@ func (w *worker) passKind() string {
 	defer w.mu.Unlock()
 	switch {
 	case w.deleted, w.pod.DeletionTimestamp != nil, w.rejected != nil:
-		return "terminating"
+		return agentmetrics.Terminate
 	case !w.reported:
-		return "create"
+		return agentmetrics.Create
 	}
-	return "sync"
+	return agentmetrics.Sync
 }
 
 // containerKind is the kind of a container, in the words of the metrics.
