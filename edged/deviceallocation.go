@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/admission"
@@ -102,12 +101,7 @@ func (a *Agent) freeDevicesLocked() {
 	if a.cfg.Devices == nil || a.listed == nil { // nil: which pods are the node's is not known yet
 		return
 	}
-	a.cfg.Devices.Release(func(uid string) bool {
-		if w := a.workers[types.UID(uid)]; w != nil {
-			return w.podWithResources() != nil
-		}
-		return a.listed[types.UID(uid)] || a.orphans[types.UID(uid)] != nil
-	})
+	a.cfg.Devices.Release(a.keepsLocked())
 }
 
 // prepareDevices has the plugins allocate the devices of the pod. It is done here, by the
