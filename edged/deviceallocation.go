@@ -189,14 +189,21 @@ func (w *worker) addDeviceHealth(st *corev1.PodStatus) {
 			case d.Healthy:
 				health.Health = corev1.ResourceHealthStatusHealthy
 			}
-			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return string(s.Name) == d.Resource })
-			if at < 0 {
-				at = len(c.AllocatedResourcesStatus)
-				c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: corev1.ResourceName(d.Resource)})
-			}
-			c.AllocatedResourcesStatus[at].Resources = append(c.AllocatedResourcesStatus[at].Resources, health)
+			s := resourceStatus(c, corev1.ResourceName(d.Resource))
+			s.Resources = append(s.Resources, health)
 		}
 	}
+}
+
+// resourceStatus finds the health of a resource in the status of a container, and adds an
+// empty one the first time.
+func resourceStatus(c *corev1.ContainerStatus, name corev1.ResourceName) *corev1.ResourceStatus {
+	at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return s.Name == name })
+	if at < 0 {
+		at = len(c.AllocatedResourcesStatus)
+		c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: name})
+	}
+	return &c.AllocatedResourcesStatus[at]
 }
 
 // lastHealth is the health of a device as it was last reported; Healthy if it never was,
