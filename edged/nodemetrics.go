@@ -1,7 +1,6 @@
 package edged
 
 import (
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,7 +44,7 @@ func containerKind(pod *corev1.Pod, name string) string {
 	if _, init := podspec.FindContainer(pod, name); init {
 		return "init_container"
 	}
-	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {
+	if podspec.IsEphemeral(pod, name) {
 		return "ephemeral_container"
 	}
 	return "container"
