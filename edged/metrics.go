@@ -8,7 +8,7 @@ import (
 // Describe describes the metrics of an Agent, a prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.metrics.Describe(ch)
-	describeCounts(ch)
+	a.counts.describe(ch)
 	a.evictor.Describe(ch)
 	if a.shutdown != nil {
 		a.shutdown.Describe(ch)
