@@ -79,9 +79,9 @@ func (a *Agent) reserveDevices(pod *corev1.Pod, runs bool) *plan.Rejection {
 }
 
 // awaitDevicesLocked reports whether a pod must wait for a device plugin that has not
-// registered since the agent started: a pod that was admitted before, and has not started
-// since it is held, would be rejected otherwise. keepDevices has it looked at again. It
-// needs a.mu.
+// registered since the agent started. Without the wait the agent would reject a pod that it
+// admitted before, but that has not started because it is held. keepDevices looks at the
+// pod again. It needs a.mu.
 func (a *Agent) awaitDevicesLocked(pod *corev1.Pod) bool {
 	if a.cfg.Devices == nil || pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || a.shuttingDown() || !a.cfg.Devices.Awaits(pod) {
 		return false
