@@ -18,9 +18,9 @@ import (
 //     AppArmor, features that a node declares. A controller replaces such a
 //     pod at once, so that nothing else is refused here.
 //   - Before its sandbox the pod stays Pending and is tried again, with a growing
-//     pause up to setUpRetryMax (UnsupportedPod, RefuseSandbox): runtime classes and user namespaces that
-//     the runtime does not have, resource claims, fields of volumes. Each try repeats the
-//     Warning event.
+//     pause up to setUpRetryMax (UnsupportedPod, RefuseSandbox): runtime classes and
+//     user namespaces that the runtime does not have, resource claims, fields of
+//     volumes. Each try repeats the Warning event.
 //   - At a container the container waits with CreateContainerConfigError and is
 //     tried again (unsupportedContainer): what concerns one container only.
 
