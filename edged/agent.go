@@ -75,6 +75,7 @@ type Agent struct {
 	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
 	metrics       *agentmetrics.Metrics
+	counts        countDescs
 	placement     *placement // set by Run; nil without a policy
 	placed        topology.Metrics
 
@@ -110,7 +111,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: newCountDescs(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 		preempting: make(map[types.UID]*corev1.Pod),
 	}

@@ -101,12 +101,7 @@ func (w *worker) addClaimHealth(st *corev1.PodStatus) {
 			now = withLastHealth(now, last.AllocatedResourcesStatus)
 		}
 		for _, s := range now {
-			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(o corev1.ResourceStatus) bool { return o.Name == s.Name })
-			if at < 0 {
-				at = len(c.AllocatedResourcesStatus)
-				c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, s)
-			}
-			c.AllocatedResourcesStatus[at] = s
+			*resourceStatus(c, s.Name) = s
 		}
 	}
 }

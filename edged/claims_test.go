@@ -234,19 +234,8 @@ func TestDriverCame(t *testing.T) {
 		d.prepares = errors.New("no driver")
 		cfg := b.config()
 		cfg.ResourceClaims = d
-		agent, err := edged.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- agent.Run(ctx) }()
-		defer func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}()
+		agent, stop := startAgent(t, cfg)
+		defer stop()
 		b.put(podWithDevices("web"))
 		settle(time.Hour)
 		d.set(func() { d.prepares = nil })
@@ -266,19 +255,8 @@ func TestClaimHealth(t *testing.T) {
 		d.health = corev1.ResourceHealthStatusHealthy
 		cfg := b.config()
 		cfg.ResourceClaims = d
-		agent, err := edged.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- agent.Run(ctx) }()
-		defer func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}()
+		agent, stop := startAgent(t, cfg)
+		defer stop()
 		p := podWithDevices("web")
 		p.Spec.RestartPolicy = corev1.RestartPolicyNever
 		b.put(p)

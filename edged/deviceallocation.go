@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/admission"
@@ -80,9 +79,9 @@ func (a *Agent) reserveDevices(pod *corev1.Pod, runs bool) *plan.Rejection {
 }
 
 // awaitDevicesLocked reports whether a pod must wait for a device plugin that has not
-// registered since the agent started: a pod that was admitted before, and has not started
-// since it is held, would be rejected otherwise. keepDevices has it looked at again. It
-// needs a.mu.
+// registered since the agent started. Without the wait the agent would reject a pod that it
+// admitted before, but that has not started because it is held. keepDevices looks at the
+// pod again. It needs a.mu.
 func (a *Agent) awaitDevicesLocked(pod *corev1.Pod) bool {
 	if a.cfg.Devices == nil || pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || a.shuttingDown() || !a.cfg.Devices.Awaits(pod) {
 		return false
@@ -102,12 +101,7 @@ func (a *Agent) freeDevicesLocked() {
 	if a.cfg.Devices == nil || a.listed == nil { // nil: which pods are the node's is not known yet
 		return
 	}
-	a.cfg.Devices.Release(func(uid string) bool {
-		if w := a.workers[types.UID(uid)]; w != nil {
-			return w.podWithResources() != nil
-		}
-		return a.listed[types.UID(uid)] || a.orphans[types.UID(uid)] != nil
-	})
+	a.cfg.Devices.Release(a.keepsLocked())
 }
 
 // prepareDevices has the plugins allocate the devices of the pod. It is done here, by the
@@ -195,14 +189,21 @@ func (w *worker) addDeviceHealth(st *corev1.PodStatus) {
 			case d.Healthy:
 				health.Health = corev1.ResourceHealthStatusHealthy
 			}
-			at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return string(s.Name) == d.Resource })
-			if at < 0 {
-				at = len(c.AllocatedResourcesStatus)
-				c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: corev1.ResourceName(d.Resource)})
-			}
-			c.AllocatedResourcesStatus[at].Resources = append(c.AllocatedResourcesStatus[at].Resources, health)
+			s := resourceStatus(c, corev1.ResourceName(d.Resource))
+			s.Resources = append(s.Resources, health)
 		}
 	}
+}
+
+// resourceStatus finds the health of a resource in the status of a container, and adds an
+// empty one the first time.
+func resourceStatus(c *corev1.ContainerStatus, name corev1.ResourceName) *corev1.ResourceStatus {
+	at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return s.Name == name })
+	if at < 0 {
+		at = len(c.AllocatedResourcesStatus)
+		c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: name})
+	}
+	return &c.AllocatedResourcesStatus[at]
 }
 
 // lastHealth is the health of a device as it was last reported; Healthy if it never was,

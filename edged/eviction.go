@@ -212,16 +212,16 @@ func (w *worker) freesDisk(s plan.Situation) bool {
 // evict has the pod become Failed with the reason Evicted, within a grace period. It
 // reports false where the pod has ended already.
 func (w *worker) evict(how evictor.Eviction) bool {
-	return w.endFor(&plan.Rejection{Reason: eviction.Reason, Message: how.Message, Disrupts: how.Disrupts}, how.Grace)
+	return w.endFor(&plan.Rejection{Reason: eviction.Reason, Message: how.Message, Disrupts: how.Disrupts}, &how.Grace)
 }
 
-// endFor has the pod become Failed for a reason of the node, within a grace period. It
-// reports false where the pod has ended already.
-func (w *worker) endFor(why *plan.Rejection, grace time.Duration) bool {
+// endFor has the pod become Failed for a reason of the node, within a grace period; nil
+// means the pod's own. It reports false where the pod has ended already.
+func (w *worker) endFor(why *plan.Rejection, grace *time.Duration) bool {
 	w.mu.Lock()
 	ok := w.activeLocked() != nil
 	if ok {
-		w.rejected, w.graceLimit = why, &grace
+		w.rejected, w.graceLimit = why, grace
 	}
 	w.mu.Unlock()
 	if ok {

@@ -8,7 +8,7 @@ import (
 // Describe describes the metrics of an Agent, a prometheus.Collector.
 func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 	a.metrics.Describe(ch)
-	describeCounts(ch)
+	a.counts.describe(ch)
 	a.evictor.Describe(ch)
 	if a.shutdown != nil {
 		a.shutdown.Describe(ch)
@@ -29,8 +29,8 @@ func (a *Agent) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect sends what the Agent counts besides the results of probes, under the
-// kubelet's names: pods, containers and volumes, how long work on them takes, pods that were evicted or resized, images that were removed, and how full the
-// claims' volumes are.
+// kubelet's names: pods, containers and volumes, how long work on them takes, pods that
+// were evicted or resized, images that were removed, and how full the claims' volumes are.
 func (a *Agent) Collect(ch chan<- prometheus.Metric) {
 	a.metrics.Collect(ch)
 	a.collectCounts(ch)

@@ -1,12 +1,12 @@
 package edged
 
 import (
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/static"
@@ -32,11 +32,11 @@ func (w *worker) passKind() string {
 	defer w.mu.Unlock()
 	switch {
 	case w.deleted, w.pod.DeletionTimestamp != nil, w.rejected != nil:
-		return "terminating"
+		return agentmetrics.Terminate
 	case !w.reported:
-		return "create"
+		return agentmetrics.Create
 	}
-	return "sync"
+	return agentmetrics.Sync
 }
 
 // containerKind is the kind of a container, in the words of the metrics.
@@ -44,7 +44,7 @@ func containerKind(pod *corev1.Pod, name string) string {
 	if _, init := podspec.FindContainer(pod, name); init {
 		return "init_container"
 	}
-	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {
+	if podspec.IsEphemeral(pod, name) {
 		return "ephemeral_container"
 	}
 	return "container"
@@ -119,24 +119,29 @@ func (n *podCounts) countContainers(st *corev1.PodStatus) {
 }
 
 // countDescs are the metrics of podCounts, under the kubelet's names.
-func countDescs() (running, containers, desired, active, mirrors, perPod, volumes, cgroups *prometheus.Desc) {
+type countDescs struct {
+	running, containers, desired, active, mirrors, perPod, volumes, cgroups *prometheus.Desc
+}
+
+func newCountDescs() countDescs {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return desc("kubelet_running_pods", "Number of pods that have a running container."),
-		desc("kubelet_running_containers", "Number of containers by their state.", "container_state"),
-		desc("kubelet_desired_pods", "Number of pods that the node was given.", "static"),
-		desc("kubelet_active_pods", "Number of pods that are not over.", "static"),
-		desc("kubelet_mirror_pods", "Number of static pods that the API server shows."),
-		desc("kubelet_containers_per_pod_count", "Number of containers of each pod."),
-		desc("volume_manager_total_volumes", "Number of volumes: of the pods that the node was given, and of those that were prepared.", "plugin_name", "state"),
-		desc("kubelet_cgroup_version", "Version of the machine's control groups.")
+	return countDescs{
+		running:    desc("kubelet_running_pods", "Number of pods that have a running container."),
+		containers: desc("kubelet_running_containers", "Number of containers by their state.", "container_state"),
+		desired:    desc("kubelet_desired_pods", "Number of pods that the node was given.", "static"),
+		active:     desc("kubelet_active_pods", "Number of pods that are not over.", "static"),
+		mirrors:    desc("kubelet_mirror_pods", "Number of static pods that the API server shows."),
+		perPod:     desc("kubelet_containers_per_pod_count", "Number of containers of each pod."),
+		volumes:    desc("volume_manager_total_volumes", "Number of volumes: of the pods that the node was given, and of those that were prepared.", "plugin_name", "state"),
+		cgroups:    desc("kubelet_cgroup_version", "Version of the machine's control groups."),
+	}
 }
 
-// describeCounts describes what collectCounts sends.
-func describeCounts(ch chan<- *prometheus.Desc) {
-	running, containers, desired, active, mirrors, perPod, volumes, cgroups := countDescs()
-	for _, d := range []*prometheus.Desc{running, containers, desired, active, mirrors, perPod, volumes, cgroups} {
+// describe describes what collectCounts sends.
+func (c countDescs) describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.running, c.containers, c.desired, c.active, c.mirrors, c.perPod, c.volumes, c.cgroups} {
 		ch <- d
 	}
 }
@@ -147,29 +152,28 @@ func (a *Agent) collectCounts(ch chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, value int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}
-	running, containers, desired, active, mirrors, perPod, volumes, cgroups := countDescs()
-	send(running, n.running)
+	send(a.counts.running, n.running)
 	for state, count := range n.containers {
-		send(containers, count, state)
+		send(a.counts.containers, count, state)
 	}
 	for _, isStatic := range []bool{false, true} {
 		label := "" // the kubelet's words
 		if isStatic {
 			label = "true"
 		}
-		send(desired, n.desired[isStatic], label)
-		send(active, n.active[isStatic], label)
+		send(a.counts.desired, n.desired[isStatic], label)
+		send(a.counts.active, n.active[isStatic], label)
 	}
-	send(mirrors, n.mirrors)
+	send(a.counts.mirrors, n.mirrors)
 	for key, count := range n.volumes {
-		send(volumes, count, key[0], key[1])
+		send(a.counts.volumes, count, key[0], key[1])
 	}
 	if groups := a.groups.Load(); groups != nil {
 		version := 1
 		if groups.V2() {
 			version = 2
 		}
-		send(cgroups, version)
+		send(a.counts.cgroups, version)
 	}
 	buckets := map[float64]uint64{1: 0, 2: 0, 4: 0, 8: 0, 16: 0}
 	sum := 0
@@ -181,5 +185,5 @@ func (a *Agent) collectCounts(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(perPod, uint64(len(n.perPod)), float64(sum), buckets)
+	ch <- prometheus.MustNewConstHistogram(a.counts.perPod, uint64(len(n.perPod)), float64(sum), buckets)
 }

@@ -32,7 +32,8 @@ type Objects interface {
 	// cloud may send none. It does not wait for the cloud.
 	Services(ctx context.Context, namespace string) ([]*corev1.Service, error)
 	// Changed gets a value whenever a config map or secret may have changed, or what a
-	// VolumeReader, a TrustBundleReader, a VolumeAttachmentReader or a RuntimeClassReader reads. It holds one value; it is closed when ctx ends.
+	// VolumeReader, a TrustBundleReader, a VolumeAttachmentReader or a RuntimeClassReader
+	// reads. It holds one value; it is closed when ctx ends.
 	Changed(ctx context.Context) <-chan struct{}
 	// Token gets a token for a service account: from the store while it is fresh,
 	// else from the cloud. While the cloud is out of reach the last token stays in

@@ -182,21 +182,28 @@ func (a *Agent) freePlacesLocked() {
 	if a.listed == nil {
 		return // which pods are the node's is not known yet
 	}
+	keeps := a.keepsLocked()
+	p := a.placement
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.alloc.Release(func(uid, _ string) bool { return keeps(uid) }) {
+		p.unstored = true
+		p.kick()
+	}
+}
+
+// keepsLocked gives a function that reports whether the pod with a uid keeps what it has of
+// the node. It needs a.mu, and so does the function.
+func (a *Agent) keepsLocked() func(uid string) bool {
 	held := make(map[types.UID]bool)
 	for uid, w := range a.workers {
 		held[uid] = w.podWithResources() != nil
 	}
-	p := a.placement
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.alloc.Release(func(uid, _ string) bool {
+	return func(uid string) bool {
 		if holds, known := held[types.UID(uid)]; known {
 			return holds
 		}
 		return a.listed[types.UID(uid)] || a.orphans[types.UID(uid)] != nil
-	}) {
-		p.unstored = true
-		p.kick()
 	}
 }
 

@@ -57,7 +57,7 @@ func follow(ctx context.Context, wg *sync.WaitGroup, run func(context.Context, f
 	return lists
 }
 
-// followSources begins to follow both sources. What it starts is added to wg.
+// followSources begins to follow all sources. What it starts is added to wg.
 func (a *Agent) followSources(ctx context.Context, wg *sync.WaitGroup) (*podSources, error) {
 	pods, err := a.cfg.Objects.Pods(ctx)
 	if err != nil {

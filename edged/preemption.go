@@ -53,16 +53,7 @@ func (a *Agent) preemptLocked(ctx context.Context, pod *corev1.Pod) bool {
 // preempt has the pod become Failed with the reason Preempting, within its own grace
 // period. It reports false where the pod has ended already.
 func (w *worker) preempt() bool {
-	w.mu.Lock()
-	ok := w.activeLocked() != nil
-	if ok {
-		w.rejected = &plan.Rejection{Reason: reasonPreempting, Message: messagePreempted, Disrupts: true, Disruption: disruptionPreemption}
-	}
-	w.mu.Unlock()
-	if ok {
-		w.wakeUp()
-	}
-	return ok
+	return w.endFor(&plan.Rejection{Reason: reasonPreempting, Message: messagePreempted, Disrupts: true, Disruption: disruptionPreemption}, nil)
 }
 
 // yields reports whether the node has made the pod end because others need what it holds.

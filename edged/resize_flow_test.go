@@ -165,8 +165,8 @@ func TestResizeRestarts(t *testing.T) {
 	})
 }
 
-// TestResizeDeferred has no room for a change until another pod goes. It is told
-// once, kept over a restart of the agent, and then made.
+// TestResizeDeferred has no room for a change until another pod goes. The change is
+// reported once, kept over a restart of the agent, and then made.
 func TestResizeDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -18,11 +18,7 @@ import (
 
 // newUserNamespaces makes what gives pods their ids.
 func (c Config) newUserNamespaces() *userns.Allocator {
-	cfg := userns.Config{PerPod: uint32(c.UserNamespacesIDsPerPod), MaxPods: c.MaxPods, Files: userns.SystemFiles()}
-	if c.Store != nil {
-		cfg.Store = c.Store
-	}
-	return userns.New(cfg)
+	return userns.New(userns.Config{PerPod: uint32(c.UserNamespacesIDsPerPod), MaxPods: c.MaxPods, Files: userns.SystemFiles(), Store: c.Store})
 }
 
 // newSandboxConfig says how the pod's next sandbox is made, with the handler of its

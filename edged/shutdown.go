@@ -93,7 +93,7 @@ func (e endingPods) Active() []*corev1.Pod { return evictablePods(e).Active() }
 // End ends a pod before the shutdown.
 func (e endingPods) End(uid types.UID, grace time.Duration) bool {
 	w := evictablePods(e).worker(uid)
-	return w != nil && w.endFor(&plan.Rejection{Reason: shutdown.Reason, Message: shutdown.Message, Disrupts: true}, grace)
+	return w != nil && w.endFor(&plan.Rejection{Reason: shutdown.Reason, Message: shutdown.Message, Disrupts: true}, &grace)
 }
 
 // HasEnded reports whether nothing of the pod runs, its volumes are gone and its last

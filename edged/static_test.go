@@ -270,7 +270,7 @@ func TestTokensExpireOffline(t *testing.T) {
 			t.Error("the condition is missing")
 		}
 		b.stop()
-		b.start() // remembers that this was told
+		b.start() // remembers that this was reported
 		settle(time.Hour)
 		if n := b.happened("TokenExpired"); n != 1 || !expired() {
 			t.Errorf("after a restart: told %d times, condition %t", n, expired())

@@ -22,8 +22,8 @@ func TestSlicePath(t *testing.T) {
 	}
 }
 
-// TestTearDownStopsTheSlice: systemd keeps a pod's slice until it is told to
-// stop it. Plain folders stand in for a version 1 hierarchy.
+// TestTearDownStopsTheSlice: systemd keeps a pod's slice until a caller stops
+// it. Plain folders stand in for a version 1 hierarchy.
 func TestTearDownStopsTheSlice(t *testing.T) {
 	mount := t.TempDir()
 	var stopped []string

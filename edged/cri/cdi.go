@@ -12,7 +12,7 @@ import (
 
 // errNoCDI is the error for a container with CDI devices on a runtime that would leave
 // them out without a word.
-var errNoCDI = errors.New("the container runtime does not look up CDI devices, which the device plugin asks for: set enable_cdi = true in the CRI plugin of containerd's configuration, or use containerd 2 or CRI-O")
+var errNoCDI = errors.New("the container runtime does not look up CDI devices, which a device plugin or the driver of a resource claim asks for: set enable_cdi = true in the CRI plugin of containerd's configuration, or use containerd 2 or CRI-O")
 
 // checkCDI asks the runtime whether it looks up CDI devices. It is asked only before a
 // container that has some.

@@ -229,7 +229,7 @@ func (c *Client) Health(ctx context.Context) (runtime.Health, error) {
 			Name: handler.GetName(), RecursiveReadOnlyMounts: can.GetRecursiveReadOnlyMounts(), UserNamespaces: can.GetUserNamespaces(),
 		})
 		if handler.GetName() == "" { // the default one
-			h.Features.RecursiveReadOnlyMounts = handler.GetFeatures().GetRecursiveReadOnlyMounts()
+			h.Features.RecursiveReadOnlyMounts = can.GetRecursiveReadOnlyMounts()
 		}
 	}
 	return h, nil

@@ -107,9 +107,9 @@ func (n *Reporter) pidPressure(seen checks) corev1.NodeCondition {
 	return c
 }
 
-// recordConditions records an event of the Node for each condition of pressure that
-// differs from the last report, and for the condition Ready, with the kubelet's reasons and text. A node that is
-// reported for the first time has no event for what is as it should be.
+// recordConditions records an event of the Node for each condition of pressure, and for the
+// condition Ready, that differs from the last report, with the kubelet's reasons and text. A
+// node that is reported for the first time has no event for what is as it should be.
 func (n *Reporter) recordConditions(before, now *corev1.Node) {
 	names := map[corev1.NodeConditionType][2]string{
 		corev1.NodeMemoryPressure: {"NodeHasSufficientMemory", "NodeHasInsufficientMemory"},

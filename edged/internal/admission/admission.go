@@ -60,17 +60,17 @@ func (f Request) Decide() *plan.Rejection {
 			return r
 		}
 	}
-	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts} {
-		if r := check(); r != nil {
-			return r
-		}
-	}
-	return nil
+	return firstRejection(f.checkPressure, f.checkPod, f.checkNode, f.checkResources, f.checkHostPorts)
 }
 
 // decideWithoutRoom is Decide, whatever resources the pod requests.
 func (f Request) decideWithoutRoom() *plan.Rejection {
-	for _, check := range []func() *plan.Rejection{f.checkPressure, f.checkPod, f.checkNode, f.checkHostPorts} {
+	return firstRejection(f.checkPressure, f.checkPod, f.checkNode, f.checkHostPorts)
+}
+
+// firstRejection makes checks in order until one fails.
+func firstRejection(checks ...func() *plan.Rejection) *plan.Rejection {
+	for _, check := range checks {
 		if r := check(); r != nil {
 			return r
 		}

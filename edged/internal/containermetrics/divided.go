@@ -22,13 +22,11 @@ func (r *reader) dividedTasks(g *group, dir folder) { r.tasks(g, dir, dir) }
 
 func (r *reader) dividedUsage(g *group, dir folder) {
 	r.readNumber(g, cpuUsage, dir, "cpuacct.usage")
-	eachLine(r.files.read(dir, "cpuacct.stat"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		switch {
-		case !ok:
-		case string(w[0]) == "user":
+	eachNumber(r.files.read(dir, "cpuacct.stat"), func(name []byte, n uint64) {
+		switch string(name) {
+		case "user":
 			g.set(cpuUser, n*(nanoseconds/ticks))
-		case string(w[0]) == "system":
+		case "system":
 			g.set(cpuSystem, n*(nanoseconds/ticks))
 		}
 	})
@@ -41,12 +39,8 @@ func (r *reader) dividedCPU(g *group, dir folder) {
 	if !g.has[specQuota] {
 		return
 	}
-	eachLine(r.files.read(dir, "cpu.stat"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		if !ok {
-			return
-		}
-		switch string(w[0]) {
+	eachNumber(r.files.read(dir, "cpu.stat"), func(name []byte, n uint64) {
+		switch string(name) {
 		case "nr_periods":
 			g.set(cfsPeriods, n)
 		case "nr_throttled":
@@ -70,13 +64,9 @@ func (r *reader) dividedMemory(g *group, dir folder) {
 	r.readLimit(g, specMemory, dir, "memory.limit_in_bytes")
 	r.readLimit(g, specReservation, dir, "memory.soft_limit_in_bytes")
 	r.readLimit(g, specSwap, dir, "memory.memsw.limit_in_bytes")
-	eachLine(r.files.read(dir, "memory.stat"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		if !ok {
-			return
-		}
+	eachNumber(r.files.read(dir, "memory.stat"), func(name []byte, n uint64) {
 		var m metric
-		switch string(w[0]) { // with the groups below it
+		switch string(name) { // with the groups below it
 		case "total_cache":
 			m = memoryCache
 		case "total_rss":
@@ -102,8 +92,8 @@ func (r *reader) dividedMemory(g *group, dir folder) {
 		}
 		g.set(m, n)
 	})
-	eachLine(r.files.read(dir, "memory.oom_control"), func(w [][]byte) {
-		if n, ok := number(w[len(w)-1]); ok && string(w[0]) == "oom_kill" {
+	eachNumber(r.files.read(dir, "memory.oom_control"), func(name []byte, n uint64) {
+		if string(name) == "oom_kill" {
 			g.set(oomEvents, n)
 		}
 	})

@@ -32,6 +32,16 @@ func eachLine(text []byte, fn func(words [][]byte)) {
 	}
 }
 
+// eachNumber calls fn with the first word of each line whose last word is a number. The word is not
+// to be kept.
+func eachNumber(text []byte, fn func(name []byte, n uint64)) {
+	eachLine(text, func(words [][]byte) {
+		if n, ok := number(words[len(words)-1]); ok {
+			fn(words[0], n)
+		}
+	})
+}
+
 // number reads a number of decimal digits. It is false for anything else, such as "max", and for
 // one that is too large.
 func number(text []byte) (n uint64, ok bool) {

@@ -54,12 +54,8 @@ func (r *reader) unifiedCPU(g *group, dir folder) {
 		g.set(specShares, 2+((weight-1)*262_142)/9_999) // the inverse of KEP-2254's formula
 	}
 	limited := g.has[specQuota]
-	eachLine(r.files.read(dir, "cpu.stat"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		if !ok {
-			return
-		}
-		switch string(w[0]) {
+	eachNumber(r.files.read(dir, "cpu.stat"), func(name []byte, n uint64) {
+		switch string(name) {
 		case "usage_usec":
 			g.set(cpuUsage, n*1000)
 		case "user_usec":
@@ -70,7 +66,7 @@ func (r *reader) unifiedCPU(g *group, dir folder) {
 		if !limited {
 			return
 		}
-		switch string(w[0]) {
+		switch string(name) {
 		case "nr_periods":
 			g.set(cfsPeriods, n)
 		case "nr_throttled":
@@ -92,13 +88,9 @@ func (r *reader) unifiedMemory(g *group, dir folder) {
 	r.readLimit(g, specMemory, dir, "memory.max")
 	r.readLimit(g, specReservation, dir, "memory.min")
 	r.readLimit(g, specSwap, dir, "memory.swap.max")
-	eachLine(r.files.read(dir, "memory.stat"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		if !ok {
-			return
-		}
+	eachNumber(r.files.read(dir, "memory.stat"), func(name []byte, n uint64) {
 		var m metric
-		switch string(w[0]) {
+		switch string(name) {
 		case "file":
 			m = memoryCache
 		case "anon":
@@ -132,12 +124,8 @@ func (r *reader) unifiedMemory(g *group, dir folder) {
 		}
 		g.set(m, n)
 	})
-	eachLine(r.files.read(dir, "memory.events"), func(w [][]byte) {
-		n, ok := number(w[len(w)-1])
-		if !ok {
-			return
-		}
-		switch string(w[0]) {
+	eachNumber(r.files.read(dir, "memory.events"), func(name []byte, n uint64) {
+		switch string(name) {
 		case "high":
 			g.set(eventsHigh, n)
 		case "max":

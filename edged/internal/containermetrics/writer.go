@@ -71,7 +71,8 @@ func (w *Writer) Write(ctx context.Context, to io.Writer) error {
 		groups[i].set(lastSeen, now)
 	}
 	t := &text{to: bufio.NewWriterSize(to, 16<<10)}
-	t.version(w.systemInfo())
+	info := w.systemInfo()
+	t.version(info)
 	for _, f := range families() {
 		t.family(f, groups)
 	}
@@ -79,7 +80,7 @@ func (w *Writer) Write(ctx context.Context, to io.Writer) error {
 	t.filesystems(groups[0].usage, groups[0].labels)
 	t.links(groups)
 	t.scrapeError("container", err)
-	t.machine(r, w.systemInfo(), memory, swap)
+	t.machine(r, info, memory, swap)
 	return t.to.Flush()
 }
 

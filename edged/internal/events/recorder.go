@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -72,7 +71,7 @@ func (r *Recorder) Container(pod *corev1.Pod, name, kind, reason, message string
 	if _, init := podspec.FindContainer(pod, name); init {
 		field = "spec.initContainers{" + name + "}"
 	}
-	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == name }) {
+	if podspec.IsEphemeral(pod, name) {
 		field = "spec.ephemeralContainers{" + name + "}"
 	}
 	r.record(pod, field, kind, reason, message)

@@ -29,8 +29,8 @@ type Target struct {
 	ContainerID string
 	PodIP       string
 	Ports       []corev1.ContainerPort // by which httpGet names its port
-	// Fallback records that an https hook was answered in HTTP and then made in HTTP; nil
-	// does not.
+	// Fallback is called when the server of an https hook spoke HTTP, and the hook was made
+	// again in HTTP. nil ignores it.
 	Fallback func(message string)
 }
 

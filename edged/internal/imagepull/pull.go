@@ -68,7 +68,8 @@ func (p *Puller) pull(ctx context.Context, want Request, ref image.Ref, present 
 	return runtime.Image{}, &Failure{plan.ReasonErrImagePull, err.Error(), time.Now().Add(shown)}
 }
 
-// attemptOf stands for the image and the credentials of a pull, without telling them.
+// attemptOf is a hash of the image and the credentials of a pull: equal ones are the same
+// attempt, and the credentials are not kept.
 func attemptOf(ref image.Ref, keys []image.Credential) [sha256.Size]byte {
 	return sha256.Sum256(fmt.Appendf(nil, "%q %q", ref, keys))
 }

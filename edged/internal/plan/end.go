@@ -17,10 +17,10 @@ func planFinish(s Situation) Decision {
 
 // planEnd takes a pod down, step by step: stop the processes and the sandboxes, give back
 // the resource claims (before a terminal phase is reported, which lets others have the
-// devices), make the last status durable, remove containers and sandboxes, then volumes, then report that the
-// pod is gone. Containers stay until their last status is durable, since it is read from
-// them. The API object stays until nothing of the pod is left, so that no successor with
-// its name starts beside it.
+// devices), make the last status durable, remove containers and sandboxes, then volumes,
+// then report that the pod is gone. Containers stay until their last status is durable,
+// since it is read from them. The API object stays until nothing of the pod is left, so
+// that no successor with its name starts beside it.
 func planEnd(s Situation) Decision {
 	d := Decision{RetryKey: RetryEnd}
 	if until, ok := s.Retry[RetryEnd]; ok && s.Now.Before(until) {

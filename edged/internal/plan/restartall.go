@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -88,7 +89,7 @@ func restartsAll(pod *corev1.Pod, v View) bool {
 // whether that, or the pause after it, is all there is to do now.
 func planRestartAll(s Situation) (Decision, bool) {
 	if !restartsAll(s.Pod, s.View) {
-		if s.Now.Before(s.RestartAllUntil) && !slices.ContainsFunc(s.View.Containers, func(c runtime.Container) bool { return !isEphemeral(s.Pod, c.Name) }) {
+		if s.Now.Before(s.RestartAllUntil) && !slices.ContainsFunc(s.View.Containers, func(c runtime.Container) bool { return !podspec.IsEphemeral(s.Pod, c.Name) }) {
 			return Decision{Wake: s.RestartAllUntil}, true
 		}
 		return Decision{}, false
@@ -121,10 +122,6 @@ func planRestartAll(s Situation) (Decision, bool) {
 	d.add(Action{Kind: ActNoteRestartAll})
 	d.add(sources...)
 	return d, true
-}
-
-func isEphemeral(pod *corev1.Pod, name string) bool {
-	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 }
 
 // RestartAllBackOff is the pause before the containers start again, for a pod whose last

@@ -37,6 +37,11 @@ func FindContainer(pod *corev1.Pod, name string) (c *corev1.Container, init bool
 	return nil, false
 }
 
+// IsEphemeral reports whether an ephemeral container of the pod has this name.
+func IsEphemeral(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+}
+
 // EphemeralContainer is the i-th ephemeral container of the pod in the form of a
 // regular one.
 func EphemeralContainer(pod *corev1.Pod, i int) *corev1.Container {

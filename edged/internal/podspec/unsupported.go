@@ -13,15 +13,16 @@ import (
 // when a new Kubernetes adds one. There are three places to refuse, and the
 // choice between them is the kubelet's:
 //
-//   - At admission the pod becomes Failed (admission.decide): for what the
+//   - At admission the pod becomes Failed (admission.Request.Decide): for what the
 //     kubelet checks there, such as resources, host ports, node labels, sysctls,
 //     AppArmor, features that a node declares. A controller replaces such a
 //     pod at once, so that nothing else is refused here.
 //   - Before its sandbox the pod stays Pending and is tried again, with a growing
-//     pause up to setUpRetryMax (refusedPod): runtime classes and user namespaces that
-//     the runtime does not have, resource claims, fields of volumes. Each try repeats the Warning event.
+//     pause up to setUpRetryMax (UnsupportedPod, RefuseSandbox): runtime classes and
+//     user namespaces that the runtime does not have, resource claims, fields of
+//     volumes. Each try repeats the Warning event.
 //   - At a container the container waits with CreateContainerConfigError and is
-//     tried again (refusedContainer): what concerns one container only.
+//     tried again (unsupportedContainer): what concerns one container only.
 
 // The reasons of events and of waiting containers.
 const (
