@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
 // Types of plugins, as they say it of themselves.
@@ -234,8 +235,8 @@ func (r *Registry) deregister(s *socket) bool {
 }
 
 // statusRequest is a RegistrationStatus.
-func statusRequest(err error) pluginrpc.Message {
-	var m pluginrpc.Message
+func statusRequest(err error) protomsg.Message {
+	var m protomsg.Message
 	m.Bool(1, err == nil)
 	if err != nil {
 		m.Text(2, err.Error())
@@ -246,7 +247,7 @@ func statusRequest(err error) pluginrpc.Message {
 // readPlugin reads a PluginInfo.
 func readPlugin(data []byte) (*Plugin, error) {
 	var p Plugin
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			p.Type = string(f.Bytes)
