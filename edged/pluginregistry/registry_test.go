@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
-	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/pluginregistry"
 )
 
@@ -222,26 +221,5 @@ func TestHang(t *testing.T) {
 func TestNew(t *testing.T) {
 	if _, err := pluginregistry.New(pluginregistry.Config{Folder: "plugins"}); err == nil {
 		t.Error("a relative folder is taken")
-	}
-}
-
-// TestRunOnce holds Run to the rules of edged: see edged.TestRunOnce.
-func TestRunOnce(t *testing.T) {
-	r, err := pluginregistry.New(pluginregistry.Config{Folder: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 2)
-	for range 2 {
-		go func() { ended <- r.Run(ctx) }()
-	}
-	if err := <-ended; !errors.Is(err, lifecycle.ErrStarted) {
-		t.Errorf("the second Run returns %v, want ErrStarted", err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("the first Run returns %v when its context ends, want nil", err)
 	}
 }
