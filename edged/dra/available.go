@@ -20,9 +20,9 @@ const (
 	dialTimeout = time.Second
 )
 
-// Run reports which drivers the node has, and follows the health of their devices, until ctx ends, and then returns nil. The first
-// report comes after 30 seconds, which drivers have to register. A second call returns
-// edged.ErrStarted.
+// Run reports which drivers the node has, and follows the health of their devices, until ctx
+// ends, and then returns nil. The first report comes after 30 seconds, which drivers have to
+// register. A second call returns edged.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
 	if err := m.guard.Start(); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -239,5 +240,5 @@ func (m *Manager) setPrepared(c *claim, yes bool) {
 
 // observe counts a call of Prepare or Unprepare.
 func (m *Manager) observe(operation string, began time.Time, err error) {
-	m.metrics.operations.WithLabelValues(operation, boolText(err != nil)).Observe(time.Since(began).Seconds())
+	m.metrics.operations.WithLabelValues(operation, strconv.FormatBool(err != nil)).Observe(time.Since(began).Seconds())
 }

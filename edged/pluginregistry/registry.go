@@ -42,8 +42,8 @@ type Plugin struct {
 
 // Handler looks after the plugins of one type. Only Run calls it, one call at a time.
 type Handler interface {
-	// Register is called for a plugin that came. An error is told the plugin, and it is
-	// tried again later. It must return soon after ctx ends.
+	// Register is called for a plugin that came. The plugin gets the error, and is tried
+	// again later. Register must return soon after ctx ends.
 	Register(ctx context.Context, p *Plugin) error
 	// Deregister is called for a plugin that went, with the very p that was registered.
 	// When Run ends, it is called for all.

@@ -156,7 +156,7 @@ func start(t *testing.T, handlers map[string]pluginregistry.Handler) (folder str
 }
 
 // TestTypes: each type of plugin goes to its handler; one without is left alone; all are
-// deregistered at the end, of which nobody is told as of a change.
+// deregistered at the end, without a call of Changed.
 func TestTypes(t *testing.T) {
 	csi, dra := newHandler(), newHandler()
 	folder, stop := start(t, map[string]pluginregistry.Handler{pluginregistry.CSIPlugin: csi, pluginregistry.DRAPlugin: dra})
@@ -183,7 +183,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestRefused: a plugin is told why it is refused, and is tried again.
+// TestRefused: a plugin that is refused gets the reason, and is tried again.
 func TestRefused(t *testing.T) {
 	h := newHandler()
 	h.setFail(errors.New("no such version"))
