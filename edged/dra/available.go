@@ -14,9 +14,9 @@ const (
 	// driverGrace is how long a driver that cannot be reached still counts: the kubelet's
 	// defaultWipingDelay (cm/dra/manager.go).
 	driverGrace = 30 * time.Second
-	// checkInterval is how often it is looked whether drivers can be reached.
+	// checkInterval is how often Run checks whether drivers can be reached.
 	checkInterval = 10 * time.Second
-	// dialTimeout bounds such a look at one driver.
+	// dialTimeout bounds such a check of one driver.
 	dialTimeout = time.Second
 )
 

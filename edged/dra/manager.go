@@ -29,11 +29,11 @@ type Config struct {
 	// DriversChanged is called by Run with the names of the drivers that the node has, when
 	// these changed. After an error it is called again later. nil ignores it.
 	DriversChanged func(ctx context.Context, names []string) error
-	// Registered is called when drivers came or went, so that pods that wait are tried at
-	// once; nil ignores it.
+	// Registered is called when drivers came or went: pods that wait for one can be tried
+	// again at once. nil ignores it.
 	Registered func()
-	// HealthChanged is called with the uids of pods of whose devices a driver says another
-	// health than before; nil ignores it. It must not block.
+	// HealthChanged is called with the uids of the pods whose devices changed their health;
+	// nil ignores it. It must not block.
 	HealthChanged func(podUIDs []string)
 	Logger        *slog.Logger // nil discards
 }
@@ -214,8 +214,8 @@ func (m *Manager) release(c *claim, uid string) {
 	<-c.busy
 }
 
-// set replaces the record of a claim, in the store first. Only who has acquired the claim
-// may call it.
+// set replaces the record of a claim, in the store first. The caller must have acquired the
+// claim.
 func (m *Manager) set(ctx context.Context, c *claim, r record) error {
 	if err := writeRecord(ctx, m.cfg.Store, r); err != nil {
 		return err

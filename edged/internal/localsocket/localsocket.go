@@ -46,7 +46,7 @@ func CheckFree(path string) error {
 		if te := net.Error(nil); errors.As(err, &te) && te.Timeout() {
 			return fmt.Errorf("%s: %w", path, ErrInUse)
 		}
-		return nil // nobody is there; what else is wrong Listen says
+		return nil // nobody listens; Listen reports anything else that is wrong
 	}
 	c.Close()
 	return fmt.Errorf("%s: %w", path, ErrInUse)
