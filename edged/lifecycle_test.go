@@ -15,6 +15,8 @@ import (
 	"github.com/edgekit/edgekit/edged/crilog"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle/lifecycletest"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/nodeusage"
 	"github.com/edgekit/edgekit/edged/nodestatus"
@@ -127,28 +129,16 @@ type serverRuntime struct {
 // edged.ErrStarted, the other returns nil when its context ends. One that comes later returns ErrStarted
 // too.
 func TestRunOnce(t *testing.T) {
+	if !errors.Is(lifecycle.ErrStarted, edged.ErrStarted) {
+		t.Error("edged.ErrStarted is another error than lifecycle.ErrStarted")
+	}
 	for name, build := range runners(t) {
 		t.Run(name, func(t *testing.T) {
 			run, err := build()
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			ended := make(chan error, 2)
-			for range 2 {
-				go func() { ended <- run(ctx) }()
-			}
-			if err := <-ended; !errors.Is(err, edged.ErrStarted) {
-				t.Errorf("the second Run returns %v, want ErrStarted", err)
-			}
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("the first Run returns %v when its context ends, want nil", err)
-			}
-			if err := run(t.Context()); !errors.Is(err, edged.ErrStarted) {
-				t.Errorf("a Run after the end returns %v, want ErrStarted", err)
-			}
+			lifecycletest.RunOnce(t, run)
 		})
 	}
 }

@@ -53,7 +53,7 @@ func (r *runCmd) plugins(n *node, objects *kube.Client, reports *storageReports,
 	return p, err
 }
 
-// driversChanged has pods tried again that wait for a DRA driver.
+// driversChanged has the agent try the pods again that wait for a DRA driver.
 func (p *plugins) driversChanged() {
 	if agent := p.agent.Load(); agent != nil {
 		agent.ResourceDriversChanged()
@@ -88,7 +88,7 @@ func (v claimsView) ContainerClaims(pod *corev1.Pod, container string) (out []po
 	return out
 }
 
-// healthChanged has pods reported again of whose devices a DRA driver says another health.
+// healthChanged has the agent report the pods again whose devices changed their health.
 func (p *plugins) healthChanged(podUIDs []string) {
 	if agent := p.agent.Load(); agent != nil {
 		agent.ResourceHealthChanged(podUIDs)

@@ -77,7 +77,7 @@ func TestAttach(t *testing.T) {
 	m.setUp(v, p)
 	m.expectCalls("attached", "NodeStageVolume vol-1", "NodePublishVolume vol-1")
 	if got := m.driver.Attachment("vol-1"); !maps.Equal(got, a.Status.AttachmentMetadata) {
-		t.Errorf("the driver was told %q of the attachment", got)
+		t.Errorf("the driver got %q as the publish context", got)
 	}
 
 	v = m.volumes() // the agent is restarted

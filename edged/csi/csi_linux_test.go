@@ -237,7 +237,7 @@ func TestRegistration(t *testing.T) {
 	<-m.changes
 }
 
-// TestDriverThatCannotRegister is told why, and registers when it can.
+// TestDriverThatCannotRegister gets the reason, and registers when it can.
 func TestDriverThatCannotRegister(t *testing.T) {
 	m := newMachine(t)
 	m.driver.Fail("NodeGetInfo", errors.New("no such node"))

@@ -7,10 +7,10 @@ import (
 
 	"github.com/edgekit/edgekit/edged/csi"
 	"github.com/edgekit/edgekit/edged/csi/csitest"
-	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/lifecycle/lifecycletest"
 )
 
-// TestRunOnce holds both Run to the rules of edged: see edged.TestRunOnce.
+// TestRunOnce holds both Run to the rules of edged: see lifecycletest.
 func TestRunOnce(t *testing.T) {
 	root := t.TempDir()
 	registry, err1 := csi.New(csi.Config{Folder: root + "/registry"})
@@ -19,23 +19,6 @@ func TestRunOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, run := range map[string]func(context.Context) error{"csi.Registry": registry.Run, "csitest.Driver": driver.Run} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			ended := make(chan error, 2)
-			for range 2 {
-				go func() { ended <- run(ctx) }()
-			}
-			if err := <-ended; !errors.Is(err, lifecycle.ErrStarted) {
-				t.Errorf("the second Run returns %v, want ErrStarted", err)
-			}
-			cancel()
-			if err := <-ended; err != nil {
-				t.Errorf("the first Run returns %v when its context ends, want nil", err)
-			}
-			if err := run(t.Context()); !errors.Is(err, lifecycle.ErrStarted) {
-				t.Errorf("a Run after the end returns %v, want ErrStarted", err)
-			}
-		})
+		t.Run(name, func(t *testing.T) { lifecycletest.RunOnce(t, run) })
 	}
 }

@@ -1,15 +1,15 @@
 package csi
 
 import (
-	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// The messages of CSI (csi.proto, package csi.v1) are written by hand: see pluginrpc. The
+// The messages of CSI (csi.proto, package csi.v1) are written by hand: see protomsg. The
 // numbers are those of the .proto file; a test compares each message with the generated
 // ones.
 
-type message = pluginrpc.Message
+type message = protomsg.Message
 
 // capability is a VolumeCapability.
 func capability(r volume.CSIRequest, singleWriter bool) message {
@@ -19,7 +19,7 @@ func capability(r volume.CSIRequest, singleWriter bool) message {
 	} else {
 		kind.Text(1, r.FSType)
 		for _, option := range r.Options {
-			kind.Part(2, message(option))
+			kind.Item(2, option)
 		}
 		kind.Text(3, r.Group)
 		c.Part(2, kind)
@@ -114,19 +114,19 @@ func statsRequest(volumeID, path, staging string) message {
 // readNodeInfo reads a NodeGetInfoResponse.
 func readNodeInfo(data []byte) (Info, error) {
 	var info Info
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			info.NodeID = string(f.Bytes)
 		case 2:
 			info.MaxVolumes = f.Value
 		case 3:
-			return pluginrpc.EachField(f.Bytes, func(segment pluginrpc.Field) error {
+			return protomsg.EachField(f.Bytes, func(segment protomsg.Field) error {
 				if segment.Number != 1 {
 					return nil
 				}
 				var key, value string
-				err := pluginrpc.EachField(segment.Bytes, func(f pluginrpc.Field) error {
+				err := protomsg.EachField(segment.Bytes, func(f protomsg.Field) error {
 					switch f.Number {
 					case 1:
 						key = string(f.Bytes)
@@ -150,7 +150,7 @@ func readNodeInfo(data []byte) (Info, error) {
 // readCapabilities reads a NodeGetCapabilitiesResponse.
 func readCapabilities(data []byte) (volume.CSICapabilities, error) {
 	var can volume.CSICapabilities
-	one := func(f pluginrpc.Field) error {
+	one := func(f protomsg.Field) error {
 		if f.Number != 1 {
 			return nil
 		}
@@ -168,21 +168,21 @@ func readCapabilities(data []byte) (volume.CSICapabilities, error) {
 		}
 		return nil
 	}
-	inside := func(read func(pluginrpc.Field) error) func(pluginrpc.Field) error {
-		return func(f pluginrpc.Field) error {
+	inside := func(read func(protomsg.Field) error) func(protomsg.Field) error {
+		return func(f protomsg.Field) error {
 			if f.Number != 1 {
 				return nil
 			}
-			return pluginrpc.EachField(f.Bytes, read)
+			return protomsg.EachField(f.Bytes, read)
 		}
 	}
-	err := pluginrpc.EachField(data, inside(inside(one)))
+	err := protomsg.EachField(data, inside(inside(one)))
 	return can, err
 }
 
 // readSize reads a NodeExpandVolumeResponse.
 func readSize(data []byte) (size int64, err error) {
-	err = pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err = protomsg.EachField(data, func(f protomsg.Field) error {
 		if f.Number == 1 {
 			size = f.Value
 		}
@@ -194,12 +194,12 @@ func readSize(data []byte) (size int64, err error) {
 // readUsage reads a NodeGetVolumeStatsResponse.
 func readUsage(data []byte) (volume.CSIUsage, error) {
 	var u volume.CSIUsage
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		if f.Number != 1 {
 			return nil
 		}
 		var available, total, used, unit int64
-		err := pluginrpc.EachField(f.Bytes, func(f pluginrpc.Field) error {
+		err := protomsg.EachField(f.Bytes, func(f protomsg.Field) error {
 			switch f.Number {
 			case 1:
 				available = f.Value

@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/deviceapi"
+	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
 	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
@@ -40,15 +40,9 @@ var _ devices.Plugin = (*client)(nil)
 
 // newClient connects to a plugin and asks for its options.
 func newClient(ctx context.Context, resource, socket string, log *slog.Logger) (*client, error) {
-	// The target is no URL of the path: a path may have characters that have no form there.
-	conn, err := grpc.NewClient("passthrough:///device-plugin",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket of this machine
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}),
-		grpc.WithAuthority("localhost"), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(protomsg.Codec{}), grpc.MaxCallRecvMsgSize(deviceapi.MaxMessage)),
-	)
+	// The connection stays open without calls. A list of devices may exceed pluginrpc's limit.
+	conn, err := pluginrpc.Dial(socket, grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(deviceapi.MaxMessage)))
 	if err != nil {
 		return nil, err
 	}
@@ -78,28 +72,13 @@ func (c *client) close() {
 
 // call makes one call to the plugin.
 func (c *client) call(ctx context.Context, method string, request protomsg.Message, opts ...grpc.CallOption) (protomsg.Message, error) {
-	var answer protomsg.Message
-	err := c.conn.Invoke(ctx, "/"+deviceapi.PluginService+"/"+method, request, &answer, opts...)
-	return answer, err
+	return pluginrpc.Call(ctx, c.conn, "/"+deviceapi.PluginService+"/"+method, request, opts...)
 }
 
-// watch takes over each list of devices that the plugin sends, until that ends.
+// watch takes over each list of devices that the plugin sends. It returns an error when
+// that ends: io.EOF if the plugin ended it.
 func (c *client) watch(ctx context.Context) error {
-	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/"+deviceapi.PluginService+"/ListAndWatch")
-	if err != nil {
-		return err
-	}
-	if err := stream.SendMsg(protomsg.Message(nil)); err != nil {
-		return err
-	}
-	if err := stream.CloseSend(); err != nil {
-		return err
-	}
-	for {
-		var answer protomsg.Message
-		if err := stream.RecvMsg(&answer); err != nil {
-			return err
-		}
+	err := pluginrpc.Stream(ctx, c.conn, "/"+deviceapi.PluginService+"/ListAndWatch", nil, func(answer protomsg.Message) error {
 		list, bad, err := deviceapi.ReadDevices(answer)
 		if err == nil {
 			err = c.endpoint.SetDevices(list)
@@ -116,8 +95,13 @@ func (c *client) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(listInterval):
+			return nil
 		}
+	})
+	if err == nil {
+		err = io.EOF
 	}
+	return err
 }
 
 // Preferred implements devices.Plugin.

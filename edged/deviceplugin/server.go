@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,9 +26,6 @@ const DefaultDir = "/var/lib/kubelet/device-plugins"
 // SocketName is the name of the node's socket in the folder.
 const SocketName = "kubelet.sock"
 
-// listenRetry is the pause before a folder that cannot be served is tried again.
-const listenRetry = 10 * time.Second
-
 // maxConnecting is how many plugins register at the same time; others wait.
 const maxConnecting = 8
 
@@ -46,7 +42,6 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	guard      lifecycle.Guard
-	retry      time.Duration
 	ready      chan struct{}
 	connecting chan struct{} // holds a value for each plugin that is registering
 
@@ -74,7 +69,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, log: cfg.Logger, retry: listenRetry, ready: make(chan struct{}), connecting: make(chan struct{}, maxConnecting), clients: make(map[clientKey]*client),
+		cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), connecting: make(chan struct{}, maxConnecting), clients: make(map[clientKey]*client),
 	}, nil
 }
 
@@ -95,21 +90,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.wg.Wait()
 	defer s.stop()
 	defer cancel()
-	for last := ""; ; {
-		err := s.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if text := fmt.Sprint(err); text != last {
-			s.log.Warn("device plugins cannot register; trying until they can", "dir", s.cfg.Dir, "err", err)
-			last = text
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.retry):
-		}
-	}
+	localsocket.Retry(ctx, s.serve, func(err error) {
+		s.log.Warn("device plugins cannot register; trying until they can", "dir", s.cfg.Dir, "err", err)
+	})
+	return nil
 }
 
 // stop refuses further plugins.

@@ -192,15 +192,13 @@ func (e *Endpoint) SetDevices(list []Device) error {
 // refresh takes over what the plugin in use has.
 func (r *resourceState) refresh() {
 	active := r.active()
-	if active != nil {
-		r.preStarts = active.options.PreStartRequired
-	}
 	if active == nil {
 		if r.stopped.IsZero() {
 			r.stopped = time.Now()
 		}
 		return
 	}
+	r.preStarts = active.options.PreStartRequired
 	if active.listed {
 		r.devices, r.listed, r.stopped = active.devices, true, time.Time{}
 	}

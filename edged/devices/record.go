@@ -195,8 +195,8 @@ func (m *Manager) acquireStore(ctx context.Context) (release func(), err error) 
 	}
 }
 
-// apply writes to the store, and removes the records of pods that have ended. Only who
-// has acquired the store may call it.
+// apply writes to the store, and removes the records of pods that have ended. The caller
+// must have acquired the store.
 func (m *Manager) apply(ctx context.Context, ops ...meta.Op) error {
 	m.mu.Lock()
 	var gone []string

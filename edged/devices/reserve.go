@@ -2,6 +2,7 @@ package devices
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -239,12 +240,7 @@ func (r *resourceState) choose(free []string, reusable map[string]bool, preferre
 
 // sortedKeys are the keys of a map, in order.
 func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(m))
 }
 
 // reusableLocked is what init containers of the pod that is being admitted have, and

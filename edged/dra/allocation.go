@@ -2,7 +2,6 @@ package dra
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,7 +94,7 @@ func (m *Manager) read(ctx context.Context, pod *corev1.Pod, want podClaim) (*re
 	case !c.reservedFor(uid):
 		return nil, fmt.Errorf("pod %s (%s) is not allowed to use ResourceClaim %s (%s)", pod.Name, uid, want.name, c.Metadata.UID)
 	case c.Status.Allocation == nil:
-		return nil, fmt.Errorf("ResourceClaim %s: %w", want.name, errors.New("not allocated"))
+		return nil, fmt.Errorf("ResourceClaim %s: not allocated", want.name)
 	}
 	r := &record{Namespace: pod.Namespace, Name: want.name, UID: c.Metadata.UID}
 	r.Drivers = driversOf(c.Status.Allocation.Devices.Results)

@@ -14,15 +14,15 @@ const (
 	// driverGrace is how long a driver that cannot be reached still counts: the kubelet's
 	// defaultWipingDelay (cm/dra/manager.go).
 	driverGrace = 30 * time.Second
-	// checkInterval is how often it is looked whether drivers can be reached.
+	// checkInterval is how often Run checks whether drivers can be reached.
 	checkInterval = 10 * time.Second
-	// dialTimeout bounds such a look at one driver.
+	// dialTimeout bounds such a check of one driver.
 	dialTimeout = time.Second
 )
 
-// Run reports which drivers the node has, and follows the health of their devices, until ctx ends, and then returns nil. The first
-// report comes after 30 seconds, which drivers have to register. A second call returns
-// edged.ErrStarted.
+// Run reports which drivers the node has, and follows the health of their devices, until ctx
+// ends, and then returns nil. The first report comes after 30 seconds, which drivers have to
+// register. A second call returns edged.ErrStarted.
 func (m *Manager) Run(ctx context.Context) error {
 	if err := m.guard.Start(); err != nil {
 		return err

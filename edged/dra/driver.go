@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 	"github.com/edgekit/edgekit/edged/pluginregistry"
 )
 
@@ -131,7 +132,7 @@ func (m *Manager) callUnprepare(ctx context.Context, name string, r record) erro
 }
 
 // call calls the newest plugin of a driver that can be reached.
-func (m *Manager) call(ctx context.Context, name, operation string, r record) (pluginrpc.Message, error) {
+func (m *Manager) call(ctx context.Context, name, operation string, r record) (protomsg.Message, error) {
 	m.mu.Lock()
 	plugins := slices.Clone(m.drivers[name])
 	m.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
 const (
@@ -171,7 +172,7 @@ func (m *Manager) watchHealth(ctx context.Context, g *errgroup.Group) {
 // followHealth follows the health of a driver's devices until it goes or ctx ends.
 func (m *Manager) followHealth(ctx context.Context, d *driver) {
 	for {
-		err := pluginrpc.Stream(ctx, d.conn, "/"+d.health+"/NodeWatchResources", nil, func(answer pluginrpc.Message) error {
+		err := pluginrpc.Stream(ctx, d.conn, "/"+d.health+"/NodeWatchResources", nil, func(answer protomsg.Message) error {
 			all, err := readHealth(answer)
 			if err != nil {
 				return err
@@ -237,7 +238,7 @@ func (m *Manager) setHealth(driver string, is report) {
 // readHealth reads a NodeWatchResourcesResponse (dra-health/v1/api.proto).
 func readHealth(data []byte) ([]health, error) {
 	count := 0
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		if f.Number == 1 && len(f.Bytes) >= minDevice {
 			count++
 		}
@@ -250,7 +251,7 @@ func readHealth(data []byte) ([]health, error) {
 		return nil, err
 	}
 	all := make([]health, 0, count)
-	err = pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err = protomsg.EachField(data, func(f protomsg.Field) error {
 		if f.Number != 1 || len(f.Bytes) < minDevice {
 			return nil // it names no device
 		}
@@ -264,11 +265,11 @@ func readHealth(data []byte) ([]health, error) {
 // readDeviceHealth reads a DeviceHealth.
 func readDeviceHealth(data []byte) (health, error) {
 	h := health{valid: int32(healthTimeout / time.Second)}
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			var pool, name []byte
-			err := pluginrpc.EachField(f.Bytes, func(f pluginrpc.Field) error {
+			err := protomsg.EachField(f.Bytes, func(f protomsg.Field) error {
 				switch f.Number {
 				case 1:
 					pool = f.Bytes

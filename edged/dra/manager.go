@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,11 +29,11 @@ type Config struct {
 	// DriversChanged is called by Run with the names of the drivers that the node has, when
 	// these changed. After an error it is called again later. nil ignores it.
 	DriversChanged func(ctx context.Context, names []string) error
-	// Registered is called when drivers came or went, so that pods that wait are tried at
-	// once; nil ignores it.
+	// Registered is called when drivers came or went: pods that wait for one can be tried
+	// again at once. nil ignores it.
 	Registered func()
-	// HealthChanged is called with the uids of pods of whose devices a driver says another
-	// health than before; nil ignores it. It must not block.
+	// HealthChanged is called with the uids of the pods whose devices changed their health;
+	// nil ignores it. It must not block.
 	HealthChanged func(podUIDs []string)
 	Logger        *slog.Logger // nil discards
 }
@@ -213,8 +214,8 @@ func (m *Manager) release(c *claim, uid string) {
 	<-c.busy
 }
 
-// set replaces the record of a claim, in the store first. Only who has acquired the claim
-// may call it.
+// set replaces the record of a claim, in the store first. The caller must have acquired the
+// claim.
 func (m *Manager) set(ctx context.Context, c *claim, r record) error {
 	if err := writeRecord(ctx, m.cfg.Store, r); err != nil {
 		return err
@@ -239,5 +240,5 @@ func (m *Manager) setPrepared(c *claim, yes bool) {
 
 // observe counts a call of Prepare or Unprepare.
 func (m *Manager) observe(operation string, began time.Time, err error) {
-	m.metrics.operations.WithLabelValues(operation, boolText(err != nil)).Observe(time.Since(began).Seconds())
+	m.metrics.operations.WithLabelValues(operation, strconv.FormatBool(err != nil)).Observe(time.Since(began).Seconds())
 }

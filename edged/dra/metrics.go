@@ -1,10 +1,6 @@
 package dra
 
-import (
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are the kubelet's of these names (pkg/kubelet/metrics of Kubernetes).
 type metrics struct {
@@ -34,8 +30,6 @@ func newMetrics() metrics {
 		inUse: prometheus.NewDesc("dra_resource_claims_in_use", "The number of ResourceClaims that are prepared, by driver; all of them under "+anyDriver+".", []string{"driver_name"}, nil),
 	}
 }
-
-func boolText(b bool) string { return strconv.FormatBool(b) }
 
 // Describe describes the metrics of a Manager, a prometheus.Collector.
 func (m *Manager) Describe(ch chan<- *prometheus.Desc) {

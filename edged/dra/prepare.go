@@ -141,7 +141,7 @@ func (m *Manager) unprepareClaim(ctx context.Context, podUID, claimUID string) e
 		return nil
 	}
 	if len(r.Pods) == 1 {
-		// Who comes for the claim from now on has it prepared again, also if this fails.
+		// The next pod that uses the claim has it prepared again, even if a driver fails here.
 		m.setPrepared(c, false)
 		var errs []error
 		for _, d := range r.Drivers {

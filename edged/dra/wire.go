@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
 // The messages of k8s.io/kubelet/pkg/apis/dra/v1 (api.proto). v1beta1 has the same numbers,
@@ -12,8 +12,8 @@ import (
 
 // claimsRequest is a NodePrepareResourcesRequest or a NodeUnprepareResourcesRequest for one
 // claim.
-func claimsRequest(r record) pluginrpc.Message {
-	var claim, m pluginrpc.Message
+func claimsRequest(r record) protomsg.Message {
+	var claim, m protomsg.Message
 	claim.Text(1, r.Namespace)
 	claim.Text(2, r.UID)
 	claim.Text(3, r.Name)
@@ -25,13 +25,13 @@ func claimsRequest(r record) pluginrpc.Message {
 // NodeUnprepareResourcesResponse. operation is its name in errors.
 func readEntry(operation string, data []byte, r record) (entry []byte, err error) {
 	found := false
-	err = pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err = protomsg.EachField(data, func(f protomsg.Field) error {
 		if f.Number != 1 {
 			return nil
 		}
 		var uid string
 		var value []byte
-		err := pluginrpc.EachField(f.Bytes, func(f pluginrpc.Field) error {
+		err := protomsg.EachField(f.Bytes, func(f protomsg.Field) error {
 			switch f.Number {
 			case 1:
 				uid = string(f.Bytes)
@@ -49,7 +49,7 @@ func readEntry(operation string, data []byte, r record) (entry []byte, err error
 		found, entry = true, value
 		return nil
 	})
-	if errors.Is(err, pluginrpc.ErrWire) {
+	if errors.Is(err, protomsg.ErrWire) {
 		return nil, fmt.Errorf("%s: %w", operation, err)
 	}
 	if err == nil && !found {
@@ -61,7 +61,7 @@ func readEntry(operation string, data []byte, r record) (entry []byte, err error
 // failure is the error in an answer for a claim, a string with that number.
 func failure(operation string, entry []byte, number int32, r record) error {
 	text := ""
-	err := pluginrpc.EachField(entry, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(entry, func(f protomsg.Field) error {
 		if int32(f.Number) == number {
 			text = string(f.Bytes)
 		}
@@ -82,7 +82,7 @@ func readDevices(operation string, entry []byte, r record) ([]Device, error) {
 		return nil, err
 	}
 	count, small := 0, false
-	err := pluginrpc.EachField(entry, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(entry, func(f protomsg.Field) error {
 		if f.Number == 1 {
 			count++
 			small = small || len(f.Bytes) < minDevice
@@ -96,7 +96,7 @@ func readDevices(operation string, entry []byte, r record) ([]Device, error) {
 		return nil, fmt.Errorf("%s: a device of ResourceClaim %s has no pool_name or no device_name", operation, r.Name)
 	}
 	devices := make([]Device, 0, count)
-	err = pluginrpc.EachField(entry, func(f pluginrpc.Field) error {
+	err = protomsg.EachField(entry, func(f protomsg.Field) error {
 		if f.Number != 1 {
 			return nil
 		}
@@ -119,7 +119,7 @@ const minDevice = 6
 func readDevice(data []byte) (Device, error) {
 	var d Device
 	var requests, cdi int
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			requests++
@@ -138,7 +138,7 @@ func readDevice(data []byte) (Device, error) {
 		return Device{}, err
 	}
 	d.Requests, d.CDI = make([]string, 0, requests), make([]string, 0, cdi)
-	err = pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err = protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			d.Requests = append(d.Requests, string(f.Bytes))

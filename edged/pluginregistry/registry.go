@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
 // Types of plugins, as they say it of themselves.
@@ -41,8 +42,8 @@ type Plugin struct {
 
 // Handler looks after the plugins of one type. Only Run calls it, one call at a time.
 type Handler interface {
-	// Register is called for a plugin that came. An error is told the plugin, and it is
-	// tried again later. It must return soon after ctx ends.
+	// Register is called for a plugin that came. The plugin gets the error, and is tried
+	// again later. Register must return soon after ctx ends.
 	Register(ctx context.Context, p *Plugin) error
 	// Deregister is called for a plugin that went, with the very p that was registered.
 	// When Run ends, it is called for all.
@@ -234,8 +235,8 @@ func (r *Registry) deregister(s *socket) bool {
 }
 
 // statusRequest is a RegistrationStatus.
-func statusRequest(err error) pluginrpc.Message {
-	var m pluginrpc.Message
+func statusRequest(err error) protomsg.Message {
+	var m protomsg.Message
 	m.Bool(1, err == nil)
 	if err != nil {
 		m.Text(2, err.Error())
@@ -246,7 +247,7 @@ func statusRequest(err error) pluginrpc.Message {
 // readPlugin reads a PluginInfo.
 func readPlugin(data []byte) (*Plugin, error) {
 	var p Plugin
-	err := pluginrpc.EachField(data, func(f pluginrpc.Field) error {
+	err := protomsg.EachField(data, func(f protomsg.Field) error {
 		switch f.Number {
 		case 1:
 			p.Type = string(f.Bytes)

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
-	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/pluginregistry"
 )
 
@@ -157,7 +156,7 @@ func start(t *testing.T, handlers map[string]pluginregistry.Handler) (folder str
 }
 
 // TestTypes: each type of plugin goes to its handler; one without is left alone; all are
-// deregistered at the end, of which nobody is told as of a change.
+// deregistered at the end, without a call of Changed.
 func TestTypes(t *testing.T) {
 	csi, dra := newHandler(), newHandler()
 	folder, stop := start(t, map[string]pluginregistry.Handler{pluginregistry.CSIPlugin: csi, pluginregistry.DRAPlugin: dra})
@@ -184,7 +183,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestRefused: a plugin is told why it is refused, and is tried again.
+// TestRefused: a plugin that is refused gets the reason, and is tried again.
 func TestRefused(t *testing.T) {
 	h := newHandler()
 	h.setFail(errors.New("no such version"))
@@ -222,26 +221,5 @@ func TestHang(t *testing.T) {
 func TestNew(t *testing.T) {
 	if _, err := pluginregistry.New(pluginregistry.Config{Folder: "plugins"}); err == nil {
 		t.Error("a relative folder is taken")
-	}
-}
-
-// TestRunOnce holds Run to the rules of edged: see edged.TestRunOnce.
-func TestRunOnce(t *testing.T) {
-	r, err := pluginregistry.New(pluginregistry.Config{Folder: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 2)
-	for range 2 {
-		go func() { ended <- r.Run(ctx) }()
-	}
-	if err := <-ended; !errors.Is(err, lifecycle.ErrStarted) {
-		t.Errorf("the second Run returns %v, want ErrStarted", err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("the first Run returns %v when its context ends, want nil", err)
 	}
 }

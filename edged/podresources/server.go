@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
@@ -30,9 +29,6 @@ const (
 	callsPerSecond = 100
 	burst          = 10
 )
-
-// listenRetry is the pause before a socket that cannot be made is tried again.
-const listenRetry = 10 * time.Second
 
 // Node knows the pods of the node, and what they have alone: an *edged.Agent is one. Its
 // methods may be called by several goroutines.
@@ -110,34 +106,29 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.guard.Start(); err != nil {
 		return err
 	}
-	for last := ""; ; {
-		l, err := localsocket.Listen(s.cfg.Socket)
-		if err == nil {
-			server := localsocket.NewServer(grpc.UnaryInterceptor(s.limit))
-			server.RegisterService(localsocket.Service("v1.PodResourcesLister", map[string]localsocket.Handler{
-				"List": s.list("v1"), "Get": s.get, "GetAllocatableResources": s.allocatable,
-			}), nil)
-			server.RegisterService(localsocket.Service("v1alpha1.PodResourcesLister", map[string]localsocket.Handler{"List": s.list("v1alpha1")}), nil)
-			select {
-			case <-s.ready:
-			default:
-				close(s.ready)
-			}
-			err = localsocket.Serve(ctx, server, l)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if text := fmt.Sprint(err); text != last {
-			s.cfg.Logger.Warn("the pod-resources socket cannot be served; trying until it can", "socket", s.cfg.Socket, "err", err)
-			last = text
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(listenRetry):
-		}
+	localsocket.Retry(ctx, s.serve, func(err error) {
+		s.cfg.Logger.Warn("the pod-resources socket cannot be served; trying until it can", "socket", s.cfg.Socket, "err", err)
+	})
+	return nil
+}
+
+// serve serves the socket until ctx ends or that fails.
+func (s *Server) serve(ctx context.Context) error {
+	l, err := localsocket.Listen(s.cfg.Socket)
+	if err != nil {
+		return err
 	}
+	server := localsocket.NewServer(grpc.UnaryInterceptor(s.limit))
+	server.RegisterService(localsocket.Service("v1.PodResourcesLister", map[string]localsocket.Handler{
+		"List": s.list("v1"), "Get": s.get, "GetAllocatableResources": s.allocatable,
+	}), nil)
+	server.RegisterService(localsocket.Service("v1alpha1.PodResourcesLister", map[string]localsocket.Handler{"List": s.list("v1alpha1")}), nil)
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+	return localsocket.Serve(ctx, server, l)
 }
 
 // limit refuses calls above the limit.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	api "k8s.io/kubelet/pkg/apis/podresources/v1"
@@ -25,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/devices/devicestest"
 	"github.com/edgekit/edgekit/edged/internal/metricstext"
+	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
 	"github.com/edgekit/edgekit/edged/podresources"
 )
@@ -86,10 +85,7 @@ func folder(t *testing.T) string {
 
 func dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///node", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}))
+	conn, err := pluginrpc.Dial(socket)
 	if err != nil {
 		t.Fatal(err)
 	}

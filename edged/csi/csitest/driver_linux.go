@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +18,7 @@ import (
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/pluginregistry/pluginregistrytest"
 )
 
 // Config sets up a Driver. All of Name, Node, Folder and Registry are required.
@@ -36,7 +35,7 @@ type Config struct {
 // Driver is a CSI driver with its registrar.
 type Driver struct {
 	spec.UnimplementedNodeServer
-	registration.UnimplementedRegistrationServer
+	*pluginregistrytest.Plugin
 	cfg   Config
 	guard lifecycle.Guard
 
@@ -45,9 +44,6 @@ type Driver struct {
 	contexts map[string]map[string]string // by volume, of the last NodePublishVolume
 	secrets  map[string]map[string]string
 	attached map[string]map[string]string // by volume, the publish context of its last NodePublishVolume
-	fail     map[string]error
-	hang     map[string]bool
-	answer   chan *registration.RegistrationStatus
 }
 
 // New checks the configuration. It does no I/O.
@@ -55,9 +51,10 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Name == "" || cfg.Node == "" || !filepath.IsAbs(cfg.Folder) || !filepath.IsAbs(cfg.Registry) {
 		return nil, errors.New("csitest: Config.Name and Node are required, Folder and Registry must be absolute paths")
 	}
+	info := &registration.PluginInfo{Type: registration.CSIPlugin, Name: cfg.Name, Endpoint: filepath.Join(cfg.Folder, "csi.sock"), SupportedVersions: []string{"1.0.0"}}
 	return &Driver{
-		cfg: cfg, contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string), attached: make(map[string]map[string]string),
-		fail: make(map[string]error), hang: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
+		Plugin: pluginregistrytest.New(info, cfg.Registry), cfg: cfg,
+		contexts: make(map[string]map[string]string), secrets: make(map[string]map[string]string), attached: make(map[string]map[string]string),
 	}, nil
 }
 
@@ -67,47 +64,11 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err := d.guard.Start(); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	serve := func(path string, register func(*grpc.Server)) error {
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			return err
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		l, err := net.Listen("unix", path) // closing it removes the socket
-		if err != nil {
-			return err
-		}
-		server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
-		register(server)
-		g.Go(func() error {
-			if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it served
-				return err
-			}
-			return nil
-		})
-		g.Go(func() error {
-			<-ctx.Done()
-			server.Stop()
-			return nil
-		})
-		return nil
+	if err := pluginregistrytest.Serve(ctx, d.Plugin, func(s *grpc.Server) { spec.RegisterNodeServer(s, d) }, grpc.UnaryInterceptor(d.intercept)); err != nil {
+		return fmt.Errorf("csitest: %w", err)
 	}
-	err := serve(d.endpoint(), func(s *grpc.Server) { spec.RegisterNodeServer(s, d) })
-	if err == nil {
-		err = serve(filepath.Join(d.cfg.Registry, d.cfg.Name+"-reg.sock"), func(s *grpc.Server) { registration.RegisterRegistrationServer(s, d) })
-	}
-	if err != nil {
-		g.Go(func() error { return fmt.Errorf("csitest: %w", err) })
-	}
-	return g.Wait()
+	return nil
 }
-
-func (d *Driver) endpoint() string { return filepath.Join(d.cfg.Folder, "csi.sock") }
-
-// Registered gives what the node answered to a registration.
-func (d *Driver) Registered() <-chan *registration.RegistrationStatus { return d.answer }
 
 // Calls lists the calls about volumes, each as "Name volume", and forgets them.
 func (d *Driver) Calls() []string {
@@ -133,55 +94,21 @@ func (d *Driver) Attachment(volume string) map[string]string {
 	return d.attached[volume]
 }
 
-// Fail has a call, as "NodeStageVolume", fail; nil has it work again.
-func (d *Driver) Fail(call string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.fail[call] = err
-}
-
-// Hang has a call wait for its caller to give up.
-func (d *Driver) Hang(call string, on bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.hang[call] = on
-}
-
 // Volume is the folder of a volume.
 func (d *Driver) Volume(id string) string { return filepath.Join(d.cfg.Folder, "volumes", id) }
 
 // intercept notes calls about volumes, and has them fail or hang.
 func (d *Driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	call := filepath.Base(info.FullMethod)
-	d.mu.Lock()
 	if v, ok := req.(interface{ GetVolumeId() string }); ok {
+		d.mu.Lock()
 		d.calls = append(d.calls, call+" "+v.GetVolumeId())
+		d.mu.Unlock()
 	}
-	fail, hang := d.fail[call], d.hang[call]
-	d.mu.Unlock()
-	if hang {
-		<-ctx.Done()
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-	if fail != nil {
-		return nil, fail
+	if err := d.Fault(ctx, call); err != nil {
+		return nil, err
 	}
 	return handle(ctx, req)
-}
-
-// GetInfo is the registrar's.
-func (d *Driver) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
-	return &registration.PluginInfo{Type: registration.CSIPlugin, Name: d.cfg.Name, Endpoint: d.endpoint(), SupportedVersions: []string{"1.0.0"}}, nil
-}
-
-// NotifyRegistrationStatus is the registrar's.
-func (d *Driver) NotifyRegistrationStatus(_ context.Context, s *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
-	select {
-	case <-d.answer:
-	default:
-	}
-	d.answer <- s
-	return &registration.RegistrationStatusResponse{}, nil
 }
 
 // NodeGetInfo says what the node is to the driver.
@@ -189,7 +116,7 @@ func (d *Driver) NodeGetInfo(context.Context, *spec.NodeGetInfoRequest) (*spec.N
 	return &spec.NodeGetInfoResponse{NodeId: d.cfg.Node, MaxVolumesPerNode: 16, AccessibleTopology: &spec.Topology{Segments: d.cfg.Topology}}, nil
 }
 
-// NodeGetCapabilities lists all that the driver has not been told to leave out.
+// NodeGetCapabilities lists all but those of Config.Without.
 func (d *Driver) NodeGetCapabilities(context.Context, *spec.NodeGetCapabilitiesRequest) (*spec.NodeGetCapabilitiesResponse, error) {
 	out := &spec.NodeGetCapabilitiesResponse{}
 	for _, t := range []spec.NodeServiceCapability_RPC_Type{

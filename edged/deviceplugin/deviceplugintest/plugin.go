@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/internal/pluginrpc"
 )
 
 // look is how often the plugin looks whether the node's socket is another one.
@@ -154,10 +154,7 @@ func (p *Plugin) register(ctx context.Context, node string) {
 
 // Register makes the call by which a plugin registers.
 func Register(ctx context.Context, socket string, r *api.RegisterRequest) error {
-	conn, err := grpc.NewClient("passthrough:///node", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}))
+	conn, err := pluginrpc.Dial(socket)
 	if err != nil {
 		return err
 	}

@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,6 +21,7 @@ import (
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
+	"github.com/edgekit/edgekit/edged/pluginregistry/pluginregistrytest"
 )
 
 // Config sets up a Driver. Name, Folder and Registry are required.
@@ -51,7 +50,7 @@ const (
 type Driver struct {
 	drapb.UnimplementedDRAPluginServer
 	drahealth.UnimplementedDRAResourceHealthServer
-	registration.UnimplementedRegistrationServer
+	*pluginregistrytest.Plugin
 	cfg   Config
 	guard lifecycle.Guard
 
@@ -59,12 +58,9 @@ type Driver struct {
 	calls    []string
 	prepared map[string]bool // by uid of the claim
 	devices  map[string][]*drapb.Device
-	fail     map[string]error
-	hang     map[string]bool
 	lie      map[string]Nonsense
 	die      map[string]bool
 	kill     context.CancelFunc // of Run
-	answer   chan *registration.RegistrationStatus
 	health   []*drahealth.DeviceHealth
 	changed  chan struct{} // closed and replaced when health changes
 }
@@ -77,10 +73,14 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Service == "" {
 		cfg.Service = drapb.DRAPluginService
 	}
+	services := []string{cfg.Service}
+	if cfg.Health {
+		services = append(services, drahealth.DRAResourceHealthService)
+	}
+	info := &registration.PluginInfo{Type: registration.DRAPlugin, Name: cfg.Name, Endpoint: filepath.Join(cfg.Folder, "dra.sock"), SupportedVersions: services}
 	return &Driver{
-		cfg: cfg, prepared: make(map[string]bool), devices: make(map[string][]*drapb.Device), fail: make(map[string]error), hang: make(map[string]bool),
-		lie: make(map[string]Nonsense), die: make(map[string]bool), answer: make(chan *registration.RegistrationStatus, 1),
-		changed: make(chan struct{}),
+		Plugin: pluginregistrytest.New(info, cfg.Registry), cfg: cfg, prepared: make(map[string]bool), devices: make(map[string][]*drapb.Device),
+		lie: make(map[string]Nonsense), die: make(map[string]bool), changed: make(chan struct{}),
 	}, nil
 }
 
@@ -95,58 +95,23 @@ func (d *Driver) Run(ctx context.Context) error {
 	d.mu.Lock()
 	d.kill = cancel
 	d.mu.Unlock()
-	g, ctx := errgroup.WithContext(ctx)
-	err := d.serve(ctx, g, d.Endpoint(), func(s *grpc.Server) {
-		if d.cfg.Health {
-			drahealth.RegisterDRAResourceHealthServer(s, d)
-		}
-		if d.cfg.Service == drapbv1beta1.DRAPluginService {
-			drapbv1beta1.RegisterDRAPluginServer(s, drapbv1beta1.V1ServerWrapper{DRAPluginServer: d})
-			return
-		}
-		drapb.RegisterDRAPluginServer(s, d)
-	})
-	if err == nil {
-		err = d.serve(ctx, g, filepath.Join(d.cfg.Registry, d.cfg.Name+"-reg.sock"), func(s *grpc.Server) { registration.RegisterRegistrationServer(s, d) })
+	if err := pluginregistrytest.Serve(ctx, d.Plugin, d.register, grpc.UnaryInterceptor(d.intercept)); err != nil {
+		return fmt.Errorf("dratest: %w", err)
 	}
-	if err != nil {
-		g.Go(func() error { return fmt.Errorf("dratest: %w", err) })
-	}
-	return g.Wait()
-}
-
-func (d *Driver) serve(ctx context.Context, g *errgroup.Group, path string, register func(*grpc.Server)) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	l, err := net.Listen("unix", path) // closing it removes the socket
-	if err != nil {
-		return err
-	}
-	server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
-	register(server)
-	g.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it served
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		server.Stop()
-		return nil
-	})
 	return nil
 }
 
-// Endpoint is the driver's socket.
-func (d *Driver) Endpoint() string { return filepath.Join(d.cfg.Folder, "dra.sock") }
-
-// Registered gives what the node answered to a registration.
-func (d *Driver) Registered() <-chan *registration.RegistrationStatus { return d.answer }
+// register adds the driver's services.
+func (d *Driver) register(s *grpc.Server) {
+	if d.cfg.Health {
+		drahealth.RegisterDRAResourceHealthServer(s, d)
+	}
+	if d.cfg.Service == drapbv1beta1.DRAPluginService {
+		drapbv1beta1.RegisterDRAPluginServer(s, drapbv1beta1.V1ServerWrapper{DRAPluginServer: d})
+		return
+	}
+	drapb.RegisterDRAPluginServer(s, d)
+}
 
 // Calls lists the calls about claims, each as "Name uid", and forgets them.
 func (d *Driver) Calls() []string {
@@ -198,20 +163,6 @@ func (d *Driver) NodeWatchResources(_ *drahealth.NodeWatchResourcesRequest, stre
 	}
 }
 
-// Fail has a call, as "NodePrepareResources", fail; nil has it work again.
-func (d *Driver) Fail(call string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.fail[call] = err
-}
-
-// Hang has a call wait for its caller to give up.
-func (d *Driver) Hang(call string, on bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.hang[call] = on
-}
-
 // Lie has a call answer nonsense.
 func (d *Driver) Lie(call string, what Nonsense) {
 	d.mu.Lock()
@@ -230,17 +181,13 @@ func (d *Driver) Die(call string) {
 func (d *Driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	call := filepath.Base(info.FullMethod)
 	d.mu.Lock()
-	fail, hang, die, kill := d.fail[call], d.hang[call], d.die[call], d.kill
+	die, kill := d.die[call], d.kill
 	for _, uid := range claimsIn(req) {
 		d.calls = append(d.calls, call+" "+uid)
 	}
 	d.mu.Unlock()
-	if hang {
-		<-ctx.Done()
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-	if fail != nil {
-		return nil, fail
+	if err := d.Fault(ctx, call); err != nil {
+		return nil, err
 	}
 	out, err := handle(ctx, req)
 	if die {
@@ -263,27 +210,6 @@ func claimsIn(req any) (uids []string) {
 		}
 	}
 	return uids
-}
-
-// GetInfo is that of the registration.
-func (d *Driver) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
-	services := []string{d.cfg.Service}
-	if d.cfg.Health {
-		services = append(services, drahealth.DRAResourceHealthService)
-	}
-	return &registration.PluginInfo{Type: registration.DRAPlugin, Name: d.cfg.Name, Endpoint: d.Endpoint(), SupportedVersions: services}, nil
-}
-
-// NotifyRegistrationStatus is that of the registration.
-func (d *Driver) NotifyRegistrationStatus(_ context.Context, s *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
-	d.mu.Lock() // so that only one at a time replaces the answer
-	defer d.mu.Unlock()
-	select {
-	case <-d.answer:
-	default:
-	}
-	d.answer <- s
-	return &registration.RegistrationStatusResponse{}, nil
 }
 
 // NodePrepareResources writes the CDI file of each claim.

@@ -29,6 +29,9 @@ const (
 	buffer         = 8 << 10
 )
 
+// retryInterval is the pause before a socket that cannot be served is tried again.
+const retryInterval = 10 * time.Second
+
 // ErrInUse is the error for a socket that another program serves.
 var ErrInUse = errors.New("another program serves the socket, such as a kubelet or another edgecore")
 
@@ -43,7 +46,7 @@ func CheckFree(path string) error {
 		if te := net.Error(nil); errors.As(err, &te) && te.Timeout() {
 			return fmt.Errorf("%s: %w", path, ErrInUse)
 		}
-		return nil // nobody is there; what else is wrong Listen says
+		return nil // nobody listens; Listen reports anything else that is wrong
 	}
 	c.Close()
 	return fmt.Errorf("%s: %w", path, ErrInUse)
@@ -99,6 +102,26 @@ func Serve(ctx context.Context, server *grpc.Server, l net.Listener) error {
 	}
 	<-stopped
 	return nil
+}
+
+// Retry calls serve until ctx ends, with a pause after each error. warn gets each error that
+// differs from the one before.
+func Retry(ctx context.Context, serve func(context.Context) error, warn func(error)) {
+	for last := ""; ; {
+		err := serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if text := fmt.Sprint(err); text != last {
+			warn(err)
+			last = text
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryInterval):
+		}
+	}
 }
 
 // Handler answers one method: the request is a message, and so is the answer.

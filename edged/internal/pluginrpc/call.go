@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/edgekit/edgekit/edged/internal/protomsg"
 )
 
 // idle is how long a connection is kept without a call.
@@ -39,18 +40,18 @@ func Dial(socket string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 
 // Call makes one call of a service, as "/csi.v1.Node/NodeGetInfo". An error of the plugin
 // is a status of gRPC.
-func Call(ctx context.Context, conn *grpc.ClientConn, method string, req Message, opts ...grpc.CallOption) (Message, error) {
-	var answer Message
-	err := conn.Invoke(ctx, method, req, &answer, append(opts, grpc.ForceCodec(frames{}))...)
+func Call(ctx context.Context, conn *grpc.ClientConn, method string, req protomsg.Message, opts ...grpc.CallOption) (protomsg.Message, error) {
+	var answer protomsg.Message
+	err := conn.Invoke(ctx, method, req, &answer, append(opts, grpc.ForceCodec(protomsg.Codec{}))...)
 	return answer, err
 }
 
 // Stream makes a call whose answer is a stream, and gives each message of it to read, until
 // that returns an error, the stream ends or ctx does. It returns nil at a stream's end.
-func Stream(ctx context.Context, conn *grpc.ClientConn, method string, req Message, read func(Message) error, opts ...grpc.CallOption) error {
+func Stream(ctx context.Context, conn *grpc.ClientConn, method string, req protomsg.Message, read func(protomsg.Message) error, opts ...grpc.CallOption) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, append(opts, grpc.ForceCodec(frames{}))...)
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, append(opts, grpc.ForceCodec(protomsg.Codec{}))...)
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func Stream(ctx context.Context, conn *grpc.ClientConn, method string, req Messa
 		return err
 	}
 	for {
-		var answer Message
+		var answer protomsg.Message
 		err := s.RecvMsg(&answer)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -73,26 +74,4 @@ func Stream(ctx context.Context, conn *grpc.ClientConn, method string, req Messa
 			return err
 		}
 	}
-}
-
-// frames is grpc's codec for messages that are bytes already.
-type frames struct{}
-
-func (frames) Name() string { return "proto" }
-
-func (frames) Marshal(v any) ([]byte, error) {
-	m, ok := v.(Message)
-	if !ok {
-		return nil, fmt.Errorf("pluginrpc: %T is no message", v)
-	}
-	return m, nil
-}
-
-func (frames) Unmarshal(data []byte, v any) error {
-	m, ok := v.(*Message)
-	if !ok {
-		return fmt.Errorf("pluginrpc: %T is no message", v)
-	}
-	*m = slices.Clone(data)
-	return nil
 }

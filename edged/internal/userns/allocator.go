@@ -176,8 +176,7 @@ func (a *Allocator) Release(ctx context.Context, uid string) error {
 	return err
 }
 
-// Keep takes back the ranges of all pods but those for which is says that something of
-// them is there.
+// Keep releases the ranges of all pods for which is reports false: nothing of them is left.
 func (a *Allocator) Keep(ctx context.Context, is func(uid string) bool) error {
 	a.mu.Lock()
 	uids := slices.Collect(maps.Keys(a.used))

@@ -74,7 +74,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// broken is a Store that fails while it is told to.
+// broken is a Store that fails while err is set.
 type broken struct {
 	meta.Store
 	err error
