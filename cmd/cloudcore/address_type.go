@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -32,40 +33,30 @@ func detectAddressType(ctx context.Context, client kubernetes.Interface, hostnam
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	pods, err := client.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "component=kube-apiserver"})
-	chosen := corev1.NodeInternalIP
+	chosen, servers := corev1.NodeInternalIP, 0
 	if err != nil {
 		log.Warn("the API servers' settings cannot be read", "err", err)
 	} else {
-		chosen = commonType(pods.Items, hostnames)
+		chosen, servers = commonType(pods.Items, hostnames), len(pods.Items)
 	}
 	if chosen == corev1.NodeInternalIP {
 		log.Info("edge nodes have this cloudcore's address as their first InternalIP, since API servers may dial that first; programs that read a node's own address there need another --kubelet-address-type",
-			"for that give the API servers", preferredFlag+"=InternalDNS,InternalIP,ExternalIP,Hostname", "API server pods", len(podsOf(pods)))
+			"for that give the API servers", preferredFlag+"=InternalDNS,InternalIP,ExternalIP,Hostname", "API server pods", servers)
 	}
 	return chosen
-}
-
-func podsOf(list *corev1.PodList) []corev1.Pod {
-	if list == nil {
-		return nil
-	}
-	return list.Items
 }
 
 // commonType is the type on which all API servers agree; InternalIP where they do not.
 func commonType(servers []corev1.Pod, hostnames bool) corev1.NodeAddressType {
-	chosen := corev1.NodeAddressType("")
+	var chosen corev1.NodeAddressType
 	for i := range servers {
 		kind := typeFor(preferredTypes(&servers[i]), hostnames)
-		if chosen != "" && kind != chosen {
+		if i > 0 && kind != chosen {
 			return corev1.NodeInternalIP
 		}
 		chosen = kind
 	}
-	if chosen == "" {
-		return corev1.NodeInternalIP
-	}
-	return chosen
+	return cmp.Or(chosen, corev1.NodeInternalIP)
 }
 
 // preferredTypes reads an API server's order from its command line.

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
@@ -31,29 +32,11 @@ func orNever(d time.Duration) time.Duration {
 // between two tries (hub.Backoff).
 func reconnectGrace(keepalive time.Duration) time.Duration { return 30*time.Second + 2*keepalive }
 
-// lifecycleMetrics are the metrics of nodes without a link.
-type lifecycleMetrics struct {
-	stats               func() nodelifecycle.Stats
-	nodes, pods, failed *prometheus.Desc
-}
-
-func newLifecycleMetrics(stats func() nodelifecycle.Stats) *lifecycleMetrics {
-	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("cloudcore_"+name, help, nil, nil) }
-	return &lifecycleMetrics{
-		stats:  stats,
-		nodes:  desc("disconnected_nodes_not_ready", "Nodes without a link for so long that their pods are set to not ready, of those that this cloudcore looks after."),
-		pods:   desc("disconnected_pods_marked_total", "Pods that were set to not ready since their node is without a link."),
-		failed: desc("disconnected_pods_failures_total", "Times that the pods of a node could not all be set to not ready, and were tried again."),
-	}
-}
-
-func (m *lifecycleMetrics) Describe(out chan<- *prometheus.Desc) {
-	prometheus.DescribeByCollect(m, out)
-}
-
-func (m *lifecycleMetrics) Collect(out chan<- prometheus.Metric) {
-	s := m.stats()
-	out <- prometheus.MustNewConstMetric(m.nodes, prometheus.GaugeValue, float64(s.Nodes))
-	out <- prometheus.MustNewConstMetric(m.pods, prometheus.CounterValue, float64(s.Pods))
-	out <- prometheus.MustNewConstMetric(m.failed, prometheus.CounterValue, float64(s.Failed))
+// newLifecycleMetrics makes the metrics of nodes without a link.
+func newLifecycleMetrics(stats func() nodelifecycle.Stats) prometheus.Collector {
+	m := statsmetrics.New("cloudcore_", stats)
+	m.Gauge("disconnected_nodes_not_ready", "Nodes without a link for so long that their pods are set to not ready, of those that this cloudcore looks after.", func(s nodelifecycle.Stats) float64 { return float64(s.Nodes) })
+	m.Counter("disconnected_pods_marked_total", "Pods that were set to not ready since their node is without a link.", func(s nodelifecycle.Stats) float64 { return float64(s.Pods) })
+	m.Counter("disconnected_pods_failures_total", "Times that the pods of a node could not all be set to not ready, and were tried again.", func(s nodelifecycle.Stats) float64 { return float64(s.Failed) })
+	return m
 }

@@ -39,13 +39,13 @@ type kubeletFlags struct {
 type kubeletParts struct {
 	apiServer string // its URL
 	advertise []string
-	// issue returns a function that issues a certificate of edgekit's authority for the
-	// hosts. It is called when the first client connects.
 	// addressType finds the type of address for --kubelet-address-type=auto.
 	addressType func() corev1.NodeAddressType
-	issue       func(hosts ...string) (func() (*tls.Certificate, error), error)
-	metrics     prometheus.Registerer
-	log         *slog.Logger
+	// issue returns a function that issues a certificate of edgekit's authority for the
+	// hosts. It is called when the first client connects.
+	issue   func(hosts ...string) (func() (*tls.Certificate, error), error)
+	metrics prometheus.Registerer
+	log     *slog.Logger
 }
 
 // config sets up the kubelet endpoints; nil if they are turned off.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/controller/rules"
 )
 
@@ -141,33 +142,13 @@ func (t *peerTransport) current() (http.RoundTripper, error) {
 	return next, nil
 }
 
-// rulesMetrics are the metrics of rules.
-type rulesMetrics struct {
-	stats                                        func() rules.Stats
-	delivered, failed, letters, dropped, waiting *prometheus.Desc
-}
-
-func newRulesMetrics(stats func() rules.Stats) *rulesMetrics {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("cloudcore_rules_"+name, help, nil, nil)
-	}
-	return &rulesMetrics{
-		stats:     stats,
-		delivered: desc("delivered_total", "Messages and requests of rules that their target took."),
-		failed:    desc("failed_total", "Tries of messages and requests of rules that failed."),
-		letters:   desc("dead_letters_total", "Messages that were given up after their rule's ttl."),
-		dropped:   desc("dropped_messages_total", "Messages of nodes that no rule is for, or that cannot be read."),
-		waiting:   desc("waiting_messages", "Messages that wait in the API server for nodes that are away, at all cloudcores."),
-	}
-}
-
-func (m *rulesMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
-
-func (m *rulesMetrics) Collect(out chan<- prometheus.Metric) {
-	s := m.stats()
-	out <- prometheus.MustNewConstMetric(m.delivered, prometheus.CounterValue, float64(s.Delivered))
-	out <- prometheus.MustNewConstMetric(m.failed, prometheus.CounterValue, float64(s.Failed))
-	out <- prometheus.MustNewConstMetric(m.letters, prometheus.CounterValue, float64(s.DeadLetters))
-	out <- prometheus.MustNewConstMetric(m.dropped, prometheus.CounterValue, float64(s.Dropped))
-	out <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(s.Waiting))
+// newRulesMetrics makes the metrics of rules.
+func newRulesMetrics(stats func() rules.Stats) prometheus.Collector {
+	m := statsmetrics.New("cloudcore_rules_", stats)
+	m.Counter("delivered_total", "Messages and requests of rules that their target took.", func(s rules.Stats) float64 { return float64(s.Delivered) })
+	m.Counter("failed_total", "Tries of messages and requests of rules that failed.", func(s rules.Stats) float64 { return float64(s.Failed) })
+	m.Counter("dead_letters_total", "Messages that were given up after their rule's ttl.", func(s rules.Stats) float64 { return float64(s.DeadLetters) })
+	m.Counter("dropped_messages_total", "Messages of nodes that no rule is for, or that cannot be read.", func(s rules.Stats) float64 { return float64(s.Dropped) })
+	m.Gauge("waiting_messages", "Messages that wait in the API server for nodes that are away, at all cloudcores.", func(s rules.Stats) float64 { return float64(s.Waiting) })
+	return m
 }

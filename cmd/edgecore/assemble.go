@@ -103,7 +103,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	reports := newStorageReports(objects, n.name, component(log, "csi"))
-	manager, plugins, err := r.devicePlugins(n, log)
+	devices, plugins, err := r.devicePlugins(n, log)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: manager,
+		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
@@ -136,7 +136,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
-	granted, err := r.podResources(agent, manager, claimsView{drivers.claims}, log)
+	granted, err := r.podResources(agent, devices, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err
 	}

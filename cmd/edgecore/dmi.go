@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/device/dmi"
 	"github.com/edgekit/edgekit/twin"
 )
@@ -62,14 +63,14 @@ func groupNumber(name string) (int, error) {
 
 // newDMIMetrics makes the metrics of a Manager.
 func newDMIMetrics(stats func() dmi.Stats) prometheus.Collector {
-	m := &statsMetrics[dmi.Stats]{prefix: "edgecore_dmi_", stats: stats}
-	m.gauge("mappers", "Mappers that are registered.", func(s dmi.Stats) float64 { return float64(s.Mappers) })
-	m.gauge("mappers_connected", "Mappers that are registered and can be called.", func(s dmi.Stats) float64 { return float64(s.Connected) })
-	m.gauge("devices", "Devices that belong to a mapper.", func(s dmi.Stats) float64 { return float64(s.Devices) })
-	m.counter("reports_total", "Reports of mappers that were stored.", func(s dmi.Stats) float64 { return float64(s.Reports) })
-	m.counter("reports_refused_total", "Reports of mappers with a value or state that was refused.", func(s dmi.Stats) float64 { return float64(s.Refused) })
-	m.counter("reports_exhausted_total", "Reports over the limit of their mapper.", func(s dmi.Stats) float64 { return float64(s.Exhausted) })
-	m.counter("calls_total", "Calls to mappers.", func(s dmi.Stats) float64 { return float64(s.Calls) })
-	m.counter("calls_failed_total", "Calls to mappers that failed.", func(s dmi.Stats) float64 { return float64(s.Failed) })
+	m := statsmetrics.New("edgecore_dmi_", stats)
+	m.Gauge("mappers", "Mappers that are registered.", func(s dmi.Stats) float64 { return float64(s.Mappers) })
+	m.Gauge("mappers_connected", "Mappers that are registered and can be called.", func(s dmi.Stats) float64 { return float64(s.Connected) })
+	m.Gauge("devices", "Devices that belong to a mapper.", func(s dmi.Stats) float64 { return float64(s.Devices) })
+	m.Counter("reports_total", "Reports of mappers that were stored.", func(s dmi.Stats) float64 { return float64(s.Reports) })
+	m.Counter("reports_refused_total", "Reports of mappers with a value or state that was refused.", func(s dmi.Stats) float64 { return float64(s.Refused) })
+	m.Counter("reports_exhausted_total", "Reports over the limit of their mapper.", func(s dmi.Stats) float64 { return float64(s.Exhausted) })
+	m.Counter("calls_total", "Calls to mappers.", func(s dmi.Stats) float64 { return float64(s.Calls) })
+	m.Counter("calls_failed_total", "Calls to mappers that failed.", func(s dmi.Stats) float64 { return float64(s.Failed) })
 	return m
 }

@@ -27,7 +27,7 @@ func (r *mqttFlags) checksTokens() bool { return r.MQTTPods && r.MQTTMode != bus
 // listedPods is what the check of a token needs of the agent.
 type listedPods interface{ Pods() []*corev1.Pod }
 
-// access makes what says who may use the embedded broker, and what for; nil without one.
+// access makes the rules of who may use the embedded broker, and what for; nil without one.
 func (r *mqttFlags) access(n *node, api *apiserver.Server, pods listedPods, engine *twin.Engine, log *slog.Logger) (*access.Access, error) {
 	if r.MQTTMode == bus.External {
 		for setting, value := range map[string]string{

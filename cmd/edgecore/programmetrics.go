@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub/join"
 )
@@ -22,11 +23,11 @@ func processMetrics() prometheus.Collector {
 // of a kubelet: its process, its version, and the certificate by which the cloud knows the node. The
 // node has no certificate as a server: its kubelet endpoint is cloudcore's.
 func programMetrics(identity func() join.IdentityStats, now func() time.Time) []prometheus.Collector {
-	certificate := &statsMetrics[join.IdentityStats]{prefix: "kubelet_certificate_manager_client_", stats: identity}
-	certificate.gauge("ttl_seconds", "Seconds until the node's certificate ends; below 0 since it has.", func(s join.IdentityStats) float64 {
+	certificate := statsmetrics.New("kubelet_certificate_manager_client_", identity)
+	certificate.Gauge("ttl_seconds", "Seconds until the node's certificate ends; below 0 since it has.", func(s join.IdentityStats) float64 {
 		return s.Certificate.Sub(now()).Seconds()
 	})
-	certificate.counter("expiration_renew_errors", "Renewals of the node's certificate that failed.", func(s join.IdentityStats) float64 { return float64(s.Failed) })
+	certificate.Counter("expiration_renew_errors", "Renewals of the node's certificate that failed.", func(s join.IdentityStats) float64 { return float64(s.Failed) })
 	return []prometheus.Collector{processMetrics(), collectors.NewGoCollector(), certificate, buildInfo(edged.DefaultVersion)}
 }
 

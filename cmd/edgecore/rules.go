@@ -9,6 +9,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/rules"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/manager"
 )
@@ -49,16 +50,16 @@ func (f *rulesFlags) addRules(all parts, n *node, b *bus.Bus, ends *hub.Endpoint
 
 // newRulesMetrics makes the metrics of rules.
 func newRulesMetrics(stats func() rules.Stats) prometheus.Collector {
-	m := &statsMetrics[rules.Stats]{prefix: "edgecore_rules_", stats: stats}
-	m.gauge("active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
-	m.gauge("waiting_messages", "Messages that are stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Waiting) })
-	m.gauge("unpublished_messages", "Messages from the cloud that are stored and not published yet.", func(s rules.Stats) float64 { return float64(s.ToPublish) })
-	m.counter("queued_messages_total", "Messages stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Queued) })
-	m.counter("delivered_messages_total", "Messages that the cloud has delivered, or given up by the rule's ttl.", func(s rules.Stats) float64 { return float64(s.Delivered) })
-	m.counter("dropped_messages_total", "Stored messages that were dropped because a bound was reached.", func(s rules.Stats) float64 { return float64(s.Dropped) })
-	m.counter("too_large_messages_total", "Messages over 3 MiB, which were dropped.", func(s rules.Stats) float64 { return float64(s.TooLarge) })
-	m.counter("published_messages_total", "Messages from the cloud that were published.", func(s rules.Stats) float64 { return float64(s.Published) })
-	m.counter("calls_total", "Calls of services on the node.", func(s rules.Stats) float64 { return float64(s.Calls) })
-	m.counter("requests_total", "Requests of programs on the node.", func(s rules.Stats) float64 { return float64(s.Requests) })
+	m := statsmetrics.New("edgecore_rules_", stats)
+	m.Gauge("active", "Rules whose source is this node.", func(s rules.Stats) float64 { return float64(s.Rules) })
+	m.Gauge("waiting_messages", "Messages that are stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Waiting) })
+	m.Gauge("unpublished_messages", "Messages from the cloud that are stored and not published yet.", func(s rules.Stats) float64 { return float64(s.ToPublish) })
+	m.Counter("queued_messages_total", "Messages stored for the cloud.", func(s rules.Stats) float64 { return float64(s.Queued) })
+	m.Counter("delivered_messages_total", "Messages that the cloud has delivered, or given up by the rule's ttl.", func(s rules.Stats) float64 { return float64(s.Delivered) })
+	m.Counter("dropped_messages_total", "Stored messages that were dropped because a bound was reached.", func(s rules.Stats) float64 { return float64(s.Dropped) })
+	m.Counter("too_large_messages_total", "Messages over 3 MiB, which were dropped.", func(s rules.Stats) float64 { return float64(s.TooLarge) })
+	m.Counter("published_messages_total", "Messages from the cloud that were published.", func(s rules.Stats) float64 { return float64(s.Published) })
+	m.Counter("calls_total", "Calls of services on the node.", func(s rules.Stats) float64 { return float64(s.Calls) })
+	m.Counter("requests_total", "Requests of programs on the node.", func(s rules.Stats) float64 { return float64(s.Requests) })
 	return m
 }

@@ -54,8 +54,10 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestDescribe: what a container and an event say cannot steer the terminal.
-func TestDescribe(t *testing.T) {
+// serveAPI serves the node's own API in the working folder, which is a new one, until the
+// test ends.
+func serveAPI(t *testing.T, handler http.HandlerFunc) {
+	t.Helper()
 	t.Chdir(t.TempDir()) // the path of a socket must be short
 	if err := os.Mkdir("api", 0o700); err != nil {
 		t.Fatal(err)
@@ -64,10 +66,19 @@ func TestDescribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	server := httptest.NewUnstartedServer(handler)
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+}
+
+// TestDescribe: what a container and an event say cannot steer the terminal.
+func TestDescribe(t *testing.T) {
 	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "Failed", Message: "\x1b[2J"}}}}
 	events := metav1.Table{ColumnDefinitions: []metav1.TableColumnDefinition{{Name: "Message"}}, Rows: []metav1.TableRow{{Cells: []any{"\x1b]0;title\a"}}}}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serveAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		var answer any = pod
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			answer = events
@@ -75,11 +86,7 @@ func TestDescribe(t *testing.T) {
 		if err := json.NewEncoder(w).Encode(answer); err != nil {
 			t.Error(err)
 		}
-	}))
-	server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	defer server.Close()
+	})
 	var out strings.Builder
 	describe := describeCmd{Name: "web", localFlags: localFlags{DataDir: ".", Space: "default"}}
 	if err := describe.Run(t.Context(), program.Output{Writer: &out}); err != nil {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -14,16 +11,8 @@ import (
 
 // TestUnhold asks the node's own API to release pods.
 func TestUnhold(t *testing.T) {
-	t.Chdir(t.TempDir()) // the path of a socket must be short
-	if err := os.Mkdir("api", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("unix", "api/api.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var asked []string
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serveAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body) // what is missing shows below
 		asked = append(asked, r.Method+" "+r.URL.Path+" "+string(body))
 		if strings.HasSuffix(string(body), "db") {
@@ -31,11 +20,7 @@ func TestUnhold(t *testing.T) {
 			return
 		}
 		_, _ = io.WriteString(w, "released\n") // the client shows it
-	}))
-	server.Listener.Close()
-	server.Listener = listener
-	server.Start()
-	defer server.Close()
+	})
 	var out strings.Builder
 	to := program.Output{Writer: &out}
 	local := localFlags{DataDir: ".", Space: "plant"}

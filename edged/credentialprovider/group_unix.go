@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// endWithHelpers has the end of a command's context end the programs that it started
-// too.
+// endWithHelpers kills the programs that a command started together with the command when
+// its context ends.
 func endWithHelpers(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

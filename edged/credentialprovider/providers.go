@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +69,7 @@ func (p *Providers) Credentials(ctx context.Context, pod *corev1.Pod, ref image.
 	var out []image.Credential
 	var errs []error
 	for _, one := range p.all {
-		if !slices.ContainsFunc(one.MatchImages, func(m string) bool { return image.Covers(m, ref) }) {
+		if !one.covers(ref) {
 			continue
 		}
 		got, err := p.ask(ctx, one, pod, ref)
@@ -88,7 +88,7 @@ func (p *Providers) Credentials(ctx context.Context, pod *corev1.Pod, ref image.
 func (p *Providers) Sources(ctx context.Context, pod *corev1.Pod, ref image.Ref) []image.Source {
 	var out []image.Source
 	for _, one := range p.all {
-		if !slices.ContainsFunc(one.MatchImages, func(m string) bool { return image.Covers(m, ref) }) {
+		if !one.covers(ref) {
 			continue
 		}
 		if who, err := p.identify(ctx, one, pod); err == nil && who != nil && !slices.Contains(out, who.source) {
@@ -96,6 +96,11 @@ func (p *Providers) Sources(ctx context.Context, pod *corev1.Pod, ref image.Ref)
 		}
 	}
 	return out
+}
+
+// covers reports whether a provider is asked about an image.
+func (p *provider) covers(ref image.Ref) bool {
+	return slices.ContainsFunc(p.MatchImages, func(m string) bool { return image.Covers(m, ref) })
 }
 
 // ask gets the credentials of one provider, kept ones if there are any.
@@ -208,12 +213,7 @@ func (i *identity) hash(cacheType, pod string) string {
 		}
 	}
 	add(i.source.UID, i.source.Namespace, i.source.Name)
-	keys := make([]string, 0, len(i.annotations))
-	for key := range i.annotations {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(i.annotations)) {
 		add(key, i.annotations[key])
 	}
 	if cacheType == CacheByToken {
@@ -280,7 +280,7 @@ func (p *provider) run(ctx context.Context, name, registry string, who *identity
 	if life > 0 {
 		all := scopes(name, registry, who.key)
 		key := all[slices.Index(cacheKeyTypes(), got.CacheKeyType)]
-		p.keep(strings.Clone(key), answer{byServer: byServer, until: time.Now().Add(life)})
+		p.keep(key, answer{byServer: byServer, until: time.Now().Add(life)})
 	}
 	return byServer, nil
 }

@@ -25,7 +25,7 @@ type Credential struct {
 // Source is the object of Kubernetes that a credential comes from. The zero value
 // means that it is not known.
 type Source struct {
-	Kind                 string // KindSecret, KindServiceAccount or, without all else, KindNode
+	Kind                 string // KindSecret, KindServiceAccount, or KindNode, for which the other fields are empty
 	UID, Namespace, Name string
 }
 

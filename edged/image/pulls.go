@@ -112,8 +112,8 @@ func (p *Pulls) endLocked(ref Ref) {
 }
 
 // Note records that ref was pulled as the image with this id, with key, or with
-// no credentials if key is nil. What a key of the node brought is for every pod that
-// names ref. It returns when that is durable.
+// no credentials if key is nil. An image that was pulled with a key of the node is for every
+// pod that names ref. Note returns when that is durable.
 func (p *Pulls) Note(ref Ref, id string, key *Credential) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

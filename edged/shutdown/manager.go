@@ -105,9 +105,9 @@ func (m *Manager) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { lock.Close() }() // the one that is held then
-	if m.ShuttingDown() {           // logind gives no lock during a shutdown: it was cancelled unseen
-		m.set(false)
+	defer func() { lock.Close() }() // whichever lock is held at the return
+	if m.ShuttingDown() {           // logind grants no lock during a shutdown: it was cancelled while there was no connection
+		m.setDown(false)
 		m.cfg.Pods.Resume()
 	}
 	m.failed = ""
@@ -129,9 +129,9 @@ func (m *Manager) session(ctx context.Context) error {
 				return errors.New("the connection to the message bus was lost")
 			}
 			stop()
-			m.set(down)
+			m.setDown(down)
 			if down {
-				ending = m.begin(ctx, lock, delay)
+				ending = m.startEnding(ctx, lock, delay)
 				continue
 			}
 			m.cfg.Pods.Resume()
@@ -145,8 +145,8 @@ func (m *Manager) session(ctx context.Context) error {
 	}
 }
 
-// set notes whether the machine shuts down.
-func (m *Manager) set(down bool) {
+// setDown notes whether the machine shuts down, and reports a change.
+func (m *Manager) setDown(down bool) {
 	m.mu.Lock()
 	same := m.down == down
 	m.down = down
@@ -163,9 +163,9 @@ func (m *Manager) set(down bool) {
 	m.cfg.Changed()
 }
 
-// begin ends the pods in a goroutine, which releases the lock at its end. The function that
-// it returns has it end sooner, and waits for it.
-func (m *Manager) begin(ctx context.Context, lock io.Closer, delay time.Duration) func() {
+// startEnding ends the pods in a goroutine, which then releases the lock. The function that
+// it returns cancels the goroutine and waits for it.
+func (m *Manager) startEnding(ctx context.Context, lock io.Closer, delay time.Duration) func() {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

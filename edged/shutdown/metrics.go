@@ -11,7 +11,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/durable"
 )
 
-// times are those of the last shutdown. After the boot they are all that tells of it.
+// times are those of the last shutdown. Nothing else of it is known after the boot.
 type times struct {
 	Start time.Time `json:"startTime,omitzero"`
 	End   time.Time `json:"endTime,omitzero"` // zero while it is under way, or was cut short

@@ -242,8 +242,13 @@ func (f *Folder) pods() []*corev1.Pod {
 			all = append(all, known.pod)
 		}
 	}
-	slices.SortFunc(all, func(a, b *corev1.Pod) int {
+	sortPods(all)
+	return all
+}
+
+// sortPods orders pods by namespace and name.
+func sortPods(pods []*corev1.Pod) {
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
-	return all
 }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -228,9 +227,7 @@ func decodeList(text []byte, node string) ([]*corev1.Pod, error) {
 		}
 		out = append(out, done)
 	}
-	slices.SortFunc(out, func(a, b *corev1.Pod) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
+	sortPods(out)
 	for i := 1; i < len(out); i++ {
 		if out[i].Name == out[i-1].Name && out[i].Namespace == out[i-1].Namespace {
 			return nil, fmt.Errorf("two pods are named %s/%s: give one of them another metadata.name", out[i].Namespace, out[i].Name)

@@ -51,7 +51,7 @@ type CSICapabilities struct {
 	SingleWriter bool
 }
 
-// CSIRequest is what a driver is told of a volume. Secrets are in no log.
+// CSIRequest is what a driver gets about a volume. Secrets are in no log.
 type CSIRequest struct {
 	VolumeID string
 	Staging  string // path; "" where the driver does not stage

@@ -109,7 +109,7 @@ func agentSetsGroup(policy storagev1.FSGroupPolicy, v *csiVolume, readOnly bool)
 	return v.fsType != "" && once
 }
 
-// podInfo is what a driver with podInfoOnMount is told of the pod.
+// podInfo is what a driver with podInfoOnMount gets about the pod.
 func podInfo(pod *corev1.Pod, ephemeral bool) map[string]string {
 	return map[string]string{
 		"csi.storage.k8s.io/pod.name": pod.Name, "csi.storage.k8s.io/pod.namespace": pod.Namespace, "csi.storage.k8s.io/pod.uid": string(pod.UID),

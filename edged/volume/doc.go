@@ -16,8 +16,8 @@
 // again what the host has. Content changes as a whole: a reader sees all files of the
 // old state or all of the new one, through the link "..data". Secrets, tokens
 // and the downward API are kept in memory (tmpfs, not swapped from Linux 6.4 on);
-// where the program may not mount, in folders, which is logged and told to
-// Config.OnDisk. The mode and owner of an emptyDir are the pod's once it is made.
+// where the program may not mount, in folders, which is logged and
+// passed to Config.OnDisk. The mode and owner of an emptyDir are the pod's once it is made.
 //
 // A volume that outlives its pod is recorded in the pod's folder before it is mounted,
 // so that containers, TearDown and a restarted agent find it without the claim. A

@@ -34,8 +34,8 @@ type Config struct {
 	Root   string       // absolute path; the pods' folders are made in Root/pods
 	Source Source       // content of volumes
 	Logger *slog.Logger // nil discards
-	// OnDisk is told once that this program may not mount, and that what is secret
-	// lies in ordinary folders therefore; that is logged in any case. nil ignores it.
+	// OnDisk is called once if this program may not mount, and what is secret lies in
+	// ordinary folders therefore; that is logged in any case. nil ignores it.
 	OnDisk func(error)
 	// Claims reads claims and the volumes behind them; with nil a pod with a claim waits.
 	Claims ClaimReader

@@ -402,7 +402,7 @@ func TestReadWriteOncePod(t *testing.T) {
 }
 
 // TestFSGroup gives a volume to the pod's group: all of it, or nothing where the
-// policy says that the root tells; and only for the first pod that has it.
+// policy says that the root decides; and only for the first pod that has it.
 func TestFSGroup(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return

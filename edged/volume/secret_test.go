@@ -24,7 +24,7 @@ func (noSource) Token(context.Context, string, string, *authenticationv1.TokenRe
 }
 
 // TestSecretMemory has kernels that know noswap, that do not, and one that lets
-// this program mount nothing: then it is logged and told once.
+// this program mount nothing: then it is logged and passed to OnDisk once.
 func TestSecretMemory(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

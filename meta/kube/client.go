@@ -117,8 +117,8 @@ func (c *Client) Pods(ctx context.Context) (<-chan []*corev1.Pod, error) {
 }
 
 // Changed gets a value whenever a config map, a secret, a claim of a volume or of devices, a volume,
-// its attachment, a runtime class, a trust bundle or a token may have changed, and one at the start. It holds one value; it is closed
-// when ctx ends.
+// its attachment, a runtime class, a trust bundle or a token may have changed, and one at the start.
+// It holds one value; it is closed when ctx ends.
 func (c *Client) Changed(ctx context.Context) <-chan struct{} { return c.refs.Subscribe(ctx) }
 
 // ConfigMap reads a config map from the store, else asks the cloud. When one that a pod

@@ -157,8 +157,11 @@ func (c *Client) advanceCertificate(ctx context.Context, key string, pod *corev1
 		var request certificateRequest
 		request.Metadata.Name = s.Next.Name
 		got, err := c.askCertificate(ctx, pod, request)
+		if err == nil {
+			return c.noteCertificate(ctx, key, pod, s, got)
+		}
 		if !errors.Is(err, meta.ErrNotFound) {
-			return c.noteCertificate(ctx, key, pod, s, got, err)
+			return err
 		}
 		s.Next = nil // it was deleted: another is made
 	}
@@ -176,7 +179,7 @@ func (c *Client) advanceCertificate(ctx context.Context, key string, pod *corev1
 	}
 	next.Name = got.Metadata.Name
 	s.Next = next
-	return c.noteCertificate(ctx, key, pod, s, got, nil)
+	return c.noteCertificate(ctx, key, pod, s, got)
 }
 
 // askCertificate sends a request to the cloud and reads the answer.
@@ -198,10 +201,7 @@ func (c *Client) askCertificate(ctx context.Context, pod *corev1.Pod, request ce
 }
 
 // noteCertificate stores what became of the pending request.
-func (c *Client) noteCertificate(ctx context.Context, key string, pod *corev1.Pod, s *storedCertificate, got certificateRequest, err error) error {
-	if err != nil {
-		return err
-	}
+func (c *Client) noteCertificate(ctx context.Context, key string, pod *corev1.Pod, s *storedCertificate, got certificateRequest) error {
 	for _, cond := range got.Status.Conditions {
 		switch cond.Type {
 		case "Issued":

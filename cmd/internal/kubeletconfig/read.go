@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,15 +30,14 @@ const (
 
 // value is what a file has for a field. Its kind decides which of the members counts.
 type value struct {
-	text   string
-	list   []string
-	pairs  map[string]string
-	multi  map[string][]string
-	items  []map[string]value // of a list of structs, by the names of their fields
-	zero   bool               // the zero value of its type
-	file   string
-	line   int
-	plural bool // items counts
+	text  string
+	list  []string
+	pairs map[string]string
+	multi map[string][]string
+	items []map[string]value // of a list of structs, by the names of their fields
+	zero  bool               // the zero value of its type
+	file  string
+	line  int
 }
 
 // where is the place of the value for an error.
@@ -164,19 +165,10 @@ func (r *reader) object(n *yaml.Node, s *shape, prefix string, out map[string]va
 
 // similar names a field that differs in upper and lower case only.
 func (s *shape) similar(name string) string {
-	for _, known := range []any{s.fields, s.nested, s.lists} {
-		switch known := known.(type) {
-		case map[string]*Field:
-			for k := range known {
-				if strings.EqualFold(k, name) {
-					return ", did you mean " + k + "?"
-				}
-			}
-		case map[string]*shape:
-			for k := range known {
-				if strings.EqualFold(k, name) {
-					return ", did you mean " + k + "?"
-				}
+	for _, known := range []iter.Seq[string]{maps.Keys(s.fields), maps.Keys(s.nested), maps.Keys(s.lists)} {
+		for k := range known {
+			if strings.EqualFold(k, name) {
+				return ", did you mean " + k + "?"
 			}
 		}
 	}
@@ -189,7 +181,7 @@ func (r *reader) items(n *yaml.Node, s *shape, path string, out map[string]value
 		r.refuse(n, "%s: want a list", path)
 		return
 	}
-	v := value{file: r.file, line: n.Line, plural: true}
+	v := value{file: r.file, line: n.Line}
 	for i, item := range n.Content {
 		if item.Kind == yaml.AliasNode {
 			item = item.Alias

@@ -28,14 +28,15 @@ type Program struct {
 	Description string
 	CLI         any    // pointer to the kong grammar
 	ConfigFile  string // read when it exists; --config names another
-	// Command returns what runs a command of the grammar, given as a pointer, and nil for
-	// what is none. It is not asked for commands with Run(context.Context, Output) error or
-	// Run(Output) error. nil knows no others.
+	// Command returns the Runner of a command of the grammar, which is passed as a pointer;
+	// nil if that is no command. It is not called for commands with
+	// Run(context.Context, Output) error or Run(Output) error. A nil Command means that there
+	// are no others.
 	Command func(command any) Runner
-	// Below gives the values of settings that neither the command line nor the environment
-	// nor the configuration file has. It is called once, by a command that has settings of
-	// its own, with a function that gives what those three have for a setting, "" for
-	// nothing. nil gives none.
+	// Below returns the values of settings that neither the command line nor the environment
+	// nor the configuration file has. It is called at most once, for a command that has
+	// settings. Its argument returns what those three have for a setting, "" for nothing. A
+	// nil Below means that there are no such values.
 	Below  func(setting func(name string) string) (Values, error)
 	Stdout io.Writer // nil means os.Stdout
 	Stderr io.Writer // nil means os.Stderr

@@ -11,8 +11,7 @@ import (
 )
 
 // Logind is a logind in memory. Its zero value is ready, allows no delay, and raises the
-// delay to ReloadTo when it is told to read its configuration again. Its methods may be
-// called by several goroutines.
+// delay to ReloadTo at a Reload. Its methods may be called by several goroutines.
 type Logind struct {
 	Delay    time.Duration // at first
 	ReloadTo time.Duration // the delay after Reload; 0 leaves it
@@ -76,7 +75,7 @@ func (l *Logind) Disconnect() {
 	l.watches = nil
 }
 
-// Locks is how many locks are held, and Reloads how often Reload was called.
+// Locks is how many locks are held.
 func (l *Logind) Locks() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
