@@ -140,8 +140,8 @@ type Config struct {
 	// MaxContainerRestartPeriod is the longest pause between restarts of a container that
 	// keeps exiting, 1 second to 5 minutes; 0 means 5 minutes.
 	MaxContainerRestartPeriod time.Duration
-	// EventQPS is how many events are reported in a second, EventBurst how many at once;
-	// more are dropped. EventQPS 0 means no limit, EventBurst 0 means 100.
+	// EventQPS is how many events of pods are reported in a second, EventBurst how many at
+	// once, and as many of the node; more are dropped. EventQPS 0 means no limit, EventBurst 0 means 100.
 	EventQPS, EventBurst int
 	// Unwritable says why Reports cannot store anything now; nil if it can. An
 	// Agent runs on with what it has then, and reports disk pressure, which keeps

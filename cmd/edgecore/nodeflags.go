@@ -26,7 +26,7 @@ type nodeFlags struct {
 	HTTPCheckFrequency        time.Duration           `help:"How often --manifest-url is looked at." default:"20s" name:"http-check-frequency"`
 	FileCheckFrequency        time.Duration           `help:"How often --static-pod-dir is looked at." default:"1s"`
 	MaxContainerRestartPeriod time.Duration           `help:"The longest pause between restarts of a container that keeps exiting: 1s to 5m. It is the kubelet's crashLoopBackOff.maxContainerRestartPeriod." default:"5m"`
-	EventQPS                  int                     `help:"How many events the node reports in a second; more are dropped. 0: no limit." default:"50" name:"event-qps"`
+	EventQPS                  int                     `help:"How many events of pods the node reports in a second, and as many of the node itself; more are dropped. 0: no limit." default:"50" name:"event-qps"`
 	EventBurst                int                     `help:"How many events the node may report at once." default:"100"`
 	ShutdownGracePeriod       time.Duration           `help:"How long a shutdown of the machine waits for pods to end, through systemd-logind. 0: not at all." default:"0s"`
 	ShutdownGraceCritical     time.Duration           `help:"The part of --shutdown-grace-period that only critical pods have, after the others have ended." default:"0s" name:"shutdown-grace-period-critical-pods"`

@@ -36,7 +36,8 @@ type Recorder struct {
 	node    string
 	log     *slog.Logger
 	queue   chan corev1.Event
-	limit   *rate.Limiter // of all events; nil without
+	limit   *rate.Limiter // of events of pods; nil without
+	ofNode  *rate.Limiter // of events of the node, which those of many pods must not drown
 	serial  atomic.Int64
 	guard   lifecycle.Guard
 }
@@ -51,11 +52,12 @@ func New(node string, reports Reports, log *slog.Logger) *Recorder {
 	return &Recorder{reports: reports, node: node, log: log, queue: make(chan corev1.Event, eventQueue)}
 }
 
-// Limit bounds how many events are reported in a second, and how many at once; more are
-// dropped. It must be called before Run; qps 0 means no limit.
+// Limit bounds how many events of pods are reported in a second, and how many at once, and as
+// many of the node; more are dropped. It must be called before Run; qps 0 means no limit.
 func (r *Recorder) Limit(qps, burst int) {
-	if r.limit = nil; qps > 0 {
+	if r.limit, r.ofNode = nil, nil; qps > 0 {
 		r.limit = rate.NewLimiter(rate.Limit(qps), max(burst, 1))
+		r.ofNode = rate.NewLimiter(rate.Limit(qps), max(burst, 1))
 	}
 }
 
@@ -157,7 +159,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 				continue
 			}
 		}
-		if r.limit != nil && !r.limit.Allow() {
+		limit := r.limit
+		if e.InvolvedObject.Kind == "Node" {
+			limit = r.ofNode
+		}
+		if limit != nil && !limit.Allow() {
 			r.log.Debug("dropped an event: more than Config.EventQPS (--event-qps) allows", "reason", e.Reason)
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/internal/events"
 )
@@ -87,6 +88,31 @@ func TestLimit(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// TestLimitOfNode: an event of the node is reported beside more events of pods than allowed.
+func TestLimitOfNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reports := &kept{}
+		r := events.New("edge", reports, slog.New(slog.DiscardHandler))
+		r.Limit(1, 5)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		for i := range 20 {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p", UID: types.UID(fmt.Sprint(i))}}
+			r.Pod(pod, corev1.EventTypeNormal, "Tested", "it works")
+		}
+		r.Node(corev1.EventTypeWarning, "StoreUnwritable", "the disk is full")
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		if last := reports.list[len(reports.list)-1]; len(reports.list) != 6 || last.Reason != "StoreUnwritable" {
+			t.Errorf("%d events, the last %s", len(reports.list), last.Reason)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
