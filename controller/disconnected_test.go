@@ -179,13 +179,12 @@ func (s *site) want(when string, pods map[string]string) {
 	}
 }
 
-// connected returns a site whose node has had a link to cloud, by net, for two minutes.
+// connected returns a site whose node gets a link to cloud, by net.
 func connected(t *testing.T, labels map[string]string) (s *site, net *memconn.Network, cloud *group) {
 	t.Helper()
 	s, net = newSite(t, labels), memconn.New(memconn.Config{})
 	cloud = cloudcore(t, s.cloud, net)
 	s.connect(net)
-	time.Sleep(2 * time.Minute)
 	return s, net, cloud
 }
 
@@ -197,6 +196,7 @@ func TestDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, net, cloud := connected(t, nil)
 		defer cloud.stop(t)
+		time.Sleep(2 * time.Minute)
 		before := map[string]string{"web": "True", "broken-meanwhile": "True", "starting": "none"}
 		s.want("connected", before)
 		for range 2 { // and again
@@ -244,6 +244,7 @@ func TestDisconnectedPolicies(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: text})
 				defer cloud.stop(t)
+				time.Sleep(2 * time.Minute)
 				s.cut()
 				if want == 0 {
 					time.Sleep(5 * time.Minute)
@@ -264,6 +265,7 @@ func TestDisconnectedFlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, net, cloud := connected(t, nil)
 		defer cloud.stop(t)
+		time.Sleep(2 * time.Minute)
 		s.written("web")
 		for range 5 {
 			s.cut()
@@ -286,6 +288,7 @@ func TestDisconnectedRestart(t *testing.T) {
 		t.Run(fmt.Sprintf("back=%t", back), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, net, cloud := connected(t, nil)
+				time.Sleep(2 * time.Minute)
 				s.written("web")
 				s.cut()
 				time.Sleep(30 * time.Second)
@@ -317,6 +320,7 @@ func TestDisconnectedRestart(t *testing.T) {
 func TestDisconnectedLongPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, net, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: "10m"})
+		time.Sleep(2 * time.Minute)
 		cloud.stop(t) // the node has a link then; it loses it and cloudcore at once
 		s.cut()
 		time.Sleep(5 * time.Minute)
@@ -371,6 +375,7 @@ func TestDisconnectedLateMark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, cloud := connected(t, nil)
 		defer cloud.stop(t)
+		time.Sleep(2 * time.Minute)
 		late := `{"status":{"conditions":[{"type":"Ready","status":"False","reason":"NodeDisconnected","message":"m"}]}}`
 		if _, err := s.cloud.CoreV1().Pods("a").Patch(t.Context(), "web", types.StrategicMergePatchType, []byte(late), metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
