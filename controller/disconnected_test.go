@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -57,9 +58,7 @@ func readyPod(name string, ready corev1.ConditionStatus) *corev1.Pod {
 func newSite(t *testing.T, labels map[string]string) *site {
 	t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge-7", UID: "u-1", Labels: map[string]string{nodelifecycle.RoleLabel: ""}}}
-	for k, v := range labels {
-		node.Labels[k] = v
-	}
+	maps.Copy(node.Labels, labels)
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	objects := []runtime.Object{node}
 	for _, name := range []string{"web", "broken-meanwhile", "starting"} {
@@ -180,17 +179,23 @@ func (s *site) want(when string, pods map[string]string) {
 	}
 }
 
+// connected returns a site whose node gets a link to cloud, by net.
+func connected(t *testing.T, labels map[string]string) (s *site, net *memconn.Network, cloud *group) {
+	t.Helper()
+	s, net = newSite(t, labels), memconn.New(memconn.Config{})
+	cloud = cloudcore(t, s.cloud, net)
+	s.connect(net)
+	return s, net, cloud
+}
+
 const gone = "False " + edge.ReasonNodeDisconnected
 
 // TestDisconnected: the pods of a node that is cut off are not ready after a minute. When the
 // node is back, each pod has the readiness that the node reports, by one write.
 func TestDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, nil)
-		net := memconn.New(memconn.Config{})
-		cloud := cloudcore(t, s.cloud, net)
+		s, net, cloud := connected(t, nil)
 		defer cloud.stop(t)
-		s.connect(net)
 		time.Sleep(2 * time.Minute)
 		before := map[string]string{"web": "True", "broken-meanwhile": "True", "starting": "none"}
 		s.want("connected", before)
@@ -237,11 +242,8 @@ func TestDisconnectedPolicies(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite(t, map[string]string{nodelifecycle.NotReadyAfterLabel: text})
-				net := memconn.New(memconn.Config{})
-				cloud := cloudcore(t, s.cloud, net)
+				s, _, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: text})
 				defer cloud.stop(t)
-				s.connect(net)
 				time.Sleep(2 * time.Minute)
 				s.cut()
 				if want == 0 {
@@ -261,11 +263,8 @@ func TestDisconnectedPolicies(t *testing.T) {
 // TestDisconnectedFlaps: a node that is back before the minute is over changes no pod.
 func TestDisconnectedFlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, nil)
-		net := memconn.New(memconn.Config{})
-		cloud := cloudcore(t, s.cloud, net)
+		s, net, cloud := connected(t, nil)
 		defer cloud.stop(t)
-		s.connect(net)
 		time.Sleep(2 * time.Minute)
 		s.written("web")
 		for range 5 {
@@ -288,10 +287,7 @@ func TestDisconnectedRestart(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		t.Run(fmt.Sprintf("back=%t", back), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite(t, nil)
-				net := memconn.New(memconn.Config{})
-				cloud := cloudcore(t, s.cloud, net)
-				s.connect(net)
+				s, net, cloud := connected(t, nil)
 				time.Sleep(2 * time.Minute)
 				s.written("web")
 				s.cut()
@@ -323,10 +319,7 @@ func TestDisconnectedRestart(t *testing.T) {
 // TestDisconnectedLongPolicy: the time runs on while cloudcore is restarted.
 func TestDisconnectedLongPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, map[string]string{nodelifecycle.NotReadyAfterLabel: "10m"})
-		net := memconn.New(memconn.Config{})
-		cloud := cloudcore(t, s.cloud, net)
-		s.connect(net)
+		s, net, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: "10m"})
 		time.Sleep(2 * time.Minute)
 		cloud.stop(t) // the node has a link then; it loses it and cloudcore at once
 		s.cut()
@@ -380,11 +373,8 @@ func TestDisconnectedOther(t *testing.T) {
 // connected to another. The node's readiness is restored without its help.
 func TestDisconnectedLateMark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, nil)
-		net := memconn.New(memconn.Config{})
-		cloud := cloudcore(t, s.cloud, net)
+		s, _, cloud := connected(t, nil)
 		defer cloud.stop(t)
-		s.connect(net)
 		time.Sleep(2 * time.Minute)
 		late := `{"status":{"conditions":[{"type":"Ready","status":"False","reason":"NodeDisconnected","message":"m"}]}}`
 		if _, err := s.cloud.CoreV1().Pods("a").Patch(t.Context(), "web", types.StrategicMergePatchType, []byte(late), metav1.PatchOptions{}, "status"); err != nil {

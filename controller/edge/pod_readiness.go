@@ -32,11 +32,10 @@ const readinessWriteTimeout = 10 * time.Second
 // Lease has expired, and never reverts it.
 func markedUnready(pod *corev1.Pod) bool {
 	status := func(kind corev1.PodConditionType) corev1.ConditionStatus {
-		i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
-		if i < 0 {
-			return corev1.ConditionUnknown
+		if c := podCondition(pod, kind); c != nil {
+			return c.Status
 		}
-		return pod.Status.Conditions[i].Status
+		return corev1.ConditionUnknown
 	}
 	if status(corev1.PodReady) != corev1.ConditionFalse || status(corev1.ContainersReady) != corev1.ConditionTrue {
 		return false
@@ -51,12 +50,13 @@ func markedUnready(pod *corev1.Pod) bool {
 
 // markedDisconnected reports whether MarkNotReady has set the pod to not ready.
 func markedDisconnected(pod *corev1.Pod) bool {
-	c := readyCondition(pod)
+	c := podCondition(pod, corev1.PodReady)
 	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == ReasonNodeDisconnected && !terminal(pod)
 }
 
-func readyCondition(pod *corev1.Pod) *corev1.PodCondition {
-	i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
+// podCondition returns the pod's condition of a kind, or nil.
+func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	i := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 	if i < 0 {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (c *Controller) MarkNotReady(ctx context.Context, node string, since time.T
 		if !ok || pod.Object.Spec.NodeName != node || terminal(pod.Object) {
 			continue
 		}
-		if ready := readyCondition(pod.Object); ready == nil || ready.Status != corev1.ConditionTrue {
+		if ready := podCondition(pod.Object, corev1.PodReady); ready == nil || ready.Status != corev1.ConditionTrue {
 			continue
 		}
 		if err := c.readinessWrites.Wait(ctx); err != nil {
@@ -98,7 +98,7 @@ func (c *Controller) MarkNotReady(ctx context.Context, node string, since time.T
 		}
 		done, err := c.markPod(ctx, node, pod.Object, since)
 		if err != nil {
-			return marked, fmt.Errorf("edge: set %s to not ready: %w", hub.Key{Resource: resources.Pods, Namespace: name.Namespace, Name: name.Name}, err)
+			return marked, fmt.Errorf("edge: set %s to not ready: %w", podKey(name), err)
 		}
 		if done {
 			marked++
@@ -150,10 +150,7 @@ func (c *Controller) ResendReadiness(node string) []hub.Key {
 // does nothing until the node is Ready again.
 func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 	c.mu.Lock()
-	var names []cache.Name
-	for name := range c.unready[node] {
-		names = append(names, name)
-	}
+	names := slices.Collect(maps.Keys(c.unready[node]))
 	c.mu.Unlock()
 	if len(names) == 0 {
 		return nil
@@ -170,7 +167,7 @@ func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
 			continue
 		}
 		if err := c.restorePod(ctx, node, pod.Object); err != nil {
-			return fmt.Errorf("edge: restore %s: %w", hub.Key{Resource: resources.Pods, Namespace: name.Namespace, Name: name.Name}, err)
+			return fmt.Errorf("edge: restore %s: %w", podKey(name), err)
 		}
 	}
 	return nil

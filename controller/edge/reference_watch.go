@@ -103,7 +103,7 @@ func (c *Controller) runReference(ctx context.Context, r *reference) {
 // that cloudcore watches these in its own name: none holds a secret, only names of secrets.
 func (c *Controller) watchReference(r *reference) objectStore {
 	name := cache.Name{Namespace: r.key.Namespace, Name: r.key.Name}
-	only := fields.OneTermEqualSelector("metadata.name", name.Name).String()
+	only := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name.Name).String()}
 	as := func(ctx context.Context) (context.Context, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -116,49 +116,37 @@ func (c *Controller) watchReference(r *reference) objectStore {
 	changed := func() { c.referenceChanged(r) }
 	switch r.key.Resource {
 	case resources.Secrets:
-		client := c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)
-		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &corev1.Secret{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient, c.cfg.NodeClient.CoreV1().Secrets(name.Namespace)))
 	case resources.PersistentVolumeClaims:
-		client := c.cfg.Cloud.CoreV1().PersistentVolumeClaims(name.Namespace)
-		return newSingle(name, &corev1.PersistentVolumeClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &corev1.PersistentVolumeClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud, c.cfg.Cloud.CoreV1().PersistentVolumeClaims(name.Namespace)))
 	case resources.ResourceClaims:
-		client := c.cfg.Cloud.ResourceV1().ResourceClaims(name.Namespace)
-		return newSingle(name, &resourcev1.ResourceClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &resourcev1.ResourceClaim{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud, c.cfg.Cloud.ResourceV1().ResourceClaims(name.Namespace)))
 	case resources.CSIDrivers:
-		client := c.cfg.NodeClient.StorageV1().CSIDrivers()
-		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &storagev1.CSIDriver{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient, c.cfg.NodeClient.StorageV1().CSIDrivers()))
 	case resources.RuntimeClasses:
-		client := c.cfg.NodeClient.NodeV1().RuntimeClasses()
-		return newSingle(name, &nodev1.RuntimeClass{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &nodev1.RuntimeClass{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient, c.cfg.NodeClient.NodeV1().RuntimeClasses()))
 	case resources.ClusterTrustBundles:
-		client := c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles()
-		return newSingle(name, &certificatesv1.ClusterTrustBundle{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &certificatesv1.ClusterTrustBundle{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient, c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles()))
 	case bundleSelections:
 		return c.watchSelection(name.Name, as, changed)
 	case resources.VolumeAttachments:
-		client := c.cfg.Cloud.StorageV1().VolumeAttachments()
-		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &storagev1.VolumeAttachment{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud, c.cfg.Cloud.StorageV1().VolumeAttachments()))
 	case resources.PersistentVolumes:
-		client := c.cfg.Cloud.CoreV1().PersistentVolumes()
-		return newSingle(name, &corev1.PersistentVolume{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+		return newSingle(name, &corev1.PersistentVolume{}, c.cfg, changed, listWatch(asItself, only, c.cfg.Cloud, c.cfg.Cloud.CoreV1().PersistentVolumes()))
 	}
-	client := c.cfg.NodeClient.CoreV1().ConfigMaps(name.Namespace)
-	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) }, client.Watch))
+	return newSingle(name, &corev1.ConfigMap{}, c.cfg, changed, listWatch(as, only, c.cfg.NodeClient, c.cfg.NodeClient.CoreV1().ConfigMaps(name.Namespace)))
 }
 
-func listWatch(
-	as func(context.Context) (context.Context, error), only string, client kubernetes.Interface,
-	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
-	follow func(context.Context, metav1.ListOptions) (watch.Interface, error),
+// resourceClient is a client of one resource, whose lists are of type L.
+type resourceClient[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// listWatch lists and watches what the selectors of only select, in the name that as puts into
+// the context.
+func listWatch[L runtime.Object](
+	as func(context.Context) (context.Context, error), only metav1.ListOptions, client kubernetes.Interface, resource resourceClient[L],
 ) toolscache.ListerWatcher {
 	return toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -166,30 +154,35 @@ func listWatch(
 			if err != nil {
 				return nil, err
 			}
-			o.FieldSelector = only
-			return list(ctx, o)
+			o.FieldSelector, o.LabelSelector = only.FieldSelector, only.LabelSelector
+			return resource.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			ctx, err := as(ctx)
 			if err != nil {
 				return nil, err
 			}
-			o.FieldSelector = only
-			return follow(ctx, o)
+			o.FieldSelector, o.LabelSelector = only.FieldSelector, only.LabelSelector
+			return resource.Watch(ctx, o)
 		},
 	}, client)
 }
 
 func newSingle[T cache.Object](name cache.Name, empty T, cfg Config, changed func(), lw toolscache.ListerWatcher) objectStore {
-	store, err := cache.New(cache.Config[T]{
+	return singleStore[T]{newStore(cache.Config[T]{
 		ListWatch: lw, Type: empty, Logger: cfg.Logger,
 		Keep: func(obj T) bool { return obj.GetName() == name.Name && obj.GetNamespace() == name.Namespace },
-	})
+	}, changed), name}
+}
+
+// newStore needs the ListWatch and the Type of cfg.
+func newStore[T cache.Object](cfg cache.Config[T], changed func()) *cache.Store[T] {
+	store, err := cache.New(cfg)
 	if err != nil {
-		panic(err) // both required fields are set above
+		panic(err) // the caller has set both required fields
 	}
 	store.OnChange(func(cache.Change[T]) { changed() })
-	return singleStore[T]{store, name}
+	return store
 }
 
 // setReferencesLocked notes that a pod on a watched node refers to the keys, and to

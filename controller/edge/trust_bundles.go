@@ -10,9 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
@@ -68,27 +65,10 @@ func (selectionStore) version() (string, bool)                   { return "", fa
 
 // watchSelection makes the cache of a selection, as one of the nodes that need it.
 func (c *Controller) watchSelection(name string, as func(context.Context) (context.Context, error), changed func()) objectStore {
-	client := c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles()
-	want := selectionOptions(name)
-	lw := listWatch(as, want.FieldSelector, c.cfg.NodeClient,
-		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = want.LabelSelector
-			return client.List(ctx, o)
-		},
-		func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = want.LabelSelector
-			return client.Watch(ctx, o)
-		})
-	return selectionStore{newBundles(lw, c.cfg, changed)}
-}
-
-func newBundles(lw toolscache.ListerWatcher, cfg Config, changed func()) *cache.Store[*certificatesv1.ClusterTrustBundle] {
-	store, err := cache.New(cache.Config[*certificatesv1.ClusterTrustBundle]{ListWatch: lw, Type: &certificatesv1.ClusterTrustBundle{}, Logger: cfg.Logger})
-	if err != nil {
-		panic(err) // both required fields are set above
-	}
-	store.OnChange(func(cache.Change[*certificatesv1.ClusterTrustBundle]) { changed() })
-	return store
+	lw := listWatch(as, selectionOptions(name), c.cfg.NodeClient, c.cfg.NodeClient.CertificatesV1().ClusterTrustBundles())
+	return selectionStore{newStore(cache.Config[*certificatesv1.ClusterTrustBundle]{
+		ListWatch: lw, Type: &certificatesv1.ClusterTrustBundle{}, Logger: c.cfg.Logger,
+	}, changed)}
 }
 
 // selectedLocked gives the keys and those of the trust bundles that selections among them

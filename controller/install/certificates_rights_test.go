@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"testing"
@@ -18,10 +17,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
@@ -106,27 +103,8 @@ func TestCertificatesOfNode(t *testing.T) {
 	must("client", err)
 	ca := newAuthority(t)
 	pod := createCertified(t, admin, client, ca)
-	nodes, err := edge.NewNodeStore(own, nil)
-	must("nodes", err)
-	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
-	must("controller", err)
-	runCtx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 2)
-	go func() { done <- nodes.Run(runCtx) }()
-	go func() { done <- c.Run(runCtx) }()
-	defer func() {
-		cancel()
-		must("run", errors.Join(<-done, <-done))
-	}()
-	<-c.Synced()
-	changed := make(chan struct{}, 1)
-	source := c.Source("n")
-	defer source.Subscribe(func(hub.Key) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})()
+	c := runEdge(t, own, client)
+	source, changed := subscribe(t, c)
 	want := []hub.Key{{Resource: "clustertrustbundles", Name: "named"}, {Resource: "clustertrustbundles", Name: "acme.io:ca:one"}}
 	awaitKeys(t, source, changed, want)
 	for _, key := range want {
@@ -166,17 +144,14 @@ func TestCertificatesOfNode(t *testing.T) {
 func createCertified(t *testing.T, admin, client kubernetes.Interface, ca *authority) *corev1.Pod {
 	t.Helper()
 	ctx, must := t.Context(), mustDo(t)
-	_, err := client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
-	must("register", err)
-	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
-	must("role", err)
+	registerEdge(t, admin, client)
 	name, signer := "named", "acme.io/ca"
 	for name, b := range map[string]struct{ signer, label string }{"named": {}, "acme.io:ca:one": {signer, "live"}, "acme.io:ca:canary": {signer, "canary"}} {
 		bundle := &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"is": b.label}}, Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: b.signer, TrustBundle: ca.pem}}
-		_, err = admin.CertificatesV1().ClusterTrustBundles().Create(ctx, bundle, metav1.CreateOptions{})
+		_, err := admin.CertificatesV1().ClusterTrustBundles().Create(ctx, bundle, metav1.CreateOptions{})
 		must("bundle", err)
 	}
-	_, err = admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot"}}, metav1.CreateOptions{})
+	_, err := admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot"}}, metav1.CreateOptions{})
 	must("service account", err)
 	pod, err := admin.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{
 		NodeName: "n", ServiceAccountName: "robot", AutomountServiceAccountToken: new(bool), Containers: []corev1.Container{{Name: "c", Image: "i", VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}}},

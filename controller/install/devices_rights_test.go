@@ -1,17 +1,14 @@
 package install_test
 
 import (
-	"context"
 	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -21,11 +18,8 @@ import (
 func createDevices(t *testing.T, admin, client kubernetes.Interface) {
 	t.Helper()
 	ctx, must := t.Context(), mustDo(t)
-	_, err := client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
-	must("register", err)
-	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
-	must("role", err)
-	_, err = admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	registerEdge(t, admin, client)
+	_, err := admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
 	must("service account", err)
 	for _, name := range []string{"gpu", "foreign"} {
 		_, err = admin.ResourceV1().ResourceClaims("default").Create(ctx, &resourcev1.ResourceClaim{
@@ -65,31 +59,8 @@ func TestDevicesOfNode(t *testing.T) {
 	must := mustDo(t)
 	must("client", err)
 	createDevices(t, admin, client)
-	nodes, err := edge.NewNodeStore(own, nil)
-	must("nodes", err)
-	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
-	must("controller", err)
-	runCtx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
-	go func() { done <- nodes.Run(runCtx) }()
-	go func() { done <- c.Run(runCtx) }()
-	defer func() {
-		cancel()
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	}()
-	<-c.Synced()
-	changed := make(chan struct{}, 1)
-	source := c.Source("n")
-	defer source.Subscribe(func(hub.Key) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})()
+	c := runEdge(t, own, client)
+	source, changed := subscribe(t, c)
 	claim := hub.Key{Resource: "resourceclaims", Namespace: "default", Name: "gpu"}
 	awaitKeys(t, source, changed, []hub.Key{claim})
 	// Without a subscriber the object is read as the node: the node authorizer agrees.

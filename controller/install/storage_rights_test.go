@@ -31,18 +31,63 @@ func mustDo(t *testing.T) func(what string, err error) {
 	}
 }
 
-// createStorage creates the node n and, bound to it, a pod with a claim of a CSI volume and a
-// runtime class.
-func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.PersistentVolumeClaim {
+// registerEdge creates the node n, as itself, and gives it the role of an edge node.
+func registerEdge(t *testing.T, admin, client kubernetes.Interface) {
 	t.Helper()
 	ctx, must := t.Context(), mustDo(t)
 	_, err := client.CoreV1().Nodes().Create(impersonate.With(ctx, "n"), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
 	must("register", err)
 	_, err = admin.CoreV1().Nodes().Patch(ctx, "n", types.MergePatchType, []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/edge":""}}}`), metav1.PatchOptions{})
 	must("role", err)
+}
+
+// runEdge returns an EdgeController that has synced and runs until the test ends.
+func runEdge(t *testing.T, own, client kubernetes.Interface) *edge.Controller {
+	t.Helper()
+	must := mustDo(t)
+	nodes, err := edge.NewNodeStore(own, nil)
+	must("nodes", err)
+	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
+	must("controller", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- nodes.Run(ctx) }()
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	<-c.Synced()
+	return c
+}
+
+// subscribe returns the source of the node n, subscribed until the test ends, and a channel
+// that signals its changes.
+func subscribe(t *testing.T, c *edge.Controller) (hub.Source, <-chan struct{}) {
+	changed := make(chan struct{}, 1)
+	source := c.Source("n")
+	t.Cleanup(source.Subscribe(func(hub.Key) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}))
+	return source, changed
+}
+
+// createStorage creates the node n and, bound to it, a pod with a claim of a CSI volume and a
+// runtime class.
+func createStorage(t *testing.T, admin, client kubernetes.Interface) *corev1.PersistentVolumeClaim {
+	t.Helper()
+	ctx, must := t.Context(), mustDo(t)
+	registerEdge(t, admin, client)
 	gib := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	modes := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-	_, err = admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+	_, err := admin.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{Name: references.AttachmentName("d.example.com", "vol-1", "n")},
 		Spec:       storagev1.VolumeAttachmentSpec{Attacher: "d.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: new("pv-1")}},
 	}, metav1.CreateOptions{})
@@ -116,31 +161,8 @@ func TestStorageOfNode(t *testing.T) {
 	must := mustDo(t)
 	claim := createStorage(t, admin, client)
 	claims := admin.CoreV1().PersistentVolumeClaims("default")
-	nodes, err := edge.NewNodeStore(own, nil)
-	must("nodes", err)
-	c, err := edge.New(edge.Config{Cloud: own, NodeClient: client, Nodes: nodes})
-	must("controller", err)
-	runCtx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 2)
-	go func() { done <- nodes.Run(runCtx) }()
-	go func() { done <- c.Run(runCtx) }()
-	defer func() {
-		cancel()
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	}()
-	<-c.Synced()
-	changed := make(chan struct{}, 1)
-	source := c.Source("n")
-	defer source.Subscribe(func(hub.Key) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})()
+	c := runEdge(t, own, client)
+	source, changed := subscribe(t, c)
 	want := []hub.Key{
 		{Resource: "persistentvolumeclaims", Namespace: "default", Name: "data"}, {Resource: "persistentvolumes", Name: "pv-1"}, {Resource: "csidrivers", Name: "d.example.com"},
 		{Resource: "runtimeclasses", Name: "second"},

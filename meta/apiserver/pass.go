@@ -26,20 +26,16 @@ import (
 // passes reports whether a request goes to the API server: it is of a service account, with a
 // token that the API server accepts, and the link is connected.
 func (s *Server) passes(r *http.Request, who Identity) bool {
-	if !s.mayPass(who) || who.expired {
-		return false
-	}
 	switch r.URL.Path {
 	case "/healthz", "/livez", "/readyz":
 		return false // they are of this server
 	}
-	connected, _ := s.cfg.Connected()
-	return connected && !s.link.isOld()
+	return !who.expired && s.online(who)
 }
 
-// brief reports whether a watch of a client from the store is to end soon: the client's watches
-// belong to the API server, which cannot be asked for a moment.
-func (s *Server) brief(who Identity) bool {
+// online reports whether the API server answers a client's requests now. A watch of such a client
+// from the store, because the API server cannot be asked for a moment, is to end soon.
+func (s *Server) online(who Identity) bool {
 	connected, _ := s.cfg.Connected()
 	return connected && s.mayPass(who) && !s.link.isOld()
 }

@@ -89,12 +89,12 @@ func (s *Server) serve(inner http.ResponseWriter, r *http.Request, who Identity)
 			return
 		}
 	}
-	s.serveLocal(w, r.WithContext(withOnline(r.Context(), online)), q, ok, who)
+	s.serveLocal(w, r.WithContext(withOnline(r.Context(), online)), q, ok, extension, who)
 }
 
-// serveLocal answers one request from the store, or has the cloud execute it.
-func (s *Server) serveLocal(w http.ResponseWriter, r *http.Request, q request, ok bool, who Identity) {
-	extension := s.extension(r.URL.Path)
+// serveLocal answers one request by the extension of its path, if there is one, or from the
+// store, or has the cloud execute it. ok is that it is one of the Kubernetes API.
+func (s *Server) serveLocal(w http.ResponseWriter, r *http.Request, q request, ok bool, extension http.Handler, who Identity) {
 	var err error
 	switch {
 	case !ok && extension == nil:

@@ -117,7 +117,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *s
 	wt := &watcher{s: s, res: res, ns: q.namespace, opts: o, known: make(map[meta.Key]bool)}
 	if s.mayPass(who) {
 		wt.online = onlineOf(r.Context())
-		if s.brief(who) {
+		if s.online(who) {
 			wt.opts.life = min(wt.opts.life, briefWatch)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
@@ -60,12 +58,7 @@ func run(ctx context.Context, opts options) (err error) {
 	if err := s.StartCloud(ctx); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
-	if err != nil {
-		return err
-	}
-	config.QPS, config.Burst = 200, 400 // the client must not be what is measured
-	client, err := kubernetes.NewForConfig(config)
+	client, err := s.Clientset()
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	typed "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
@@ -46,12 +44,7 @@ type world struct {
 
 // newWorld makes the namespace of the pods.
 func newWorld(ctx context.Context, s *site.Site, opts options) (*world, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
-	if err != nil {
-		return nil, err
-	}
-	config.QPS, config.Burst = 200, 400
-	client, err := kubernetes.NewForConfig(config)
+	client, err := s.Clientset()
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
@@ -102,11 +100,7 @@ func scrapeBoth(ctx context.Context, opts options) (ours, peer answers, err erro
 	if err := s.StartCloud(ctx); err != nil {
 		return nil, nil, err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := kubernetes.NewForConfig(config)
+	client, err := s.Clientset()
 	if err != nil {
 		return nil, nil, err
 	}

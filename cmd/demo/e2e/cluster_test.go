@@ -73,12 +73,7 @@ type clusterTest struct {
 // newClusterTest brings the cluster up and deploys everything.
 func newClusterTest(t *testing.T) *clusterTest {
 	t.Helper()
-	s := newSite(t)
-	for _, step := range tour.New(s).Steps()[:2] {
-		if _, err := step.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s := siteAfter(t, 2)
 	c := &clusterTest{kube: newKube(t, s), saw: make(map[string]map[string]string)}
 	ctx := within(t, 30*time.Minute)
 	c.must(s.BuildExtra(ctx, "kube-proxy", "coredns", "local-path-provisioner"))

@@ -104,8 +104,14 @@ func alone(t *testing.T, lock string) {
 // deviceSite makes the scene and runs the demo's steps up to that with the device.
 func deviceSite(t *testing.T) *site.Site {
 	t.Helper()
+	return siteAfter(t, 5)
+}
+
+// siteAfter makes the scene and runs the first steps of the demo.
+func siteAfter(t *testing.T, steps int) *site.Site {
+	t.Helper()
 	s := newSite(t)
-	for _, step := range tour.New(s).Steps()[:5] {
+	for _, step := range tour.New(s).Steps()[:steps] {
 		seen, err := step.Run(t.Context())
 		if err != nil {
 			t.Fatal(err)

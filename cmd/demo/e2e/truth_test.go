@@ -13,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/edgekit/edgekit/cmd/demo/site"
 )
@@ -24,12 +23,7 @@ const notReadyAfter = time.Minute
 // clientset reaches the cluster as its administrator.
 func clientset(t *testing.T, s *site.Site) kubernetes.Interface {
 	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.QPS = -1 // the API server bounds its clients itself
-	client, err := kubernetes.NewForConfig(config)
+	client, err := s.Clientset()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +34,13 @@ func clientset(t *testing.T, s *site.Site) kubernetes.Interface {
 type readiness struct {
 	mu   sync.Mutex
 	seen map[string][]string // by pod: the status and reason, each time that it changed
-	uids map[string]string
-	gone []string // pods that were deleted
+	gone []string            // pods that were deleted
 }
 
 // watchReadiness follows the pods of a namespace until the test ends.
 func watchReadiness(t *testing.T, client kubernetes.Interface, namespace string) *readiness {
 	t.Helper()
-	r := &readiness{seen: make(map[string][]string), uids: make(map[string]string)}
+	r := &readiness{seen: make(map[string][]string)}
 	ctx, cancel := context.WithCancel(t.Context())
 	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -88,7 +81,6 @@ func watchReadiness(t *testing.T, client kubernetes.Interface, namespace string)
 func (r *readiness) note(pod *corev1.Pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.uids[pod.Name] = string(pod.UID)
 	for _, c := range pod.Status.Conditions {
 		text := strings.TrimSpace(string(c.Status) + " " + c.Reason)
 		if all := r.seen[pod.Name]; c.Type == corev1.PodReady && (len(all) == 0 || all[len(all)-1] != text) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -18,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
@@ -174,11 +174,11 @@ func ingress(ctx context.Context, a *app) error {
 			if len(in.Status.LoadBalancer.Ingress) == 0 {
 				in = in.DeepCopy()
 				in.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: os.Getenv("POD_IP")}}
-				if err := updateStatus(ctx, api, in); err != nil {
+				if _, err := api.NetworkingV1().Ingresses(in.Namespace).UpdateStatus(ctx, in, metav1.UpdateOptions{}); err != nil {
 					a.set("last error", err.Error())
 				}
 			}
 		}
-		a.set("routes", maps.Clone(routes))
+		a.set("routes", routes)
 	})
 }
