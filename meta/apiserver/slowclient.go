@@ -77,7 +77,7 @@ type stall struct {
 	off  atomic.Bool // the client is cut off
 }
 
-var errStalled = errors.New("apiserver: the client does not read its answer, and others neither")
+var errStalled = errors.New("apiserver: too many clients do not read their answers, and this one has waited longest")
 
 func (s *stall) write(write func() (int, error)) (int, error) {
 	if s.off.Load() {
@@ -121,8 +121,8 @@ func (w *slowClient) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController through.
 func (w *slowClient) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Hijack gives the connection of an upgraded request. Its writes count too, but may wait: a
-// terminal may be stopped for an hour.
+// Hijack returns the connection of an upgraded request. A write to it may take any time, since a
+// terminal may be stopped for an hour, but counts as one to a client that does not read.
 func (w *slowClient) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := w.control.Hijack()
 	if err != nil {
