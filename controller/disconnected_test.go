@@ -287,7 +287,7 @@ func TestDisconnectedRestart(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		t.Run(fmt.Sprintf("back=%t", back), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, net, cloud := connected(t, nil)
+				s, _, cloud := connected(t, nil)
 				time.Sleep(2 * time.Minute)
 				s.written("web")
 				s.cut()
@@ -295,7 +295,7 @@ func TestDisconnectedRestart(t *testing.T) {
 				cloud.stop(t)
 				time.Sleep(3 * time.Minute)
 				s.want("no cloudcore runs", map[string]string{"web": "True"})
-				net = memconn.New(memconn.Config{})
+				net := memconn.New(memconn.Config{})
 				cloud = cloudcore(t, s.cloud, net)
 				defer cloud.stop(t)
 				time.Sleep(58 * time.Second)
@@ -319,13 +319,12 @@ func TestDisconnectedRestart(t *testing.T) {
 // TestDisconnectedLongPolicy: the time runs on while cloudcore is restarted.
 func TestDisconnectedLongPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, net, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: "10m"})
+		s, _, cloud := connected(t, map[string]string{nodelifecycle.NotReadyAfterLabel: "10m"})
 		time.Sleep(2 * time.Minute)
 		cloud.stop(t) // the node has a link then; it loses it and cloudcore at once
 		s.cut()
 		time.Sleep(5 * time.Minute)
-		net = memconn.New(memconn.Config{})
-		cloud = cloudcore(t, s.cloud, net)
+		cloud = cloudcore(t, s.cloud, memconn.New(memconn.Config{}))
 		defer cloud.stop(t)
 		time.Sleep(4 * time.Minute)
 		s.want("after 9m", map[string]string{"web": "True"})
