@@ -11,9 +11,11 @@
 //	cloudcore   runs cloudcore as its unit: its sandbox, no API server, wrong settings
 //	node        joins the cluster; a wrong cgroup driver is reported; the unit's sandbox
 //	pods        limits, probes, volumes, resize, logs, exec, Services, DNS, a device twin
+//	plugins     a device plugin, a DRA driver (containerd 2), runtime classes
 //	pressure    evicts for memory and for disk; an emptyDir that is too large; rotates logs
 //	restart     restarts and kills edgecore and containerd: no container restarts
 //	power       cuts the power three times, starts without a network, reboots in order
+//	settings    a kubelet's configuration file, metrics of pods, another address, a shutdown in order
 //	end         deletes everything and looks for what is left
 //
 // Each check ends with a line "ok LEG/NAME" or "FAILED LEG/NAME: why". The last lines are

@@ -163,6 +163,7 @@ container-log-monitor-interval: 3s
 cluster-dns: [`+machineIP+`]
 local-api-listen: `+machineIP+`:6443
 local-api-services: true
+plugin-registry-dir: /var/lib/kubelet/plugins_registry
 `+more+`
 YAML
 systemctl restart edgecore`)

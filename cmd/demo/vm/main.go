@@ -20,7 +20,7 @@ import (
 type options struct {
 	Arch  string   `help:"Processor of the machine: amd64 or arm64." default:"amd64" enum:"amd64,arm64"`
 	Legs  []string `help:"Legs to run: CONTAINERD-DRIVER, of 1.6-systemd, 2-cgroupfs, 1.6-cgroupfs, 2-systemd. Default: all; with arm64 only 1.6-systemd." placeholder:"LEG"`
-	Parts []string `help:"Parts to run after setup: stock, cloudcore, node, pods, pressure, restart, power, end. Default: all. Those from pods on need node." placeholder:"PART"`
+	Parts []string `help:"Parts to run after setup: stock, cloudcore, node, pods, plugins, pressure, restart, power, settings, end. Default: all. Those from pods on need node." placeholder:"PART"`
 	Short bool     `help:"The short form, as with arm64."`
 	Accel string   `help:"Accelerator of qemu: tcg emulates and runs everywhere; kvm." default:"tcg" enum:"tcg,kvm"`
 	Keep  bool     `help:"Leave the cluster and the last leg's machine up at the end."`

@@ -221,6 +221,9 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 			return err
 		}
 	}
+	if err := w.build(ctx, filepath.Join(repo, "cmd", "demo"), filepath.Join(kit, "standin"), "build", "./standin"); err != nil {
+		return err
+	}
 	if w.opts.Arch == "amd64" {
 		if err := w.site.BuildExtra(ctx, "coredns"); err != nil {
 			return err
