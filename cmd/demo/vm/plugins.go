@@ -156,13 +156,13 @@ func (l *leg) dra(ctx context.Context) error {
 	if err := l.waitPod(ctx, p.name, podIsReady(true)); err != nil {
 		return err
 	}
-	if err := inPod(p.name, `test "${DRA_CLAIM#claim-}" != "$DRA_CLAIM" || { env; exit 1; }`)(ctx, l); err != nil {
+	if err := inPod(p.name, `test -n "$DRA_CLAIM" || { env; exit 1; }`)(ctx, l); err != nil {
 		return err
 	}
 	if err := l.deletePods(ctx, p.name); err != nil {
 		return err
 	}
-	if err := shWait(podLimit, `wget -qO- http://127.0.0.1:8097/state | grep -q '"prepared":null' || { wget -qO- http://127.0.0.1:8097/state; exit 1; }`)(ctx, l); err != nil {
+	if err := shWait(podLimit, `busybox wget -qO- http://127.0.0.1:8097/state | grep -q '"prepared":null' || { busybox wget -qO- http://127.0.0.1:8097/state; exit 1; }`)(ctx, l); err != nil {
 		return err
 	}
 	err := sh("systemctl stop claims")(ctx, l)
