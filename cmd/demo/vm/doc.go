@@ -28,6 +28,20 @@
 // power (one cut) and end. With --arch arm64 the machine has another processor, which takes
 // longer still: only the short form, with Debian's containerd. The programs are cross-compiled.
 //
+// With --upgrade the machine is a stock one with Debian's containerd, and the parts are
+//
+//	setup       boots and sets containerd up
+//	package     installs the Debian package, checks the machine and joins it by edgectl
+//	upgrade     brings the node to another version and back by NodeUpgradeJobs, then again with
+//	            the power cut at each step of an upgrade (--cuts)
+//	end         deletes everything and looks for what is left
+//
+// and further last lines are
+//
+//	RESULT upgrade_cuts N cuts
+//	RESULT upgrade_broken N cuts
+//	RESULT upgrade_pods_restarted N starts   beyond the one that a cut itself makes
+//
 // With --keep the machine stays, and --again with its leg runs parts on it once more: for those who
 // write a check. The next run without --again removes it.
 //
