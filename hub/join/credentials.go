@@ -1,6 +1,7 @@
 package join
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,13 +27,13 @@ const (
 // trusts. They do not change.
 type Credentials struct {
 	Node  string
-	Key   *ecdsa.PrivateKey
+	Key   crypto.Signer // ECDSA P-256; an *ecdsa.PrivateKey unless it is one of Keys
 	Leaf  *x509.Certificate
 	Roots []*x509.Certificate // at least one
 }
 
 // credentials makes Credentials of the cloud's answer.
-func credentials(key *ecdsa.PrivateKey, g grant) (Credentials, error) {
+func credentials(key crypto.Signer, g grant) (Credentials, error) {
 	c := Credentials{Key: key, Roots: g.roots}
 	block, _ := pem.Decode([]byte(g.Certificate))
 	if block == nil {
@@ -97,10 +98,10 @@ func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
 
 // keptKey returns the key in the file, unless that is the key used; else a new one, which
 // is durable in the file when it returns.
-func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+func keptKey(name string, used crypto.Signer) (*ecdsa.PrivateKey, error) {
 	if b, err := os.ReadFile(name); err == nil {
 		if block, _ := pem.Decode(b); block != nil {
-			if key, err := parseKey(block.Bytes); err == nil && (used == nil || !key.Equal(used)) {
+			if key, err := parseKey(block.Bytes); err == nil && !sameKey(key, used) {
 				return key, nil
 			}
 		}
@@ -213,6 +214,15 @@ func (c *Credentials) check() (err error) {
 	}
 	c.Node, err = NodeName(c.Leaf)
 	return err
+}
+
+// sameKey reports whether the keys are the same; one that is nil is no other.
+func sameKey(a, b crypto.Signer) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	pub, ok := a.Public().(*ecdsa.PublicKey)
+	return ok && pub.Equal(b.Public())
 }
 
 // parseKey reads an ECDSA key in PKCS #8.

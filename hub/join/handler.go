@@ -41,6 +41,10 @@ type (
 		Secret string `json:"secret"`
 		Node   string `json:"node"`
 		CSR    string `json:"csr"` // PEM; only its key is used
+		// Machine is what the machine says of its hardware, for the operator who approves.
+		Machine string `json:"machine,omitempty"`
+
+		from string // the address that it came from
 	}
 	renewRequest struct {
 		Certificate string `json:"certificate"` // PEM, the one to be renewed
@@ -69,6 +73,10 @@ type HandlerConfig struct {
 	Names   Names       // the store of which key has which name
 	Ledger  Ledger      // nil remembers nothing
 	Revoked RevokedKeys // nil revokes nothing
+	// Approvals has the joins that wait for an operator; nil where no join waits. With
+	// ApproveAll every join waits, else those whose Record says so.
+	Approvals  Approvals
+	ApproveAll bool
 
 	Life time.Duration // of a node's certificate; 0 means DefaultNodeLife
 	// Grace is how long after it has expired a certificate is still renewed: its key
@@ -108,6 +116,8 @@ func NewHandler(cfg HandlerConfig) (*Handler, error) {
 		return nil, errors.New("join: HandlerConfig.Tokens is required")
 	case cfg.Names == nil:
 		return nil, errors.New("join: HandlerConfig.Names is required")
+	case cfg.ApproveAll && cfg.Approvals == nil:
+		return nil, errors.New("join: HandlerConfig.Approvals is required with ApproveAll")
 	case cfg.Life < 0 || cfg.Timeout < 0:
 		return nil, errors.New("join: HandlerConfig.Life and Timeout must not be negative: leave them 0 for the default")
 	}
@@ -171,6 +181,10 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 	code, status := codeOf(err)
 	h.count.add(r.URL.Path, code)
 	switch {
+	case errors.Is(err, ErrPending):
+		log.Debug("join waits for approval")
+		w.Header().Set("Retry-After", strconv.Itoa(int(pendingRetryMin/time.Second)))
+		answer(w, status, failure{code, err.Error()})
 	case errors.Is(err, ErrBusy):
 		log.Debug("request was put off", "retry", out.retry)
 		w.Header().Set("Retry-After", strconv.Itoa(int(out.retry/time.Second)+1))
@@ -221,7 +235,11 @@ func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 	if wait := h.limit.over(token, now); wait > 0 {
 		return outcome{retry: wait}, ErrBusy
 	}
+	req.from = r.RemoteAddr
 	out, err := h.joinOnce(ctx, req, now)
+	if errors.Is(err, ErrPending) {
+		h.limit.failed(token, now) // a machine that waits asks seldom
+	}
 	for _, guess := range []error{ErrRequest, ErrNodeName, ErrTokenInvalid, ErrTokenExpired, ErrTokenUsed, ErrTokenNode} {
 		if errors.Is(err, guess) {
 			h.limit.failed(from, now)
@@ -229,61 +247,6 @@ func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 		}
 	}
 	return out, err
-}
-
-func (h *Handler) joinOnce(ctx context.Context, req joinRequest, now time.Time) (outcome, error) {
-	if err := CheckNodeName(req.Node); err != nil {
-		return outcome{}, err
-	}
-	out := outcome{node: req.Node}
-	pub, keyHash, err := parseCSR(req.CSR)
-	if err != nil {
-		return out, err
-	}
-	leave, err := h.enter(ctx)
-	if err != nil {
-		return out, err
-	}
-	defer leave()
-	if err := h.redeem(ctx, req, keyHash, now); err != nil {
-		return out, err
-	}
-	return h.issue(ctx, pub, out)
-}
-
-// redeem uses the token and claims the name, both or neither. The name comes
-// first: if it is taken, the token stays good for another name.
-func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, now time.Time) error {
-	rec, err := h.cfg.Tokens.Token(ctx, req.ID)
-	if err != nil {
-		return err
-	}
-	if err := rec.check(req.Secret, req.Node, keyHash, now); err != nil {
-		return err
-	}
-	if err := h.revoked(ctx, keyHash); err != nil {
-		return err
-	}
-	if f, ok := h.cfg.Names.(FreedNames); ok && rec.pattern() {
-		freed, err := f.Freed(ctx, req.Node)
-		if err != nil {
-			return err
-		}
-		if freed {
-			return fmt.Errorf("%w: it is for %q, and the name %s was another machine's: create a token for that name alone", ErrTokenNode, rec.Nodes, req.Node)
-		}
-	}
-	fresh, err := h.cfg.Names.Claim(ctx, req.Node, keyHash)
-	if err != nil {
-		return err
-	}
-	err = h.cfg.Tokens.Use(ctx, req.ID, req.Node, keyHash)
-	if err != nil && fresh {
-		if undo := h.cfg.Names.Release(ctx, req.Node, keyHash); undo != nil {
-			return errors.Join(err, undo)
-		}
-	}
-	return err
 }
 
 // trust answers what nodes are to trust. A node that shows its certificate proves that it
