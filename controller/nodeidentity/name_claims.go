@@ -246,7 +246,7 @@ func (s *Store) freeClaim(ctx context.Context, claim *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{fieldKey, fieldKeyBefore, fieldWasFree, fieldIssuer, fieldUntil, fieldApproval, fieldSince} {
+	for _, field := range []string{fieldKey, fieldKeyBefore, fieldWasFree, fieldIssuer, fieldUntil, fieldApproval, fieldSince, fieldLife} {
 		delete(claim.Data, field)
 	}
 	_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})

@@ -53,6 +53,7 @@ var (
 	_ join.Ledger      = (*Store)(nil)
 	_ join.RevokedKeys = (*Store)(nil)
 	_ join.Approvals   = (*Store)(nil)
+	_ join.Lives       = (*Store)(nil)
 )
 
 // New checks the configuration.

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // File is the name of the one file that Credentials.Save writes, PendingFile that
@@ -30,6 +31,9 @@ type Credentials struct {
 	Key   crypto.Signer // ECDSA P-256; an *ecdsa.PrivateKey unless it is one of Keys
 	Leaf  *x509.Certificate
 	Roots []*x509.Certificate // at least one
+	// RenewAt is when the cloud wants Leaf to be renewed. The zero value, and a time that is
+	// not within its life, mean at two thirds of that.
+	RenewAt time.Time
 }
 
 // credentials makes Credentials of the cloud's answer.
@@ -45,6 +49,9 @@ func credentials(key crypto.Signer, g grant) (Credentials, error) {
 	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("%w: its answer holds no usable certificate: %w", ErrServer, err)
+	}
+	if g.Renew != nil {
+		c.RenewAt = *g.Renew
 	}
 	return c, nil
 }
@@ -171,7 +178,11 @@ func (c Credentials) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join: encode the key: %w", err)
 	}
-	b := append(encodePEM(pemKey, der), encodePEM(pemCertificate, c.Leaf.Raw)...)
+	leaf := &pem.Block{Type: pemCertificate, Bytes: c.Leaf.Raw}
+	if !c.RenewAt.IsZero() {
+		leaf.Headers = map[string]string{renewHeader: c.RenewAt.UTC().Format(time.RFC3339)}
+	}
+	b := append(encodePEM(pemKey, der), pem.EncodeToMemory(leaf)...)
 	return append(b, encodeCerts(c.Roots)...), nil
 }
 
@@ -198,6 +209,8 @@ func parseCredentials(b []byte) (Credentials, error) {
 				c.Roots = append(c.Roots, cert)
 			} else {
 				c.Leaf = cert
+				// A damaged time is as good as none.
+				c.RenewAt, _ = time.Parse(time.RFC3339, block.Headers[renewHeader])
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"time"
 )
 
 // NewAuthority has a value when a server showed an unknown authority.
@@ -40,3 +41,6 @@ func RenewFor(ctx context.Context, url string, cred Credentials, key, proof cryp
 
 // SameKey reports whether two keys are the same.
 func SameKey(a, b crypto.Signer) bool { return sameKey(a, b) }
+
+// RenewTime is when a certificate is renewed.
+func RenewTime(c Credentials) time.Time { return c.renewAt() }

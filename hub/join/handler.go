@@ -57,6 +57,8 @@ type (
 		Certificate string    `json:"certificate,omitempty"` // PEM
 		CA          string    `json:"ca"`                    // PEM, one or more
 		Time        time.Time `json:"time"`                  // the cloud's clock, to tell a wrong one
+		// Renew is when the certificate is to be renewed; nil means at two thirds of its life.
+		Renew *time.Time `json:"renew,omitempty"`
 
 		roots []*x509.Certificate // CA, once it was checked
 	}
@@ -79,6 +81,13 @@ type HandlerConfig struct {
 	ApproveAll bool
 
 	Life time.Duration // of a node's certificate; 0 means DefaultNodeLife
+	// Lives, if not nil, has other lives for some nodes. They are at least MinLife (0 means
+	// 1 h) and at most MaxLife (0 means 10 years, or Life where that is longer).
+	Lives            Lives
+	MinLife, MaxLife time.Duration
+	// RenewAt is the share of a certificate's life after which its node renews it: above
+	// 0, below 1. 0 means two thirds.
+	RenewAt float64
 	// Grace is how long after it has expired a certificate is still renewed: its key
 	// proves enough. 0 means DefaultGrace; negative means not at all.
 	Grace time.Duration
@@ -121,8 +130,8 @@ func NewHandler(cfg HandlerConfig) (*Handler, error) {
 	case cfg.Life < 0 || cfg.Timeout < 0:
 		return nil, errors.New("join: HandlerConfig.Life and Timeout must not be negative: leave them 0 for the default")
 	}
-	if cfg.Life == 0 {
-		cfg.Life = DefaultNodeLife
+	if err := cfg.setLives(); err != nil {
+		return nil, err
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = DefaultGrace
@@ -200,6 +209,10 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 		if out.cert != nil {
 			log.Info("certificate was issued", "until", out.cert.NotAfter, "key", KeyHash(out.cert))
 			g.Certificate = string(encodePEM(pemCertificate, out.cert.Raw))
+			if h.cfg.RenewAt != 0 {
+				at := shareOf(out.cert, h.cfg.RenewAt)
+				g.Renew = &at
+			}
 		}
 		answer(w, http.StatusOK, g)
 	}
@@ -284,7 +297,7 @@ func (h *Handler) revoked(ctx context.Context, keyHash string) error {
 // gets the certificate.
 func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) (outcome, error) {
 	issuer := h.cfg.Keyring.ring()
-	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.cfg.Life)
+	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.life(ctx, out.node))
 	if err != nil {
 		return out, err
 	}

@@ -146,7 +146,8 @@ func (i *Identity) config(host string) *tls.Config {
 	}
 }
 
-// Run renews the certificate when two thirds of its life are over, and soon when its
+// Run renews the certificate when the cloud wants it, which is by default when two thirds
+// of its life are over, and soon when its
 // authority no longer signs. Twice a day, and when a server shows a new authority, it
 // asks which ones to trust. A failure is logged and tried again, for ever. It returns nil
 // when ctx ends. A second call returns hub.ErrStarted.
@@ -167,7 +168,7 @@ func (i *Identity) Run(ctx context.Context) error {
 			since = time.Now()
 		}
 		// By the monotonic clock, whatever the system's is set to.
-		due := time.Now().Add(twoThirds(c.Leaf).Sub(i.cfg.Clock.Now()))
+		due := time.Now().Add(c.renewAt().Sub(i.cfg.Clock.Now()))
 		if early := since.Add(moved); !since.IsZero() && early.Before(due) {
 			due = early
 		}
