@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/join/jointest"
@@ -107,7 +108,7 @@ func TestJoinTokenFile(t *testing.T) {
 	for _, bad := range []func() error{
 		func() error { return nil }, // there is no file
 		func() error { return os.WriteFile(file, []byte("nonsense"), 0o600) },
-		func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), maxToken+1), 0o600) },
+		func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), nodejoin.MaxToken+1), 0o600) },
 	} {
 		if err := bad(); err != nil {
 			t.Fatal(err)
