@@ -240,6 +240,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
 	group.Go(func() error { return s.twins.run(ctx) })
+	group.Go(func() error { return s.reportToSystemd(ctx) })
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/edgekit/edgekit/cmd/internal/sdnotify"
 )
 
 // Exit codes.
@@ -104,6 +106,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 func (p Program) fail(code int, err error) int {
 	line := plainText(strings.Join(strings.Fields(err.Error()), " "))
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
+	sdnotify.Failed(line)
 	return code
 }
 
