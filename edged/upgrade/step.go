@@ -51,10 +51,10 @@ func (r record) empty() (record, error) {
 
 // verified notes that the candidate's slot holds a verified program.
 func (r record) verified(release Release) (record, error) {
-	if r.Phase != Downloading {
-		return r, ErrNothing
+	r, err := r.empty()
+	if err != nil {
+		return r, err
 	}
-	r = r.clone()
 	r.Phase = Verified
 	r.Slots[r.Candidate] = release
 	return r, nil
