@@ -96,6 +96,8 @@ type Rollout struct {
 // they return.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.selector) || has(self.limit)",message="a batch needs selector, limit or both: nodes in no batch are the last one by themselves"
+// +kubebuilder:validation:XValidation:rule="!has(self.limit) || type(self.limit) != int || self.limit > 0",message="limit must be 1 or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.successThreshold) || type(self.successThreshold) != int || self.successThreshold >= 0",message="successThreshold must be 0 or more"
 type Batch struct {
 	// Selector says which of the job's nodes may be in the batch. Without it: all that are
 	// in no earlier batch.
@@ -119,6 +121,8 @@ type Batch struct {
 // The edge nodes outside of the job count too.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.maxUnavailable) || has(self.minAvailable)",message="a disruptionBudget needs maxUnavailable, minAvailable or both"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxUnavailable) || type(self.maxUnavailable) != int || self.maxUnavailable > 0",message="maxUnavailable must be 1 or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.minAvailable) || type(self.minAvailable) != int || self.minAvailable >= 0",message="minAvailable must be 0 or more"
 type DisruptionBudget struct {
 	// GroupBy are keys of labels. Nodes with the same values of all of them are one group.
 	// Empty: all edge nodes are one group.
