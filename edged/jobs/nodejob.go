@@ -85,6 +85,9 @@ type ImagePrePull struct {
 	Images []string `json:"images"`
 	// ImageSecrets is the pull secret, NAMESPACE/NAME; empty: none.
 	ImageSecrets string `json:"imageSecrets,omitempty"`
+	// DockerConfigJSON is the content of that secret in the form of .dockerconfigjson; empty:
+	// none, or cloudcore may not read it, which Message of the failure then should say.
+	DockerConfigJSON []byte `json:"dockerConfigJSON,omitempty"`
 	// RetryTimes is how often a failed pull is tried again.
 	RetryTimes int32 `json:"retryTimes,omitempty"`
 	// CheckItems are checked before the node begins.
