@@ -112,7 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
+		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,

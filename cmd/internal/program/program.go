@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -131,22 +130,4 @@ func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason 
 // version is the line that --version prints.
 func (p Program) version() string {
 	return fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// Version is the version that the program was built as: that of the module,
-// or "devel" with the commit.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "devel"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel-" + s.Value[:12]
-		}
-	}
-	return "devel"
 }
