@@ -69,16 +69,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Stderr = os.Stderr
 	}
 	under := &below{values: p.Below}
-	parser, err := kong.New(p.CLI,
-		kong.Name(p.Name), kong.Description(p.Description),
-		kong.DefaultEnvars(strings.ToUpper(p.Name)),
-		kong.Resolvers(under), // the last one that has a value counts
-		kong.Configuration(under.remember(loadYAML(p.Name)), p.ConfigFile),
-		kong.Writers(p.Stdout, p.Stderr),
-	)
-	if err == nil {
-		err = p.checkGrammar(parser.Model.Node)
-	}
+	parser, err := p.parser(under)
 	if err != nil {
 		return p.fail(exitFailed, err)
 	}
@@ -100,6 +91,25 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	default:
 		return p.fail(exitFailed, under.explain(err))
 	}
+}
+
+// parser makes the parser of the grammar.
+func (p Program) parser(under *below) (*kong.Kong, error) {
+	options := []kong.Option{
+		kong.Name(p.Name), kong.Description(p.Description),
+		kong.DefaultEnvars(strings.ToUpper(p.Name)),
+		kong.Resolvers(under), // the last one that has a value counts
+		kong.Writers(p.Stdout, p.Stderr),
+	}
+	files := []string{p.ConfigFile}
+	if p.ConfigFile == "" {
+		files = nil
+	}
+	parser, err := kong.New(p.CLI, append(options, kong.Configuration(under.remember(loadYAML(p.Name)), files...))...)
+	if err == nil {
+		err = p.checkGrammar(parser.Model.Node)
+	}
+	return parser, err
 }
 
 func (p Program) fail(code int, err error) int {
