@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
-	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
@@ -26,7 +27,7 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 type objectFlags struct {
 	Name string `arg:"" optional:"" help:"Print only the object of this name."`
 	All  bool   `help:"List the objects of all namespaces." short:"A"`
-	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+	printer.Flags
 }
 
 func (f *objectFlags) check() error {
@@ -38,32 +39,39 @@ func (f *objectFlags) check() error {
 
 // accept is what the API is asked for.
 func (f *objectFlags) accept() string {
-	if f.Form == "" {
-		return asTable
+	if f.Structured() {
+		return "application/json"
 	}
-	return "application/json"
+	return asTable
 }
 
-// print prints what the API gave.
-func (f *objectFlags) print(out io.Writer, raw json.RawMessage) error {
-	switch f.Form {
-	case "json":
-		to := json.NewEncoder(out)
-		to.SetEscapeHTML(false)
-		to.SetIndent("", "  ")
-		return to.Encode(raw)
-	case "yaml":
-		text, err := yaml.JSONToYAML(raw)
-		if err == nil {
-			_, err = out.Write(text)
-		}
-		return err
+// print prints what the API gave. resource is that of --output name.
+func (f *objectFlags) print(out io.Writer, resource string, raw json.RawMessage) error {
+	if f.Structured() {
+		return f.PrintObject(out, raw)
 	}
 	var t metav1.Table
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return err
 	}
-	return printTable(out, &t)
+	return f.Print(out, fromTable(resource, &t), nil)
+}
+
+// fromTable is a table of an API server. Columns with a priority are those of --output wide.
+func fromTable(resource string, from *metav1.Table) printer.Table {
+	var t printer.Table
+	for _, c := range from.ColumnDefinitions {
+		t.Columns = append(t.Columns, printer.Column{Name: strings.ToUpper(c.Name), Wide: c.Priority > 0})
+	}
+	for _, r := range from.Rows {
+		row := printer.Row{Cells: r.Cells}
+		var object metav1.PartialObjectMetadata
+		if json.Unmarshal(r.Object.Raw, &object) == nil && object.Name != "" { // servers may leave it out
+			row.Name = resource + "/" + object.Name
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
 }
 
 // getCmd lists what the node holds.
@@ -82,17 +90,20 @@ func (g *getCmd) Run(ctx context.Context, out program.Output) error {
 	if err := g.read(ctx, "api.sock", g.path(), g.accept(), &raw); err != nil {
 		return err
 	}
-	return g.print(out, raw)
+	return g.print(out, g.resource(), raw)
 }
 
-func (g *getCmd) path() string {
+// resource is the plural name of what is listed.
+func (g *getCmd) resource() string {
 	resource := map[string]string{
 		"po": "pods", "pod": "pods", "no": "nodes", "node": "nodes", "cm": "configmaps", "configmap": "configmaps", "secret": "secrets",
 		"svc": "services", "service": "services", "ev": "events", "event": "events", "device": "devices", "devicemodel": "devicemodels",
 	}[g.Resource]
-	if resource == "" {
-		resource = g.Resource
-	}
+	return cmp.Or(resource, g.Resource)
+}
+
+func (g *getCmd) path() string {
+	resource := g.resource()
 	base := "/api/v1"
 	if strings.HasPrefix(resource, "device") {
 		base = devicesBase()
@@ -117,28 +128,6 @@ func objectsPath(base, resource, namespace, name string, all bool) string {
 // columns aligns cells that are separated by tabs, until Flush. They are printed as plain text.
 func columns(out io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(program.Plain(out), 0, 0, 3, ' ', 0)
-}
-
-// printTable prints the columns that are for everybody.
-func printTable(out io.Writer, t *metav1.Table) error {
-	w := columns(out)
-	var heads []string
-	for _, c := range t.ColumnDefinitions {
-		if c.Priority == 0 {
-			heads = append(heads, strings.ToUpper(c.Name))
-		}
-	}
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
-	for _, r := range t.Rows {
-		var cells []string
-		for i, c := range r.Cells {
-			if i < len(t.ColumnDefinitions) && t.ColumnDefinitions[i].Priority == 0 {
-				cells = append(cells, fmt.Sprint(c))
-			}
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
-	}
-	return w.Flush()
 }
 
 // describeCmd prints everything about a pod.
@@ -189,7 +178,7 @@ func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
 		return nil
 	}
 	fmt.Fprintln(out, "Events that the cloud does not have yet:")
-	return printTable(out, &events)
+	return printer.Flags{}.Print(out, fromTable("events", &events), nil)
 }
 
 func containerState(s corev1.ContainerState) string {
@@ -205,9 +194,12 @@ func containerState(s corev1.ContainerState) string {
 }
 
 // topCmd prints the CPU and memory of the node and its pods.
-type topCmd struct{ localFlags }
+type topCmd struct {
+	localFlags
+	printer.Flags
+}
 
-// Run prints the node first, then its pods.
+// Run prints the node first, then its pods. JSON and YAML are the kubelet's summary.
 func (t *topCmd) Run(ctx context.Context, out program.Output) error {
 	first, err := t.summary(ctx)
 	if err != nil {
@@ -221,6 +213,9 @@ func (t *topCmd) Run(ctx context.Context, out program.Output) error {
 	sum, err := t.summary(ctx)
 	if err != nil {
 		return err
+	}
+	if t.Structured() {
+		return t.PrintObject(out, sum)
 	}
 	return printTop(out, first, sum)
 }

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
@@ -17,10 +18,20 @@ type nodeCmd struct {
 	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 
-type nodeList struct{}
+type nodeList struct{ printer.Flags }
+
+// claimedNode is the JSON of a name that a machine has joined with, or of a revoked key.
+type claimedNode struct {
+	Node            string    `json:"node"`
+	State           string    `json:"state"` // joined, free or revoked
+	KeyHash         string    `json:"keyHash,omitempty"`
+	Authority       string    `json:"authority,omitempty"` // pin of the authority that signed its last certificate
+	CertificateEnds time.Time `json:"certificateEnds,omitzero"`
+	Revoked         time.Time `json:"revoked,omitzero"`
+}
 
 // Run prints one line for each name and for each revoked key.
-func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
@@ -29,18 +40,24 @@ func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "NODE\tSTATE\tCERTIFICATE ENDS\tAUTHORITY\tKEY")
+	t, items := nodesTable(nodes)
+	return l.Print(out, t, printer.NewList("NodeIdentityList", items))
+}
+
+func nodesTable(nodes []nodeidentity.Claimed) (printer.Table, []claimedNode) {
+	t := printer.Table{Columns: []printer.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "CERTIFICATE ENDS"}, {Name: "AUTHORITY"}, {Name: "KEY"}, {Name: "REVOKED", Wide: true}}}
+	var items []claimedNode
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Node, state(n), when(n.Until), cmp.Or(short(n.Issuer), "-"), cmp.Or(n.KeyHash, "-"))
+		items = append(items, claimedNode{n.Node, state(n), n.KeyHash, n.Issuer, n.Until, n.Revoked})
+		t.Rows = append(t.Rows, printer.Row{Name: "node/" + n.Node, Cells: []any{n.Node, state(n), n.Until, short(n.Issuer), n.KeyHash, n.Revoked}})
 	}
-	return w.Flush()
+	return t, items
 }
 
 func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
-		return "revoked " + when(c.Revoked)
+		return "revoked"
 	case c.KeyHash == "":
 		return "free"
 	}
