@@ -130,17 +130,46 @@ func columns(out io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(program.Plain(out), 0, 0, 3, ' ', 0)
 }
 
-// describeCmd prints everything about a pod.
+// describeCmd prints everything about a pod of this machine, or about a node.
 type describeCmd struct {
-	localFlags
-	Kind string `arg:"" help:"What to describe." enum:"pod"`
-	Name string `arg:"" help:"The pod's name."`
+	printer.Flags
+	scopeFlags
+	Space string `help:"Namespace of the pod." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`
+	Kind  string `arg:"" help:"What to describe: pod, of this machine, or node." enum:"pod,node"`
+	Name  string `arg:"" optional:"" help:"The name. The node on this machine needs none."`
 }
 
-// Run prints what an operator asks about a pod, its events last.
-func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
+// Help is more about the command.
+func (d *describeCmd) Help() string {
+	return `  edgectl describe node                 at an edge node: the node itself, with or without the cloud
+  edgectl describe pod web --in shop    at an edge node: one of its pods
+  edgectl describe node edge-7 --fleet  anywhere with a kubeconfig: the life of one node`
+}
+
+// Run prints what an operator asks.
+func (d *describeCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
+	switch {
+	case d.Kind == "node":
+		return d.describeNode(ctx, cli, out)
+	case d.Name == "":
+		return &program.UsageError{Setting: "in", Reason: "give the pod's name: edgectl describe pod NAME --in " + d.Space}
+	case d.Fleet:
+		return &program.UsageError{Setting: "fleet", Reason: "pods are described at their node; elsewhere use kubectl describe pod " + d.Name + " -n " + d.Space}
+	}
+	return d.describePod(ctx, d.sockets(d.Space), out)
+}
+
+// describePod prints a pod, its events last.
+func (d *describeCmd) describePod(ctx context.Context, node *localFlags, out io.Writer) error {
+	if d.Structured() {
+		var raw json.RawMessage
+		if err := node.read(ctx, "api.sock", node.podPath(d.Name, "", nil), "application/json", &raw); err != nil {
+			return err
+		}
+		return d.PrintObject(out, raw)
+	}
 	var pod corev1.Pod
-	if err := d.read(ctx, "api.sock", d.podPath(d.Name, "", nil), "", &pod); err != nil {
+	if err := node.read(ctx, "api.sock", node.podPath(d.Name, "", nil), "", &pod); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(program.Plain(out), 0, 0, 2, ' ', 0)
@@ -171,7 +200,7 @@ func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
 	}
 	var events metav1.Table
 	query := url.Values{"fieldSelector": {"involvedObject.name=" + d.Name}}
-	if err := d.read(ctx, "api.sock", "/api/v1/namespaces/"+url.PathEscape(d.Space)+"/events?"+query.Encode(), asTable, &events); err != nil {
+	if err := node.read(ctx, "api.sock", "/api/v1/namespaces/"+url.PathEscape(d.Space)+"/events?"+query.Encode(), asTable, &events); err != nil {
 		return err
 	}
 	if len(events.Rows) == 0 {
