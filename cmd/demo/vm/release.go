@@ -30,9 +30,9 @@ func (w *workshop) releases(ctx context.Context, kit string) error {
 		}
 		fmt.Printf("  release %s: %v\n", version, time.Since(began).Round(time.Second))
 	}
-	packages, err := filepath.Glob(filepath.Join(w.releaseDir(), oldVersion, "edgekit-edge_*.deb"))
+	packages, err := filepath.Glob(filepath.Join(w.releaseDir(), oldVersion, "edgekit-edgecore_*.deb"))
 	if err != nil || len(packages) != 1 {
-		return fmt.Errorf("%d packages edgekit-edge in %s, want 1", len(packages), filepath.Join(w.releaseDir(), oldVersion))
+		return fmt.Errorf("%d packages edgekit-edgecore in %s, want 1", len(packages), filepath.Join(w.releaseDir(), oldVersion))
 	}
 	for _, file := range []string{packages[0], filepath.Join(key, "edgekit.pub")} {
 		if _, err := command(ctx, "cp", file, kit); err != nil {

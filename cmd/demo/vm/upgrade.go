@@ -31,7 +31,7 @@ type upgrades struct {
 // packageSteps install the Debian package on a stock machine, and make it a node by edgectl.
 func packageSteps() []step {
 	return []step{
-		{name: "package", run: sh(`dpkg -i /root/kit/edgekit-edge*.deb >/dev/null && dpkg -V edgekit-edge
+		{name: "package", run: sh(`dpkg -i /root/kit/edgekit-edgecore_*.deb >/dev/null && dpkg -V edgekit-edgecore
 			edgecore --version | grep -q ` + oldVersion + ` && edgectl --version | grep -q ` + oldVersion), must: true},
 		{name: "package-starts-nothing", run: sh(`[ "$(systemctl show -P ActiveState edgecore)/$(systemctl is-enabled edgecore)" = inactive/disabled ]`)},
 		{name: "check", run: func(ctx context.Context, l *leg) error { return l.checkMachine(ctx) }},
