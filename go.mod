@@ -40,13 +40,15 @@ require (
 
 require github.com/container-storage-interface/spec v1.13.0
 
-require github.com/go-jose/go-jose/v4 v4.1.9
+require (
+	github.com/go-jose/go-jose/v4 v4.1.9
+	github.com/robfig/cron/v3 v3.0.1
+)
 
 require (
 	github.com/blang/semver/v4 v4.0.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
-	github.com/robfig/cron/v3 v3.0.1 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect
 	k8s.io/component-base v0.37.2 // indirect
 )
