@@ -82,6 +82,13 @@ func (s *sim) report(name string, phase v1alpha2.NodeTaskPhase, done ...v1alpha2
 	res.Status = *st
 }
 
+// reportReason is what a node says with a reason.
+func (s *sim) reportReason(name string, phase v1alpha2.NodeTaskPhase, reason string) {
+	res := s.results[name]
+	st, _ := merge(&res.Status, &nodejobs.Report{NodeTaskStatus: v1alpha2.NodeTaskStatus{Phase: phase, Reason: reason}}, s.now)
+	res.Status = *st
+}
+
 func (s *sim) want(what string, got []string, want ...string) {
 	s.t.Helper()
 	if !slices.Equal(got, want) {
@@ -355,6 +362,11 @@ func TestPauseAndCancel(t *testing.T) {
 	if n := s.last.status.Nodes; n.Successful != 2 || n.Pending != 1 {
 		t.Errorf("%+v", n)
 	}
+	s.reportReason("c", v1alpha2.NodeFailure, v1alpha2.ReasonCancelled) // it dropped what it had downloaded
+	s.step()
+	if n := s.last.status.Nodes; n.Successful != 2 || n.Pending != 0 || n.Cancelled != 1 || n.Failed != 0 {
+		t.Errorf("%+v", n)
+	}
 }
 
 // TestConfirmation: a node where nobody confirms passes its turn on when another waits.
@@ -396,6 +408,13 @@ func TestDeadlineAndMissingNodes(t *testing.T) {
 	if st := s.last.status.NodeStatus; len(st) != 4 || st[0].NodeName != "b" && st[0].NodeName != "none" {
 		t.Errorf("%+v", st)
 	}
+	before := *s.results["c"]
+	s.reportReason("c", v1alpha2.NodeFailure, v1alpha2.ReasonCancelled)
+	s.step()
+	if st := s.results["c"].Status; st.Reason != v1alpha2.ReasonDeadlineExceeded || !st.Reported || s.last.status.Nodes.Failed != 3 {
+		t.Errorf("a node that drops the job after the deadline: %+v %+v", st, s.last.status.Nodes)
+	}
+	s.results["c"] = &before
 	s.report("c", v1alpha2.NodeSuccessful) // it had begun after all
 	s.step()
 	if n := s.last.status.Nodes; n.Total != 4 || n.Failed != 2 || n.Successful != 2 {
