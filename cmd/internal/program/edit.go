@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -150,4 +151,18 @@ func withoutConfig(args []string) []string {
 		}
 	}
 	return out
+}
+
+// FileSetting is the plain value of a setting in a configuration file; "" if it is not there, or
+// the file is not one. It is for what must be known before the program parses its settings.
+func FileSetting(name, setting string) string {
+	text, err := os.ReadFile(name)
+	if err != nil || len(text) > maxConfig {
+		return ""
+	}
+	f, err := parseYAML(name, text)
+	if err != nil || f.values[setting] == nil {
+		return ""
+	}
+	return f.values[setting].Value
 }
