@@ -93,7 +93,7 @@ func (s *settingsFile) check(text []byte, changed []string) error {
 	c := &cli{}
 	p := c.program()
 	p.Stdout, p.Stderr = io.Discard, io.Discard
-	err = p.CheckConfig(s.args, f.Name(), changed)
+	err = p.CheckStart(s.args, f.Name(), changed)
 	if unknown, ok := errors.AsType[*program.UnknownSettingError](err); ok {
 		return &jobs.UnknownKeyError{Key: unknown.Setting, Remedy: fmt.Sprintf("did you mean %s?", unknown.Nearest)}
 	}

@@ -29,7 +29,7 @@ const noValue = "null"
 // EditConfig returns the text of a configuration file with other values of some settings; all
 // else, comments too, stays. A value has the form that it has on the command line; "null"
 // removes the setting, and {a,b} is a list. name is that of the file, for errors. An empty
-// text is an empty file. The settings are not checked: see Program.CheckConfig.
+// text is an empty file. The settings are not checked: see Program.CheckStart.
 func EditConfig(name string, text []byte, set map[string]string) ([]byte, error) {
 	if len(text) > maxConfig {
 		return nil, fmt.Errorf("%s: over %d bytes: not a configuration file", name, maxConfig)
@@ -85,14 +85,14 @@ func setValue(top *yaml.Node, key, value string) {
 	top.Content = append(top.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, node)
 }
 
-// CheckConfig reports what would keep the program from starting with these arguments if it
+// CheckStart reports what would keep the program from starting with these arguments if it
 // read its settings from another file: an error in the file, or a value that no setting
 // takes. What only the start itself finds out is not among it. changed are settings that the
 // file is to change: one that the program does not have is an *UnknownSettingError, and one
 // that the command line or the environment sets too is an error, for it goes before the file.
 //
 // The grammar, p.CLI, must be a fresh one: it is filled in.
-func (p Program) CheckConfig(args []string, file string, changed []string) error {
+func (p Program) CheckStart(args []string, file string, changed []string) error {
 	p.ConfigFile = ""
 	args = append(withoutConfig(args), "--config="+file)
 	under := &below{values: p.Below}

@@ -31,12 +31,12 @@ func TestEditConfig(t *testing.T) {
 	}
 }
 
-func TestCheckConfig(t *testing.T) {
+func TestCheckStart(t *testing.T) {
 	t.Setenv("PROG_LABELS", "a=env")
 	check := func(text string, args []string, changed ...string) error {
 		cli := &testCLI{}
 		p := Program{Name: "prog", CLI: cli, Command: cli.command, ConfigFile: filepath.Join(t.TempDir(), "absent.yaml"), Stdout: io.Discard, Stderr: io.Discard}
-		return p.CheckConfig(args, write(t, text), changed)
+		return p.CheckStart(args, write(t, text), changed)
 	}
 	for _, tt := range []struct {
 		text    string
