@@ -155,7 +155,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, extraPaths(agent, n), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(extraPaths(agent, n), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"edged": agent.Run, "local API": api.Run,
-		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"store":   func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"systemd": reportToSystemd(n, mgr, component(log, "systemd")),
 	}
 	if plugins != nil {
 		all["device plugins"] = plugins.Run

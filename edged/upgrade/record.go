@@ -107,6 +107,8 @@ func (r record) check() error {
 		return fmt.Errorf("%w: candidate %s is the active slot", errRecord, r.Candidate)
 	case (r.Phase == Verified || r.Phase == Trial) && !filled:
 		return fmt.Errorf("%w: candidate %s has no program", errRecord, r.Candidate)
+	case (r.Phase == Verified || r.Phase == Trial) && r.Candidate == r.Previous:
+		return fmt.Errorf("%w: candidate %s is the previous slot", errRecord, r.Candidate)
 	case r.Active != Base && !active || r.Previous != Base && !previous:
 		return fmt.Errorf("%w: the active slot %s or the previous %s has no program", errRecord, r.Active, r.Previous)
 	case r.Previous != Base && r.Previous == r.Active, r.Previous != Base && r.Active == Base:

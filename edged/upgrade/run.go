@@ -69,6 +69,7 @@ func (u *Upgrader) try(ctx context.Context, r record) (done bool, err error) {
 			if problem == "" {
 				problem = "the node was not well for long enough without a break"
 			}
+			u.setFailed()
 			u.take(func(r record) (record, error) {
 				return r.rolledBack(fmt.Sprintf("not healthy within %s: %s", g.health.Timeout, problem), u.cfg.Now())
 			}, "the trial has failed and is rolled back")
@@ -171,8 +172,18 @@ func (u *Upgrader) Rollback(_ context.Context, id, reason string) error {
 // rolled back. It is called last, when all else has ended without an error. Without a trial it
 // does nothing.
 func (u *Upgrader) Stopped(context.Context) error {
-	if !u.cfg.Start.Trial || u.current().Phase != Trial {
+	u.mu.Lock()
+	failed := u.failed
+	u.mu.Unlock()
+	if !u.cfg.Start.Trial || failed || u.current().Phase != Trial {
 		return nil
 	}
 	return u.step(record.stopped)
+}
+
+// setFailed lets Stopped be without effect: the next Boot must not start this trial again.
+func (u *Upgrader) setFailed() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failed = true
 }

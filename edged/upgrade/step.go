@@ -51,10 +51,10 @@ func (r record) empty() (record, error) {
 
 // verified notes that the candidate's slot holds a verified program.
 func (r record) verified(release Release) (record, error) {
-	if r.Phase != Downloading {
-		return r, ErrNothing
+	r, err := r.empty()
+	if err != nil {
+		return r, err
 	}
-	r = r.clone()
 	r.Phase = Verified
 	r.Slots[r.Candidate] = release
 	return r, nil
@@ -138,7 +138,7 @@ func (r record) dropped(id, reason string, now time.Time) record {
 	r = r.clone()
 	from := r.release(r.Active)
 	delete(r.Slots, r.Active)
-	if r.Candidate != Base { // a download goes on after the next request
+	if r.Candidate != r.Previous { // the slot of a download may still hold the program to go back to
 		delete(r.Slots, r.Candidate)
 	}
 	r.Active, r.Previous = r.Previous, Base

@@ -48,6 +48,7 @@ type Upgrader struct {
 	rec      record
 	loadErr  error
 	problem  string // of the trial
+	failed   bool   // the trial has failed, also if that could not be written
 	progress [2]int64
 	changed  chan struct{} // closed at each change
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/edgekit/edgekit/cmd/internal/sdnotify"
 )
 
 // Exit codes.
@@ -113,6 +115,7 @@ func (p Program) parser(under *below) (*kong.Kong, error) {
 func (p Program) fail(code int, err error) int {
 	line := plainText(strings.Join(strings.Fields(err.Error()), " "))
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
+	sdnotify.Failed(line)
 	return code
 }
 
