@@ -12,7 +12,7 @@ import (
 
 type cli struct {
 	program.Common
-	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE" aliases:"kube-config"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
@@ -29,10 +29,12 @@ type cli struct {
 
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
-	Init   initCmd           `cmd:"" help:"Create the namespace, the resources of devices and rules (CRDs) and cloudcore's role in the cluster."`
-	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
+	Init   initCmd           `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
+	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
 	Access kubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
-	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+	Config configCmd         `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
+
+	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
 func main() {
@@ -43,6 +45,7 @@ func main() {
 		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgectl.yaml",
 		Command:     c.command,
+		Elsewhere:   c.elsewhere,
 	}.Main())
 }
 
