@@ -76,4 +76,3 @@ func programPath(name string) (string, error) {
 	}
 	return "", &program.UsageError{Setting: "of", Reason: "there is no program " + name + " beside this one or in PATH: run this on a machine that has it"}
 }
-

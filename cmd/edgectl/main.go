@@ -29,10 +29,10 @@ type cli struct {
 
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
-	Init   initCmd           `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
-	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
-	Access kubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
-	Config configCmd         `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
+	Init   initCmd       `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
+	Show   manifestCmd   `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
+	Access kubeconfigCmd `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
+	Config configCmd     `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
 
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }

@@ -307,3 +307,13 @@ func (v *ValidateCmd) run(p Program, _ *kong.Node, file string, out io.Writer) e
 	_, err := fmt.Fprintf(out, "%s is valid\n", file)
 	return err
 }
+
+// HasSetting reports whether a configuration file may have the name.
+func (p Program) HasSetting(name string) bool {
+	parser, err := kong.New(reflect.New(reflect.TypeOf(p.CLI).Elem()).Interface(), kong.Name(p.Name))
+	if err != nil {
+		return false
+	}
+	_, err = find(parser.Model.Node, name)
+	return err == nil
+}

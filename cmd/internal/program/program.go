@@ -38,7 +38,7 @@ type Program struct {
 	// nor the configuration file has. It is called at most once, for a command that has
 	// settings. Its argument returns what those three have for a setting, "" for nothing. A
 	// nil Below means that there are no such values.
-	Below  func(setting func(name string) string) (Values, error)
+	Below func(setting func(name string) string) (Values, error)
 	// Elsewhere may run a command of ConfigCmd in another program: handled says that it did. A
 	// nil Elsewhere means that there is no other program.
 	Elsewhere func(args []string) (handled bool, err error)
