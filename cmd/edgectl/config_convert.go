@@ -32,7 +32,7 @@ Examples:
 
 // Run converts the file.
 func (c *convertCmd) Run(_ *cli, out program.Output) error {
-	text, err := readSource(c.File)
+	text, err := readInput(c.File)
 	if err != nil {
 		return err
 	}
@@ -64,13 +64,6 @@ func (c *convertCmd) Run(_ *cli, out program.Output) error {
 	}
 	_, err = fmt.Fprintf(program.Plain(out), "%s%s %s; check it with: edgectl config validate --of %s %s\n", c.comments(result), c.Write, outcome, result.Program, c.Write)
 	return err
-}
-
-func readSource(name string) ([]byte, error) {
-	if name != "-" {
-		return readBounded(name, 2<<20)
-	}
-	return io.ReadAll(io.LimitReader(os.Stdin, 2<<20))
 }
 
 // keepSecrets writes the secrets into files and sets their names.

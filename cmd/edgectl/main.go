@@ -29,7 +29,9 @@ type cli struct {
 
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
-	Init   initCmd       `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
+	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
+	Upgrade upgradeCmd `cmd:"" help:"Upgrade the cloud part."`
+
 	Show   manifestCmd   `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
 	Access kubeconfigCmd `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
 	Config configCmd     `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
@@ -37,16 +39,19 @@ type cli struct {
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
-func main() {
+func main() { os.Exit(edgectl().Main()) }
+
+// edgectl is the program.
+func edgectl() program.Program {
 	c := &cli{}
-	os.Exit(program.Program{
+	return program.Program{
 		Name:        "edgectl",
 		Description: "For the operator of edge nodes.",
 		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgectl.yaml",
 		Command:     c.command,
 		Elsewhere:   c.elsewhere,
-	}.Main())
+	}
 }
 
 // command returns what runs a command of the grammar.

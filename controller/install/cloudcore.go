@@ -12,6 +12,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -245,4 +246,51 @@ func Image(deployment *appsv1.Deployment) (image, tag string) {
 		return c.Image, ""
 	}
 	return "", ""
+}
+
+// Installed reads the choices of a cloudcore that runs in a cluster from its Deployment, Service
+// and ConfigMap, so that another version can be applied with the same ones.
+func Installed(d *appsv1.Deployment, s *corev1.Service, config *corev1.ConfigMap) (Cloudcore, error) {
+	c := Cloudcore{Service: s.Spec.Type}
+	c.Image, _ = Image(d)
+	if d.Spec.Replicas != nil {
+		c.Replicas = *d.Spec.Replicas
+	}
+	if len(d.Spec.Template.Spec.ImagePullSecrets) > 0 {
+		c.PullSecret = d.Spec.Template.Spec.ImagePullSecrets[0].Name
+	}
+	if s.Spec.Type == corev1.ServiceTypeNodePort && len(s.Spec.Ports) > 0 {
+		c.NodePort = s.Spec.Ports[0].NodePort
+	}
+	values := make(map[string]any)
+	if err := yaml.Unmarshal([]byte(config.Data["cloudcore.yaml"]), &values); err != nil {
+		return c, fmt.Errorf("install: ConfigMap %s: %w", config.Name, err)
+	}
+	for name, value := range values {
+		switch v := value.(type) {
+		case []any:
+			list := make([]string, 0, len(v))
+			for _, item := range v {
+				list = append(list, fmt.Sprint(item))
+			}
+			if name == "advertise" {
+				c.Advertise = list
+				continue
+			}
+			value = strings.Join(list, ",")
+		case map[string]any:
+			return c, fmt.Errorf("install: ConfigMap %s: %s: want a plain value or a list", config.Name, name)
+		}
+		if slices.Contains(decided(), name) {
+			continue
+		}
+		if c.Settings == nil {
+			c.Settings = make(map[string]string)
+		}
+		if number, ok := value.(float64); ok {
+			value = strconv.FormatFloat(number, 'f', -1, 64)
+		}
+		c.Settings[name] = fmt.Sprint(value)
+	}
+	return c, nil
 }

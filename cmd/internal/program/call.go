@@ -50,11 +50,9 @@ func (p Program) runner(root, node *kong.Node) Runner {
 		return nil
 	}
 	switch c := node.Target.Addr().Interface().(type) {
-	case *GetCmd, *SetCmd, *DiffCmd, *ValidateCmd:
+	case *PrintCmd, *GetCmd, *SetCmd, *DiffCmd, *ValidateCmd:
 		return func(context.Context, Output) error { return nil } // callConfig runs them
 	case *CompletionCmd:
-		return func(_ context.Context, out Output) error { return c.print(root, out) }
-	case *PrintCmd:
 		return func(_ context.Context, out Output) error { return c.print(root, out) }
 	case interface {
 		Run(context.Context, Output) error

@@ -56,6 +56,8 @@ type configRunner interface {
 // onConfig returns the runner of a command of ConfigCmd; nil for all others.
 func onConfig(command any) configRunner {
 	switch c := command.(type) {
+	case *PrintCmd:
+		return c
 	case *GetCmd:
 		return c
 	case *SetCmd:

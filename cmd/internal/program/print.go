@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// print writes the file. A setting without a default is written as a comment.
-func (PrintCmd) print(root *kong.Node, out io.Writer) error {
+// run writes the file. A setting without a default is written as a comment.
+func (*PrintCmd) run(_ Program, root *kong.Node, _ string, out io.Writer) error {
 	if _, err := fmt.Fprintf(out, "# Settings of %s at their defaults. Each can also be given as a flag (--name)\n# or in the environment (the name in brackets).\n", root.Name); err != nil {
 		return err
 	}
