@@ -90,7 +90,8 @@ func sameNode(a, b *yaml.Node) bool {
 // fileLines are the lines of a file while settings are changed. A line that is removed is nil,
 // so that the numbers stay.
 type fileLines struct {
-	lines [][]string // what stands in the place of each line
+	lines [][]string // what stands in the place of each line, and then what is added
+	given int        // lines of the file
 	bad   bool       // a setting is not on lines of its own
 }
 
@@ -102,6 +103,7 @@ func newLines(text []byte) *fileLines {
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\n"), "\n") {
 		l.lines = append(l.lines, []string{line})
 	}
+	l.given = len(l.lines)
 	return l
 }
 
@@ -162,11 +164,11 @@ func settingLine(key, value string) (string, error) {
 // setting and its comments.
 func (l *fileLines) replace(f *file, key string, with []string) {
 	at := slices.IndexFunc(f.keys, func(n *yaml.Node) bool { return n.Value == key })
-	first, end := f.keys[at].Line-1, len(l.lines)
+	first, end := f.keys[at].Line-1, l.given
 	if at+1 < len(f.keys) {
 		end = f.keys[at+1].Line - 1
 	}
-	if f.keys[at].Column != 1 || end <= first || end > len(l.lines) {
+	if f.keys[at].Column != 1 || end <= first || end > l.given {
 		l.bad = true
 		return
 	}

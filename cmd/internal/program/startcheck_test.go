@@ -40,3 +40,11 @@ func TestCheckStart(t *testing.T) {
 		t.Errorf("an unknown setting: %+v", unknown)
 	}
 }
+
+// TestEditLastLine: a setting that is added does not go with the last one that is changed.
+func TestEditLastLine(t *testing.T) {
+	got, err := EditConfig("f.yaml", []byte("# a\nmode: x\n"), map[string]string{"first": "1", "mode": "y"}, nil)
+	if err != nil || string(got) != "# a\nmode: y\nfirst: 1\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
