@@ -73,13 +73,13 @@ var fences = map[string][]string{
 	"github.com/stretchr/testify":                 {},
 	"github.com/coder/websocket":                  {},
 	// No product code starts a program, loads code or unpacks an archive: what comes
-	// over the network can then not be made to do it. Two helpers of tests do, to
-	// kill programs and to cut the power of a disk. edged/volume/mounthelper runs
+	// over the network can then not be made to do it. Three helpers of tests do, to
+	// kill programs, to cut the power of a disk and to start an API server. edged/volume/mounthelper runs
 	// mount(8) and umount(8): the kernel cannot find an NFS server by itself. Its
 	// arguments are checked, and no shell sees them. edged/credentialprovider runs the
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
-	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
 	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
