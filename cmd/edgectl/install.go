@@ -233,7 +233,7 @@ func (i *initCmd) apply(ctx context.Context, cfg *rest.Config, o install.Options
 	if err != nil {
 		return err
 	}
-	if err := preflight(ctx, client, o, out); err != nil {
+	if err := checkCluster(ctx, client, o, out); err != nil {
 		if !i.Force {
 			return fmt.Errorf("%w (--force goes on)", err)
 		}
@@ -259,8 +259,8 @@ func (i *initCmd) apply(ctx context.Context, cfg *rest.Config, o install.Options
 	return serviceHint(ctx, client, o, out)
 }
 
-// preflight says what is wrong with the cluster before anything is changed.
-func preflight(ctx context.Context, client kubernetes.Interface, o install.Options, out io.Writer) error {
+// checkCluster says what is wrong with the cluster before anything is changed.
+func checkCluster(ctx context.Context, client kubernetes.Interface, o install.Options, out io.Writer) error {
 	version, err := install.ClusterVersion(client)
 	if err != nil {
 		return err

@@ -94,7 +94,7 @@ func (u *upgradeCloudCmd) upgrade(ctx context.Context, c cloud) error {
 	if err != nil {
 		return err
 	}
-	if err := preflight(ctx, c.client, options, c.out); err != nil {
+	if err := checkCluster(ctx, c.client, options, c.out); err != nil {
 		problems = append(problems, err.Error())
 	}
 	if len(problems) > 0 {

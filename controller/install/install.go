@@ -4,11 +4,13 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
 // Namespace is the default namespace of edgekit's own objects.
@@ -111,7 +113,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
-	crds = append(crds, rules...)
+	jobs, err := v1alpha2.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = slices.Concat(crds, rules, jobs)
 	docs := [][]byte{bytes.ReplaceAll(namespaceFile, []byte("name: "+Namespace+"\n"), []byte("name: "+namespace+"\n"))}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil
