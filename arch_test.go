@@ -94,8 +94,9 @@ var starters = [][2]string{
 }
 
 // restarters are the packages that may replace the process by another program: edged/upgrade, by
-// one that was verified, with this program's own arguments.
-var restarters = []string{"edged/upgrade"}
+// one that was verified, with this program's own arguments; cmd/edgectl, by edgecore or cloudcore
+// for a command about its configuration file.
+var restarters = []string{"edged/upgrade", "cmd/edgectl"}
 
 // light names packages and what must not be found among all that they import,
 // directly or not: these are what a gateway maker pays for.
