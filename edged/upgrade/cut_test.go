@@ -67,7 +67,7 @@ type powerDisk struct {
 	osDisk
 	dir   string // the slots
 	left  int    // operations until the cut; negative: none
-	count int // operations
+	count int    // operations
 	rng   *rand.Rand
 	since []tree // after each operation since the last syncDir
 }

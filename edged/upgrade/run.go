@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// checkEvery is how often a trial is looked at.
+// checkEvery is how often a trial is looked at, at least.
 const checkEvery = time.Second
 
 // Run judges the trial that this start is in, if it is in one, commits or rolls back, and removes
@@ -46,7 +46,7 @@ func (u *Upgrader) try(ctx context.Context, r record) (done bool, err error) {
 	candidate := r.Slots[r.Candidate].Version
 	g := gate{health: r.Health.withDefaults(), begun: time.Now()}
 	u.cfg.Logger.Info("this program is on trial", "version", candidate, "from", r.From, "try", r.Tries, "timeout", g.health.Timeout, "stable", g.health.Stable)
-	tick := time.NewTicker(checkEvery)
+	tick := time.NewTicker(min(checkEvery, max(g.health.Stable/4, 10*time.Millisecond)))
 	defer tick.Stop()
 	for {
 		if u.current().Phase != Trial { // Commit or Rollback were called
