@@ -162,6 +162,7 @@ type State struct {
 	Running   Slot     // the place of the program that runs
 	Active    Slot     // the place of the committed program
 	Version   string   // of the program that runs
+	Before    string   // version that Rollback goes back to; "" if there is none
 	Candidate *Release // what is Verified or on Trial; nil otherwise
 	Tries     int      // starts of the trial
 	Problem   string   // what keeps a trial from being healthy; "" for nothing

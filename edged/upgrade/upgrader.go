@@ -99,6 +99,12 @@ func (u *Upgrader) stateLocked() State {
 		candidate := u.rec.Slots[u.rec.Candidate]
 		s.Candidate = &candidate
 	}
+	switch {
+	case u.rec.Phase == Trial:
+		s.Before = u.rec.release(u.rec.Active).Version
+	case u.rec.Active != Base:
+		s.Before = u.rec.release(u.rec.Previous).Version
+	}
 	if u.rec.Outcome != nil {
 		outcome := *u.rec.Outcome
 		s.Outcome = &outcome
