@@ -151,7 +151,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, unholdPaths(agent, n.name), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(unholdPaths(agent, n.name), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"edged": agent.Run, "local API": api.Run,
-		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"store":   func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"systemd": reportToSystemd(n, mgr, component(log, "systemd")),
 	}
 	if plugins != nil {
 		all["device plugins"] = plugins.Run

@@ -11,19 +11,27 @@ import (
 
 type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
+	Approve nodeApprove `cmd:"" help:"Approve a machine that waits to join (see 'node list --pending'). Compare the key with what the machine shows."`
+	Deny    nodeDeny    `cmd:"" help:"Deny a machine that waits to join: its key is revoked, and its name is free."`
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is refused from then on, and its session ends. Use this for a machine that is gone or is set up again."`
 	Abandon nodeAbandon `cmd:"" help:"Abandon a node that will not come back: its pods end without waiting for it and are replaced elsewhere."`
 	Remove  nodeRemove  `cmd:"" help:"Remove a node for good: its certificate is revoked, its session and its pods end, and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
 	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 
-type nodeList struct{}
+type nodeList struct {
+	Pending bool   `help:"List the machines that wait for 'node approve' instead: name, address, hardware, since when, and key. It takes no right to Secrets."`
+	Form    string `name:"output" help:"With --pending: json prints objects instead of a table." short:"o" enum:",json" default:""`
+}
 
 // Run prints one line for each name and for each revoked key.
-func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
+	}
+	if l.Pending {
+		return printWaiting(ctx, store, l.Form, out)
 	}
 	nodes, err := store.ListNodes(ctx)
 	if err != nil {
@@ -40,7 +48,9 @@ func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
-		return "revoked " + when(c.Revoked)
+		return cmp.Or(string(c.Reason), "revoked") + " " + when(c.Revoked)
+	case c.Waits:
+		return "waits for approval"
 	case c.KeyHash == "":
 		return "free"
 	}

@@ -25,6 +25,9 @@ type tokenCmd struct {
 type tokenCreate struct {
 	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*). A pattern takes only names that no node has had; a name that was released needs a token of its own." required:"" placeholder:"NAME"`
 	TTL  time.Duration `help:"How long it is valid." default:"1h" name:"ttl"`
+
+	Approve bool          `help:"The machine waits until somebody runs 'edgectl node approve'."`
+	Life    time.Duration `help:"How long the certificates of the node are valid, within cloudcore's --certificate-life-min and -max. Default: cloudcore's --certificate-life." name:"certificate-life"`
 }
 
 // Run prints the token alone on standard output.
@@ -32,15 +35,21 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 	if t.TTL <= 0 {
 		return &program.UsageError{Setting: "ttl", Reason: "want a time above zero, such as 1h"}
 	}
+	if t.Life < 0 {
+		return &program.UsageError{Setting: "certificate-life", Reason: "want a time above zero, such as 720h"}
+	}
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
 	}
-	token, err := store.CreateToken(ctx, t.Node, t.TTL)
+	token, err := store.RequestToken(ctx, nodeidentity.TokenRequest{Nodes: t.Node, TTL: t.TTL, Approve: t.Approve, Life: t.Life})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "valid once, for node %q, for %s\n", t.Node, t.TTL)
+	if t.Approve {
+		fmt.Fprintln(os.Stderr, "the machine waits until somebody runs 'edgectl node approve NAME'")
+	}
 	if strings.Trim(t.Node, "*") == "" {
 		fmt.Fprintln(os.Stderr, "warning: whoever has this token may choose any name that no node has had; a name or a narrower pattern, such as edge-*, is safer")
 	}
@@ -61,13 +70,17 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 		return err
 	}
 	w := columns(out)
-	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY\tUSED AT")
+	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tAPPROVAL\tUSED BY\tUSED AT")
 	for _, t := range tokens {
 		expires := t.Expires.Local().Format(time.DateTime)
 		if time.Now().After(t.Expires) {
 			expires += " (expired)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, cmp.Or(t.UsedFor, "-"), when(t.UsedAt))
+		approval := "-"
+		if t.Approve {
+			approval = "required"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, approval, cmp.Or(t.UsedFor, "-"), when(t.UsedAt))
 	}
 	return w.Flush()
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/edgekit/edgekit/cmd/internal/sdnotify"
 )
 
 // Exit codes.
@@ -67,16 +69,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Stderr = os.Stderr
 	}
 	under := &below{values: p.Below}
-	parser, err := kong.New(p.CLI,
-		kong.Name(p.Name), kong.Description(p.Description),
-		kong.DefaultEnvars(strings.ToUpper(p.Name)),
-		kong.Resolvers(under), // the last one that has a value counts
-		kong.Configuration(under.remember(loadYAML(p.Name)), p.ConfigFile),
-		kong.Writers(p.Stdout, p.Stderr),
-	)
-	if err == nil {
-		err = p.checkGrammar(parser.Model.Node)
-	}
+	parser, err := p.parser(under)
 	if err != nil {
 		return p.fail(exitFailed, err)
 	}
@@ -100,9 +93,29 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	}
 }
 
+// parser makes the parser of the grammar.
+func (p Program) parser(under *below) (*kong.Kong, error) {
+	options := []kong.Option{
+		kong.Name(p.Name), kong.Description(p.Description),
+		kong.DefaultEnvars(strings.ToUpper(p.Name)),
+		kong.Resolvers(under), // the last one that has a value counts
+		kong.Writers(p.Stdout, p.Stderr),
+	}
+	files := []string{p.ConfigFile}
+	if p.ConfigFile == "" {
+		files = nil
+	}
+	parser, err := kong.New(p.CLI, append(options, kong.Configuration(under.remember(loadYAML(p.Name)), files...))...)
+	if err == nil {
+		err = p.checkGrammar(parser.Model.Node)
+	}
+	return parser, err
+}
+
 func (p Program) fail(code int, err error) int {
 	line := plainText(strings.Join(strings.Fields(err.Error()), " "))
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
+	sdnotify.Failed(line)
 	return code
 }
 
