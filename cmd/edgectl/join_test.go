@@ -127,12 +127,16 @@ func (m *machine) State(context.Context, string) (systemd.State, error) {
 
 func (m *machine) Enable(context.Context, string) error {
 	m.note("enable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = true
 	return nil
 }
 
 func (m *machine) Disable(context.Context, string) error {
 	m.note("disable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = false
 	return nil
 }
@@ -144,6 +148,8 @@ func (m *machine) Reload(context.Context) error {
 
 func (m *machine) Restart(context.Context, string) error {
 	m.note("restart")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.fail != nil {
 		return m.fail
 	}
@@ -153,6 +159,8 @@ func (m *machine) Restart(context.Context, string) error {
 
 func (m *machine) Stop(context.Context, string) error {
 	m.note("stop")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Active = "inactive"
 	return nil
 }
