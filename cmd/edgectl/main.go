@@ -40,6 +40,9 @@ type cli struct {
 }
 
 func main() {
+	if isKeadm(os.Args[0]) {
+		os.Exit(answerKeadm(os.Args[1:], os.Stderr))
+	}
 	c := &cli{}
 	os.Exit(program.Program{
 		Name:        "edgectl",
