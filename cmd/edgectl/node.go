@@ -4,43 +4,71 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
 
 type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
+	Approve nodeApprove `cmd:"" help:"Approve a machine that waits to join (see 'node list --pending'). Compare the key with what the machine shows."`
+	Deny    nodeDeny    `cmd:"" help:"Deny a machine that waits to join: its key is revoked, and its name is free."`
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is refused from then on, and its session ends. Use this for a machine that is gone or is set up again."`
 	Abandon nodeAbandon `cmd:"" help:"Abandon a node that will not come back: its pods end without waiting for it and are replaced elsewhere."`
 	Remove  nodeRemove  `cmd:"" help:"Remove a node for good: its certificate is revoked, its session and its pods end, and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
 	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 
-type nodeList struct{}
+type nodeList struct {
+	printer.Flags
+	Pending bool `help:"List the machines that wait for 'node approve' instead: name, address, hardware, since when, and key. It takes no right to Secrets."`
+}
+
+// claimedNode is the JSON of a name that a machine has joined with, or of a revoked key.
+type claimedNode struct {
+	Node            string    `json:"node"`
+	State           string    `json:"state"` // joined, free, waits for approval, revoked, or why it was revoked
+	KeyHash         string    `json:"keyHash,omitempty"`
+	Authority       string    `json:"authority,omitempty"` // pin of the authority that signed its last certificate
+	CertificateEnds time.Time `json:"certificateEnds,omitzero"`
+	Revoked         time.Time `json:"revoked,omitzero"`
+}
 
 // Run prints one line for each name and for each revoked key.
-func (nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
+	}
+	if l.Pending {
+		return l.printWaiting(ctx, store, out)
 	}
 	nodes, err := store.ListNodes(ctx)
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "NODE\tSTATE\tCERTIFICATE ENDS\tAUTHORITY\tKEY")
+	t, items := nodesTable(nodes)
+	return l.Print(out, t, printer.NewList("NodeIdentityList", items))
+}
+
+func nodesTable(nodes []nodeidentity.Claimed) (printer.Table, []claimedNode) {
+	t := printer.Table{Columns: []printer.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "CERTIFICATE ENDS"}, {Name: "AUTHORITY"}, {Name: "KEY"}, {Name: "REVOKED", Wide: true}}}
+	var items []claimedNode
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Node, state(n), when(n.Until), cmp.Or(short(n.Issuer), "-"), cmp.Or(n.KeyHash, "-"))
+		items = append(items, claimedNode{n.Node, state(n), n.KeyHash, n.Issuer, n.Until, n.Revoked})
+		t.Rows = append(t.Rows, printer.Row{Name: "node/" + n.Node, Cells: []any{n.Node, state(n), n.Until, short(n.Issuer), n.KeyHash, n.Revoked}})
 	}
-	return w.Flush()
+	return t, items
 }
 
 func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
-		return "revoked " + when(c.Revoked)
+		return cmp.Or(string(c.Reason), "revoked")
+	case c.Waits:
+		return "waits for approval"
 	case c.KeyHash == "":
 		return "free"
 	}

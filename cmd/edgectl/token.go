@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,9 +10,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/hub/join"
 )
 
 type tokenCmd struct {
@@ -25,6 +26,9 @@ type tokenCmd struct {
 type tokenCreate struct {
 	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*). A pattern takes only names that no node has had; a name that was released needs a token of its own." required:"" placeholder:"NAME"`
 	TTL  time.Duration `help:"How long it is valid." default:"1h" name:"ttl"`
+
+	Approve bool          `help:"The machine waits until somebody runs 'edgectl node approve'."`
+	Life    time.Duration `help:"How long the certificates of the node are valid, within cloudcore's --certificate-life-min and -max. Default: cloudcore's --certificate-life." name:"certificate-life"`
 }
 
 // Run prints the token alone on standard output.
@@ -32,15 +36,21 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 	if t.TTL <= 0 {
 		return &program.UsageError{Setting: "ttl", Reason: "want a time above zero, such as 1h"}
 	}
+	if t.Life < 0 {
+		return &program.UsageError{Setting: "certificate-life", Reason: "want a time above zero, such as 720h"}
+	}
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
 	}
-	token, err := store.CreateToken(ctx, t.Node, t.TTL)
+	token, err := store.RequestToken(ctx, nodeidentity.TokenRequest{Nodes: t.Node, TTL: t.TTL, Approve: t.Approve, Life: t.Life})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "valid once, for node %q, for %s\n", t.Node, t.TTL)
+	if t.Approve {
+		fmt.Fprintln(os.Stderr, "the machine waits until somebody runs 'edgectl node approve NAME'")
+	}
 	if strings.Trim(t.Node, "*") == "" {
 		fmt.Fprintln(os.Stderr, "warning: whoever has this token may choose any name that no node has had; a name or a narrower pattern, such as edge-*, is safer")
 	}
@@ -48,10 +58,20 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 	return err
 }
 
-type tokenList struct{}
+type tokenList struct{ printer.Flags }
+
+// joinToken is the JSON of a join token, without its secret.
+type joinToken struct {
+	ID      string    `json:"id"`
+	Nodes   string    `json:"nodes"` // a name or a pattern
+	Expires time.Time `json:"expires"`
+	Approve bool      `json:"approve,omitempty"` // the machine waits for 'node approve'
+	UsedBy  string    `json:"usedBy,omitempty"`
+	UsedAt  time.Time `json:"usedAt,omitzero"`
+}
 
 // Run prints one line for each token.
-func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
@@ -60,16 +80,26 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tUSED BY\tUSED AT")
-	for _, t := range tokens {
-		expires := t.Expires.Local().Format(time.DateTime)
-		if time.Now().After(t.Expires) {
-			expires += " (expired)"
+	t, items := tokensTable(tokens, time.Now())
+	return l.Print(out, t, printer.NewList("JoinTokenList", items))
+}
+
+func tokensTable(tokens []join.Record, now time.Time) (printer.Table, []joinToken) {
+	t := printer.Table{Now: now, Columns: []printer.Column{{Name: "ID"}, {Name: "NODES"}, {Name: "EXPIRES"}, {Name: "APPROVAL"}, {Name: "USED BY"}, {Name: "USED"}}}
+	var items []joinToken
+	for _, r := range tokens {
+		expires := printer.Age(r.Expires, now)
+		if now.After(r.Expires) {
+			expires += " ago (expired)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, cmp.Or(t.UsedFor, "-"), when(t.UsedAt))
+		approval := ""
+		if r.Approve {
+			approval = "required"
+		}
+		items = append(items, joinToken{r.ID, r.Nodes, r.Expires, r.Approve, r.UsedFor, r.UsedAt})
+		t.Rows = append(t.Rows, printer.Row{Name: "token/" + r.ID, Cells: []any{r.ID, r.Nodes, expires, approval, r.UsedFor, r.UsedAt}})
 	}
-	return w.Flush()
+	return t, items
 }
 
 // when is a time as the lists show it.

@@ -87,7 +87,8 @@ func NodeName(name string) (string, error) {
 }
 
 // Join trades the token for an identity and keeps that. It returns an error that wraps
-// ErrJoined if the machine has an identity and Replace is not set.
+// ErrJoined if the machine has an identity and Replace is not set. Where the join waits for
+// an operator the error is join.ErrPending, and Wait goes on with it, also after a restart.
 func Join(ctx context.Context, req Request) (join.Credentials, error) {
 	if err := CheckCloud(req.Cloud); err != nil {
 		return join.Credentials{}, err
@@ -101,13 +102,25 @@ func Join(ctx context.Context, req Request) (join.Credentials, error) {
 		return join.Credentials{}, err
 	}
 	credentials, err := trade(ctx, req, dir)
-	if err != nil {
+	switch {
+	case errors.Is(err, join.ErrPending):
+		return join.Credentials{}, errors.Join(saveWaiting(dir, req), err)
+	case err != nil:
 		return join.Credentials{}, err
+	}
+	return credentials, keep(dir, req.Cloud, credentials)
+}
+
+// keep stores a new identity.
+func keep(dir, cloud string, credentials join.Credentials) error {
+	// The address first: without it the identity would be of no use.
+	if err := SaveCloud(dir, cloud); err != nil {
+		return err
 	}
 	if err := credentials.Save(dir); err != nil {
-		return join.Credentials{}, err
+		return err
 	}
-	return credentials, SaveCloud(dir, req.Cloud)
+	return dropWaiting(dir)
 }
 
 // busyTries is how often a cloud that is too busy is asked.
@@ -125,7 +138,7 @@ func trade(ctx context.Context, req Request, dir string) (join.Credentials, erro
 		return join.Credentials{}, err
 	}
 	for attempt := 1; ; attempt++ {
-		credentials, err := join.JoinWithKey(ctx, join.Request{URL: "https://" + req.Cloud, Token: req.Token, Node: req.Node, Clock: clock}, key)
+		credentials, err := join.JoinWithKey(ctx, req.toCloud(clock), key)
 		switch {
 		case errors.Is(err, join.ErrRevoked):
 			// The next attempt makes another key.
@@ -139,6 +152,10 @@ func trade(ctx context.Context, req Request, dir string) (join.Credentials, erro
 			return join.Credentials{}, ctx.Err()
 		}
 	}
+}
+
+func (r Request) toCloud(clock *join.Clock) join.Request {
+	return join.Request{URL: "https://" + r.Cloud, Token: r.Token, Node: r.Node, Clock: clock, Machine: hardware("/")}
 }
 
 // MaxToken is more than any token has, in bytes.

@@ -17,7 +17,9 @@ type Config struct {
 	// Status calls set with a line of text about what the program does, at each change,
 	// until ctx ends. nil reports none.
 	Status func(ctx context.Context, set func(line string))
-	Logger *slog.Logger // nil discards
+	// Continues: the program goes on when ctx ends, so STOPPING is not reported.
+	Continues bool
+	Logger    *slog.Logger // nil discards
 
 	send func(state string) error // nil means to systemd, if it has started the program
 	// watchdog is the time within which systemd wants to hear of the program; 0 means what
@@ -73,7 +75,9 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		r.feed(ctx, interval, notify)
-		notify(daemon.SdNotifyStopping)
+		if !r.cfg.Continues {
+			notify(daemon.SdNotifyStopping)
+		}
 		return nil
 	})
 	return group.Wait()
