@@ -23,7 +23,7 @@ import (
 
 // remote is a machine that is reached over SSH.
 type remote struct {
-	*machine
+	*testMachine
 	server *sshtest.Server
 	root   bool
 
@@ -35,7 +35,7 @@ type remote struct {
 // newRemote makes a machine with an SSH server that knows the commands of a join, and no others.
 func newRemote(t *testing.T, c *jointest.Cloud, root bool, programs ...string) *remote {
 	t.Helper()
-	r := &remote{machine: newMachine(t, c), root: root, programs: make(map[string][]byte)}
+	r := &remote{testMachine: newMachine(t, c), root: root, programs: make(map[string][]byte)}
 	for _, p := range programs {
 		r.programs[p] = []byte("old")
 	}
@@ -87,9 +87,9 @@ func (r *remote) runJoin(in io.Reader, out, errs io.Writer) int {
 	cmd := r.command(joinSettings{})
 	cmd.Form = "json"
 	err := cmd.readConfig(in)
-	r.machine.mu.Lock()
+	r.testMachine.mu.Lock()
 	r.link = linkstate.Link{Node: cmd.Node, Cloud: cmd.Cloud, Connected: true}
-	r.machine.mu.Unlock()
+	r.testMachine.mu.Unlock()
 	if err == nil {
 		err = cmd.Run(r.t.Context(), &cli{}, program.Output{Writer: out})
 	}

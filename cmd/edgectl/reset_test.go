@@ -23,7 +23,7 @@ type quietRuntime struct{ *runtimetest.Runtime }
 func (quietRuntime) Close() error { return nil }
 
 // resetOf is a reset of the machine.
-func (m *machine) resetOf(revoked *[]string) *resetCmd {
+func (m *testMachine) resetOf(revoked *[]string) *resetCmd {
 	return &resetCmd{
 		machineFlags: machineFlags{DataDir: filepath.Join(m.dir, "data"), ConfigFile: filepath.Join(m.dir, "edgecore.yaml")},
 		on: resetMachine{
