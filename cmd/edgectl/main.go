@@ -17,6 +17,7 @@ type cli struct {
 
 	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
 	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+	Reset resetCmd `cmd:"" help:"Take the node off this machine: list what goes, ask, and remove it."`
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
@@ -49,7 +50,12 @@ type cli struct {
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
-func main() { os.Exit(edgectl().Main()) }
+func main() {
+	if isKeadm(os.Args[0]) {
+		os.Exit(answerKeadm(os.Args[1:], os.Stderr))
+	}
+	os.Exit(edgectl().Main())
+}
 
 // edgectl is the program.
 func edgectl() program.Program {
