@@ -17,7 +17,7 @@ type cli struct {
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
-	Node   nodeCmd   `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	Node   nodeCmd   `cmd:"" help:"Nodes: approve, list, release, abandon, retire, replace or revoke them."`
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
