@@ -151,7 +151,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(unholdPaths(agent, n.name), n, mgr), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(addMachinePaths(unholdPaths(agent, n.name), agent, engine), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
