@@ -4,10 +4,10 @@
 //	store, err := nodeidentity.New(nodeidentity.Config{Client: client})
 //	token, err := store.CreateToken(ctx, "edge-*", time.Hour)
 //
-// All else is a Secret in cloudcore's namespace. Every change names the
-// version that it replaces, so any number of cloudcores can serve joins at the
-// same time: a token is used once, and a name goes to one key. Of a token only
-// the hash of its secret is stored.
+// Everything but the joins that wait, see below, is a Secret in cloudcore's namespace.
+// Every change names the version that it replaces, so any number of cloudcores can serve
+// joins at the same time: a token is used once, and a name goes to one key. Of a token
+// only the hash of its secret is stored.
 //
 // A name that nobody has claimed is not always free. A Node that exists and was
 // never claimed, such as a control plane's, belongs to somebody else, and no
