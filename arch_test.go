@@ -25,6 +25,7 @@ const module = "github.com/edgekit/edgekit"
 var levels = map[string]int{
 	"hub": 0, "meta": 0, "bus": 0,
 	"meta/jsonlimit": 0, // the standard library only
+	"meta/sealed":    0, // the standard library only
 	"meta/resources": 0, // words that both ends of a link share
 	"twin":           1, "edged": 1, "device": 1,
 	"controller": 3,
@@ -107,6 +108,7 @@ var light = map[string][]string{
 	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"meta/sealed":    {"k8s.io/", "github.com/", "google.golang.org/"},
 	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
