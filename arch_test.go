@@ -77,9 +77,11 @@ var fences = map[string][]string{
 	// arguments are checked, and no shell sees them. edged/credentialprovider runs the
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
-	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
+	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
+	// the machine.
+	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal"},
 	"plugin":  {},
-	"archive": {},
+	"archive": {"cmd/edgectl/internal/bundle"}, // which writes one and unpacks none
 }
 
 // starters are the functions besides os/exec by which a program is started.

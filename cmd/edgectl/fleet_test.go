@@ -118,14 +118,20 @@ func testFleet(t *testing.T) (*fleet, *pages) {
 			map[string]any{"metadata": map[string]any{"name": "runs"}, "status": map[string]any{"phase": "InProgress"}},
 		},
 	}}
-	server := httptest.NewServer(p)
+	return fleetFor(t, p, 2), p
+}
+
+// fleetFor reads from an API server that the handler is.
+func fleetFor(t *testing.T, handler http.Handler, page int64) *fleet {
+	t.Helper()
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	f, err := newFleet(&rest.Config{Host: server.URL, QPS: -1}, "edgekit-system")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.page = 2
-	return f, p
+	f.page = page
+	return f
 }
 
 func identities(context.Context) ([]nodeidentity.Claimed, error) {

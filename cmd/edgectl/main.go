@@ -30,6 +30,8 @@ type cli struct {
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`
 
+	Debug debugCmd `cmd:"" help:"Collect what is needed to find a fault."`
+
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
 	Init   initCmd           `cmd:"" help:"Create the namespace, the resources of devices and rules (CRDs) and cloudcore's role in the cluster."`
