@@ -21,11 +21,12 @@ func TestUnits(t *testing.T) {
 			has: []string{
 				"User", "NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "CapabilityBoundingSet=",
 				"RestrictAddressFamilies", "SystemCallFilter=@system-service", "MemoryMax", "MemoryDenyWriteExecute=yes",
+				"Type=notify", "WatchdogSec", "ExecStart=/usr/bin/cloudcore",
 			},
 			threshold: "20",
 		},
 		"edgecore": {
-			has: []string{"MemoryMax", "RestrictRealtime=yes", "CapabilityBoundingSet", "KillMode=process"},
+			has: []string{"MemoryMax", "RestrictRealtime=yes", "CapabilityBoundingSet", "KillMode=process", "Type=notify", "WatchdogSec", "ExecStart=/usr/bin/edgecore"},
 			// Each of these would give it a mount namespace of its own, in which volumes
 			// would be mounted for nobody.
 			not: []string{

@@ -22,7 +22,11 @@ import (
 type trustFlags struct {
 	CACert          string        `help:"Certificate of the authority to use instead of one that cloudcore makes. The first start stores it, with its key, in the secret edgekit-ca. Later starts must give the same one or none." placeholder:"FILE" name:"ca-cert"`
 	CAKey           string        `help:"Key of --ca-cert." placeholder:"FILE" name:"ca-key"`
-	CertificateLife time.Duration `help:"How long a node's certificate is valid. The node renews it after two thirds of that time." default:"2160h"`
+	CertificateLife time.Duration `help:"How long a node's certificate is valid. A token (edgectl token create --certificate-life) and, before it, the label edgekit.node-restriction.kubernetes.io/certificate-life of a Node (a duration such as 720h) say otherwise for one node." default:"2160h"`
+	LifeMin         time.Duration `help:"The shortest life that a token or a label can give." default:"1h" name:"certificate-life-min"`
+	LifeMax         time.Duration `help:"The longest life that a token or a label can give." default:"8760h" name:"certificate-life-max"`
+	RenewAt         float64       `help:"Share of its life after which a node renews its certificate: 0.1 to 0.9." default:"0.67" name:"certificate-renew-at"`
+	Approve         string        `help:"Which joins wait until somebody runs 'edgectl node approve NAME' (or 'kubectl certificate approve'): all, or token, those with a token of 'edgectl token create --approve'." default:"token" enum:"all,token" name:"join-approval"`
 	RenewGrace      time.Duration `help:"How long after its end a node may still renew its certificate with its old key. After that the node must join again. 0 means not at all." default:"2160h"`
 }
 
@@ -59,15 +63,56 @@ func newTrust(ctx context.Context, r *runCmd, client kubernetes.Interface, log *
 	if grace == 0 {
 		grace = -1 // 0 is the library's default; the flag has its own
 	}
+	if err := r.Trust.check(); err != nil {
+		return nil, err
+	}
 	t.joins, err = join.NewHandler(join.HandlerConfig{
 		Keyring: t.keyring, Tokens: t.store, Names: t.store, Ledger: t.store, Revoked: t.store,
-		Life: r.Trust.CertificateLife, Grace: grace, Logger: log,
+		Approvals: t.store, ApproveAll: r.Trust.Approve == "all",
+		Life: r.Trust.CertificateLife, Lives: t.store, MinLife: r.Trust.LifeMin, MaxLife: r.Trust.LifeMax, RenewAt: r.Trust.RenewAt,
+		Grace: grace, Logger: log,
 	})
 	if err != nil {
 		return nil, &program.UsageError{Setting: "certificate-life", Reason: err.Error()}
 	}
 	t.watcher, err = t.store.Watch(nodeidentity.WatchConfig{Logger: log})
 	return t, err
+}
+
+// check refuses lives that contradict each other.
+func (r *trustFlags) check() error {
+	switch {
+	case r.LifeMin < 10*time.Minute:
+		return &program.UsageError{Setting: "certificate-life-min", Reason: "must be 10m or more: nodes need time to renew"}
+	case r.LifeMax < r.LifeMin:
+		return &program.UsageError{Setting: "certificate-life-max", Reason: "is less than certificate-life-min"}
+	case r.CertificateLife < r.LifeMin || r.CertificateLife > r.LifeMax:
+		return &program.UsageError{Setting: "certificate-life", Reason: "must be certificate-life-min to certificate-life-max: change one of them"}
+	case r.RenewAt < 0.1 || r.RenewAt > 0.9:
+		return &program.UsageError{Setting: "certificate-renew-at", Reason: "must be 0.1 to 0.9"}
+	}
+	return nil
+}
+
+// decisionsEvery is how often decisions about joins are kept. The cluster removes a request
+// an hour after it was decided.
+const decisionsEvery = 10 * time.Minute
+
+// keepDecisions keeps what operators decide about machines that do not ask meanwhile, until
+// ctx ends.
+func (t *trust) keepDecisions(ctx context.Context) error {
+	tick := time.NewTicker(decisionsEvery)
+	defer tick.Stop()
+	for {
+		if err := t.store.KeepDecisions(ctx); err != nil && ctx.Err() == nil {
+			t.log.Warn("decisions about machines that wait for approval were not kept: the role of this cloudcore may be of an older version, see 'edgectl manifest'", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // newGuard puts a guard in front of the directory of nodes. disconnect ends the
@@ -120,12 +165,11 @@ func (t *trust) changes(guard *join.Guard) nodeidentity.Changes {
 				t.log.Error("certificate authorities cannot be changed", "err", err)
 			}
 		},
+		RevokedBecause: guard.RevokeBecause,
 		Revoked: func(keyHash string, revoked bool) {
-			if revoked {
-				guard.Revoke(keyHash)
-				return
+			if !revoked {
+				guard.Restore(keyHash)
 			}
-			guard.Restore(keyHash)
 		},
 		Names: guard.Hold,
 	}

@@ -234,11 +234,13 @@ func (s *server) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.controller.Run(ctx, s.hub) })
 	group.Go(func() error { return s.trust.watcher.Run(ctx, s.trust.changes(s.guard)) })
+	group.Go(func() error { return s.trust.keepDecisions(ctx) })
 	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.guard) })
 	group.Go(func() error { return returnMemory(ctx, s.hub) })
 	group.Go(func() error { return s.edge.run(ctx) })
 	group.Go(func() error { return s.monitor.run(ctx) })
 	group.Go(func() error { return s.twins.run(ctx) })
+	group.Go(func() error { return s.reportToSystemd(ctx) })
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():

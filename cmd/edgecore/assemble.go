@@ -112,7 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
+		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
@@ -153,7 +153,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	state.devices = engine.Devices
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, unholdPaths(agent, n.name), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(unholdPaths(agent, n.name), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		},
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"edged": agent.Run, "local API": api.Run,
-		"store": func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"store":   func(ctx context.Context) error { return n.watchStore(ctx, objects) },
+		"systemd": reportToSystemd(n, mgr, component(log, "systemd")),
 	}
 	if plugins != nil {
 		all["device plugins"] = plugins.Run

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +15,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/hub/join/jointest"
@@ -80,14 +84,14 @@ func TestJoinIsRepeated(t *testing.T) {
 	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); !errors.Is(err, join.ErrTokenUsed) {
 		t.Error("a used token was good for another key:", err)
 	}
-	if same, err := join.LoadCredentials(dir); err != nil || !same.Key.Equal(cred.Key) {
+	if same, err := join.LoadCredentials(dir); err != nil || !sameKey(same, cred) {
 		t.Error("a join that failed replaced the identity:", err)
 	}
 	cmd.Token = c.Token("edge-1").String()
 	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); err != nil {
 		t.Fatal(err)
 	}
-	if anew, err := join.LoadCredentials(dir); err != nil || anew.Key.Equal(cred.Key) {
+	if anew, err := join.LoadCredentials(dir); err != nil || sameKey(anew, cred) {
 		t.Error("the same key:", err)
 	}
 	cmd.Token = "nonsense"
@@ -107,7 +111,7 @@ func TestJoinTokenFile(t *testing.T) {
 	for _, bad := range []func() error{
 		func() error { return nil }, // there is no file
 		func() error { return os.WriteFile(file, []byte("nonsense"), 0o600) },
-		func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), maxToken+1), 0o600) },
+		func() error { return os.WriteFile(file, bytes.Repeat([]byte("x"), nodejoin.MaxToken+1), 0o600) },
 	} {
 		if err := bad(); err != nil {
 			t.Fatal(err)
@@ -121,6 +125,42 @@ func TestJoinTokenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := run(); err != nil {
+		t.Error(err)
+	}
+}
+
+func sameKey(a, b join.Credentials) bool { return join.KeyHash(a.Leaf) == join.KeyHash(b.Leaf) }
+
+// TestEdgecoreWaitsForApproval: edgecore goes on with a join that waits, and stops when it
+// is told to.
+func TestEdgecoreWaitsForApproval(t *testing.T) {
+	c := jointest.NewCloud(t)
+	config := &cli{DataDir: filepath.Join(t.TempDir(), "data")}
+	token := join.NewToken(c.Keyring.Pin())
+	rec := token.Record("edge-1", time.Now().Add(time.Hour))
+	rec.Approve = true
+	c.Add(rec)
+	var out bytes.Buffer
+	cmd := joinCmd{Cloud: serveJoins(t, c, 0), Token: token.String(), Node: "edge-1"}
+	if err := cmd.Run(t.Context(), config, program.Output{Writer: &out}); err != nil || !strings.Contains(out.String(), "edgectl node approve edge-1 --key ") {
+		t.Fatalf("%q, %v", &out, err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := ignoreCancel(ctx, waitForApproval(ctx, config.DataDir, log)); err != nil {
+		t.Error(err)
+	}
+	if err := c.Decide("edge-1", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitForApproval(t.Context(), config.DataDir, log); err != nil {
+		t.Fatal(err)
+	}
+	if cred, err := join.LoadCredentials(filepath.Join(config.DataDir, identityDir)); err != nil || cred.Node != "edge-1" {
+		t.Error(err)
+	}
+	if err := waitForApproval(t.Context(), config.DataDir, log); err != nil { // nothing waits
 		t.Error(err)
 	}
 }

@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
@@ -28,12 +26,10 @@ import (
 
 // The data folder.
 const (
-	identityDir = "identity" // key, certificate, the cloud's address
-	storeDir    = "meta"     // all objects, reports and twins
-	podsDir     = "pods"     // pods' volumes
-	apiDir      = "api"      // the local API's socket, authority and admin.kubeconfig
-	cloudFile   = "cloud.json"
-	clockFile   = "clock"
+	identityDir = nodejoin.IdentityDir // key, certificate, the cloud's address
+	storeDir    = "meta"               // all objects, reports and twins
+	podsDir     = "pods"               // pods' volumes
+	apiDir      = "api"                // the local API's socket, authority and admin.kubeconfig
 )
 
 // node is this machine's identity and memory.
@@ -63,11 +59,11 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 		return nil, err
 	}
 	if cloud == "" {
-		if cloud, err = loadCloud(dir); err != nil {
+		if cloud, err = nodejoin.LoadCloud(dir); err != nil {
 			return nil, err
 		}
 	}
-	clock, err := join.NewClock(filepath.Join(dir, clockFile))
+	clock, err := join.NewClock(filepath.Join(dir, nodejoin.ClockFile))
 	if err != nil {
 		return nil, err
 	}
@@ -168,32 +164,4 @@ func (n *node) connected(ctx context.Context, mgr *manager.Manager, objects *kub
 			objects.Refresh()
 		}
 	}
-}
-
-type cloudAddress struct {
-	Cloud string `json:"cloud"` // host:port
-}
-
-func loadCloud(dir string) (string, error) {
-	name := filepath.Join(dir, cloudFile)
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is missing: give the cloud's address with --cloud", name)
-	}
-	if err != nil {
-		return "", err
-	}
-	var a cloudAddress
-	if err := json.Unmarshal(text, &a); err != nil || a.Cloud == "" {
-		return "", fmt.Errorf("%s is damaged: give the cloud's address with --cloud", name)
-	}
-	return a.Cloud, nil
-}
-
-func saveCloud(dir, cloud string) error {
-	text, err := json.Marshal(cloudAddress{cloud})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, cloudFile), append(text, '\n'), 0o600)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
@@ -39,7 +40,7 @@ func joined(t *testing.T, ended time.Duration) string {
 	if err := c.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := saveCloud(dir, "cloud.example:10000"); err != nil {
+	if err := nodejoin.SaveCloud(dir, "cloud.example:10000"); err != nil {
 		t.Fatal(err)
 	}
 	return data

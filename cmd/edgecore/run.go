@@ -68,6 +68,9 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	log := cli.Log.Logger(io.MultiWriter(os.Stderr, &r.recent))
 	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
+	if err := waitForApproval(ctx, cli.DataDir, component(log, "identity")); err != nil || ctx.Err() != nil {
+		return ignoreCancel(ctx, err)
+	}
 	runtime, err := r.runtime(ctx, log)
 	if err != nil {
 		return err
@@ -119,3 +122,11 @@ func (r *runCmd) runtime(ctx context.Context, log *slog.Logger) (*cri.Client, er
 }
 
 func component(log *slog.Logger, name string) *slog.Logger { return log.With("component", name) }
+
+// ignoreCancel returns nil for the end of ctx, which is how edgecore is stopped.
+func ignoreCancel(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -30,7 +30,7 @@ type fetch func(ctx context.Context, path string) (io.ReadCloser, error)
 // sources are what a bundle has, and the name of its node.
 func (d *debugBundle) sources(cli *cli, now time.Time) (node string, all []bundle.Source, err error) {
 	if d.Node == "" {
-		return d.localSources(hostMachine(), now)
+		return d.localSources(thisHost(), now)
 	}
 	f, err := cli.fleet()
 	if err != nil {
@@ -89,7 +89,7 @@ func jsonSource(name, from string, make func(context.Context) (any, error)) bund
 }
 
 // versions are those of the programs and the machine.
-func (m machine) versions() map[string]string {
+func (m hostRoot) versions() map[string]string {
 	out := map[string]string{"edgectl": program.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	for key, name := range map[string]string{"kernel": "proc/sys/kernel/osrelease", "system": "etc/os-release"} {
 		if text, err := os.ReadFile(m.path(name)); err == nil {
@@ -101,7 +101,7 @@ func (m machine) versions() map[string]string {
 
 // localSources are those of this machine. With edgecore stopped those that it answers are missing,
 // and the manifest says so.
-func (d *debugBundle) localSources(m machine, now time.Time) (node string, all []bundle.Source, err error) {
+func (d *debugBundle) localSources(m hostRoot, now time.Time) (node string, all []bundle.Source, err error) {
 	sockets := &localFlags{DataDir: d.DataDir, Space: "default"}
 	ask := func(ctx context.Context, path string) (io.ReadCloser, error) {
 		return sockets.get(ctx, "kubelet.sock", path, "")
@@ -133,7 +133,7 @@ func (d *debugBundle) localSources(m machine, now time.Time) (node string, all [
 
 // localDocument is the state of this machine without what identity files say: they have a key in
 // them, and are not opened.
-func (d *debugBundle) localDocument(ctx context.Context, sockets *localFlags, m machine, now time.Time) (any, error) {
+func (d *debugBundle) localDocument(ctx context.Context, sockets *localFlags, m hostRoot, now time.Time) (any, error) {
 	out := localStatus{Kind: "LocalStatus", Time: now, Service: m.service(), Problems: []problem{}}
 	var state nodestate.Status
 	if err := sockets.read(ctx, "kubelet.sock", nodestate.Path, "", &state); err != nil {
@@ -196,7 +196,7 @@ func systemFiles() map[string]string {
 }
 
 // sources are the files of the machine.
-func (m machine) sources(data string) []bundle.Source {
+func (m hostRoot) sources(data string) []bundle.Source {
 	var all []bundle.Source
 	files := systemFiles()
 	names := make([]string, 0, len(files))
@@ -229,7 +229,7 @@ func (m machine) sources(data string) []bundle.Source {
 }
 
 // cniSources are the CNI configurations in a folder.
-func (m machine) cniSources(dir string) []bundle.Source {
+func (m hostRoot) cniSources(dir string) []bundle.Source {
 	entries, err := os.ReadDir(m.path(dir))
 	if err != nil {
 		return nil // a machine without it

@@ -164,7 +164,7 @@ func TestBundleHasNoSecrets(t *testing.T) {
 		}
 		plant(t, root, ".")
 		command := &debugBundle{DataDir: "."}
-		_, sources, err := command.localSources(machine{root}, at(0))
+		_, sources, err := command.localSources(hostRoot{root}, at(0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,9 @@ type cli struct {
 	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
+	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
+	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
 	Node   nodeCmd   `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,18 +13,23 @@ import (
 
 type nodeCmd struct {
 	List    nodeList    `cmd:"" help:"List the names that machines have joined with, their keys and certificates, and what was revoked."`
+	Approve nodeApprove `cmd:"" help:"Approve a machine that waits to join (see 'node list --pending'). Compare the key with what the machine shows."`
+	Deny    nodeDeny    `cmd:"" help:"Deny a machine that waits to join: its key is revoked, and its name is free."`
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is refused from then on, and its session ends. Use this for a machine that is gone or is set up again."`
 	Abandon nodeAbandon `cmd:"" help:"Abandon a node that will not come back: its pods end without waiting for it and are replaced elsewhere."`
 	Remove  nodeRemove  `cmd:"" help:"Remove a node for good: its certificate is revoked, its session and its pods end, and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
 	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 
-type nodeList struct{ printer.Flags }
+type nodeList struct {
+	printer.Flags
+	Pending bool `help:"List the machines that wait for 'node approve' instead: name, address, hardware, since when, and key. It takes no right to Secrets."`
+}
 
 // claimedNode is the JSON of a name that a machine has joined with, or of a revoked key.
 type claimedNode struct {
 	Node            string    `json:"node"`
-	State           string    `json:"state"` // joined, free or revoked
+	State           string    `json:"state"` // joined, free, waits for approval, revoked, or why it was revoked
 	KeyHash         string    `json:"keyHash,omitempty"`
 	Authority       string    `json:"authority,omitempty"` // pin of the authority that signed its last certificate
 	CertificateEnds time.Time `json:"certificateEnds,omitzero"`
@@ -35,6 +41,9 @@ func (l *nodeList) Run(ctx context.Context, cli *cli, out program.Output) error 
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
+	}
+	if l.Pending {
+		return l.printWaiting(ctx, store, out)
 	}
 	nodes, err := store.ListNodes(ctx)
 	if err != nil {
@@ -57,7 +66,9 @@ func nodesTable(nodes []nodeidentity.Claimed) (printer.Table, []claimedNode) {
 func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
-		return "revoked"
+		return cmp.Or(string(c.Reason), "revoked")
+	case c.Waits:
+		return "waits for approval"
 	case c.KeyHash == "":
 		return "free"
 	}

@@ -174,7 +174,7 @@ func TestStoppedStatus(t *testing.T) {
 
 func TestService(t *testing.T) {
 	root := t.TempDir()
-	m := machine{root}
+	m := hostRoot{root}
 	if got := m.service(); got.State != "unknown" {
 		t.Errorf("without systemd: %+v", got)
 	}

@@ -26,6 +26,9 @@ type tokenCmd struct {
 type tokenCreate struct {
 	Node string        `help:"Node name that the token is for, or a pattern of names (edge-*). A pattern takes only names that no node has had; a name that was released needs a token of its own." required:"" placeholder:"NAME"`
 	TTL  time.Duration `help:"How long it is valid." default:"1h" name:"ttl"`
+
+	Approve bool          `help:"The machine waits until somebody runs 'edgectl node approve'."`
+	Life    time.Duration `help:"How long the certificates of the node are valid, within cloudcore's --certificate-life-min and -max. Default: cloudcore's --certificate-life." name:"certificate-life"`
 }
 
 // Run prints the token alone on standard output.
@@ -33,15 +36,21 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 	if t.TTL <= 0 {
 		return &program.UsageError{Setting: "ttl", Reason: "want a time above zero, such as 1h"}
 	}
+	if t.Life < 0 {
+		return &program.UsageError{Setting: "certificate-life", Reason: "want a time above zero, such as 720h"}
+	}
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
 	}
-	token, err := store.CreateToken(ctx, t.Node, t.TTL)
+	token, err := store.RequestToken(ctx, nodeidentity.TokenRequest{Nodes: t.Node, TTL: t.TTL, Approve: t.Approve, Life: t.Life})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "valid once, for node %q, for %s\n", t.Node, t.TTL)
+	if t.Approve {
+		fmt.Fprintln(os.Stderr, "the machine waits until somebody runs 'edgectl node approve NAME'")
+	}
 	if strings.Trim(t.Node, "*") == "" {
 		fmt.Fprintln(os.Stderr, "warning: whoever has this token may choose any name that no node has had; a name or a narrower pattern, such as edge-*, is safer")
 	}
@@ -56,6 +65,7 @@ type joinToken struct {
 	ID      string    `json:"id"`
 	Nodes   string    `json:"nodes"` // a name or a pattern
 	Expires time.Time `json:"expires"`
+	Approve bool      `json:"approve,omitempty"` // the machine waits for 'node approve'
 	UsedBy  string    `json:"usedBy,omitempty"`
 	UsedAt  time.Time `json:"usedAt,omitzero"`
 }
@@ -75,15 +85,19 @@ func (l *tokenList) Run(ctx context.Context, cli *cli, out program.Output) error
 }
 
 func tokensTable(tokens []join.Record, now time.Time) (printer.Table, []joinToken) {
-	t := printer.Table{Now: now, Columns: []printer.Column{{Name: "ID"}, {Name: "NODES"}, {Name: "EXPIRES"}, {Name: "USED BY"}, {Name: "USED"}}}
+	t := printer.Table{Now: now, Columns: []printer.Column{{Name: "ID"}, {Name: "NODES"}, {Name: "EXPIRES"}, {Name: "APPROVAL"}, {Name: "USED BY"}, {Name: "USED"}}}
 	var items []joinToken
 	for _, r := range tokens {
 		expires := printer.Age(r.Expires, now)
 		if now.After(r.Expires) {
 			expires += " ago (expired)"
 		}
-		items = append(items, joinToken{r.ID, r.Nodes, r.Expires, r.UsedFor, r.UsedAt})
-		t.Rows = append(t.Rows, printer.Row{Name: "token/" + r.ID, Cells: []any{r.ID, r.Nodes, expires, r.UsedFor, r.UsedAt}})
+		approval := ""
+		if r.Approve {
+			approval = "required"
+		}
+		items = append(items, joinToken{r.ID, r.Nodes, r.Expires, r.Approve, r.UsedFor, r.UsedAt})
+		t.Rows = append(t.Rows, printer.Row{Name: "token/" + r.ID, Cells: []any{r.ID, r.Nodes, expires, approval, r.UsedFor, r.UsedAt}})
 	}
 	return t, items
 }

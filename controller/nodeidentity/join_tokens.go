@@ -24,16 +24,35 @@ const (
 	fieldUsedBy  = "usedBy"
 	fieldUsedFor = "usedFor"
 	fieldUsedAt  = "usedAt"
+	fieldApprove = "approve" // "true": see join.Record.Approve
+	fieldLife    = "life"    // a duration; on a claim too, see Store.Life
 )
 
 // keepExpired is how long a token that has expired is still listed.
 const keepExpired = 24 * time.Hour
 
+// TokenRequest says what a token is for. Nodes and TTL are required.
+type TokenRequest struct {
+	Nodes   string        // a node's name or a pattern of names ("edge-*")
+	TTL     time.Duration // how long it is good for one join
+	Approve bool          // the join waits for an operator
+	Life    time.Duration // of the certificates of the node that joins; 0 means cloudcore's default
+}
+
 // CreateToken makes a token for a node's name or a pattern of names ("edge-*"),
 // good for one join within ttl. Its secret is in the returned value alone.
 func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration) (join.Token, error) {
+	return s.RequestToken(ctx, TokenRequest{Nodes: nodes, TTL: ttl})
+}
+
+// RequestToken is CreateToken with further choices.
+func (s *Store) RequestToken(ctx context.Context, req TokenRequest) (join.Token, error) {
+	nodes, ttl := req.Nodes, req.TTL
 	if ttl <= 0 {
 		return join.Token{}, fmt.Errorf("nodeidentity: a token's time to live is %s: want one above zero", ttl)
+	}
+	if req.Life < 0 {
+		return join.Token{}, fmt.Errorf("nodeidentity: the life of a certificate is %s: want one above zero, or 0 for cloudcore's default", req.Life)
 	}
 	if err := checkPattern(nodes); err != nil {
 		return join.Token{}, err
@@ -47,9 +66,14 @@ func (s *Store) CreateToken(ctx context.Context, nodes string, ttl time.Duration
 	}
 	token := join.NewToken(a.Issuer.Pin())
 	r := token.Record(nodes, time.Now().Add(ttl))
-	secret := s.secret(secretName(KindToken, r.ID), KindToken, map[string]string{
-		fieldHash: r.SecretHash, fieldNodes: r.Nodes, fieldExpires: r.Expires.UTC().Format(time.RFC3339),
-	})
+	fields := map[string]string{fieldHash: r.SecretHash, fieldNodes: r.Nodes, fieldExpires: r.Expires.UTC().Format(time.RFC3339)}
+	if req.Approve {
+		fields[fieldApprove] = "true"
+	}
+	if req.Life > 0 {
+		fields[fieldLife] = req.Life.String()
+	}
+	secret := s.secret(secretName(KindToken, r.ID), KindToken, fields)
 	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		return join.Token{}, fmt.Errorf("nodeidentity: create token: %w", err)
 	}
@@ -165,7 +189,13 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 	}
 	// The time of use is for people only, so a damaged one is ignored.
 	r.UsedAt, _ = time.Parse(time.RFC3339, string(secret.Data[fieldUsedAt]))
+	r.Approve = string(secret.Data[fieldApprove]) == "true"
 	var err error
+	if text := string(secret.Data[fieldLife]); text != "" {
+		if r.Life, err = time.ParseDuration(text); err != nil {
+			return r, fmt.Errorf("field %s: %w", fieldLife, err)
+		}
+	}
 	if r.Expires, err = time.Parse(time.RFC3339, string(secret.Data[fieldExpires])); err != nil {
 		return r, fmt.Errorf("field %s: %w", fieldExpires, err)
 	}
@@ -175,7 +205,8 @@ func record(id string, secret *corev1.Secret) (join.Record, error) {
 	return r, nil
 }
 
-// Use marks the token as used by the key for the node.
+// Use marks the token as used by the key for the node. The life of certificates that it
+// asks for becomes the node's own.
 func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
 	for range maxTries {
 		r, secret, err := s.token(ctx, id)
@@ -183,7 +214,7 @@ func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
 		case err != nil:
 			return err
 		case r.UsedBy == keyHash && r.UsedFor == node:
-			return nil
+			return s.setLife(ctx, node, r.Life)
 		case r.UsedBy != "":
 			return join.ErrTokenUsed
 		}
@@ -191,7 +222,7 @@ func (s *Store) Use(ctx context.Context, id, node, keyHash string) error {
 		secret.Data[fieldUsedAt] = []byte(time.Now().UTC().Format(time.RFC3339))
 		_, err = s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
 		if err == nil {
-			return nil
+			return s.setLife(ctx, node, r.Life)
 		}
 		if apierrors.IsNotFound(err) {
 			return join.ErrTokenInvalid // deleted a moment ago

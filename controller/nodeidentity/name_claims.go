@@ -53,6 +53,16 @@ func (s *Store) Claim(ctx context.Context, node, keyHash string) (fresh bool, er
 		case slices.Contains(keysOf(claim), keyHash):
 			return false, nil
 		case len(claim.Data[fieldKey]) > 0:
+			abandoned, err := s.isAbandoned(ctx, claim)
+			if err != nil {
+				return false, err
+			}
+			if abandoned {
+				if err := s.freeAbandoned(ctx, claim); err != nil {
+					return false, err
+				}
+				continue
+			}
 			return false, &join.NameInUseError{Node: node, Remedy: "choose another name, or free this one with 'edgectl node release " + node + "'"}
 		default:
 			claim.Data[fieldKey], claim.Data[fieldWasFree] = []byte(keyHash), []byte("true")
@@ -236,11 +246,25 @@ func (s *Store) freeClaim(ctx context.Context, claim *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	for _, field := range []string{fieldKey, fieldKeyBefore, fieldWasFree, fieldIssuer, fieldUntil} {
+	for _, field := range []string{fieldKey, fieldKeyBefore, fieldWasFree, fieldIssuer, fieldUntil, fieldApproval, fieldSince, fieldLife} {
 		delete(claim.Data, field)
 	}
 	_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
 	return err
+}
+
+// freeAbandoned frees the name of a machine that waits no more, if it still has it.
+func (s *Store) freeAbandoned(ctx context.Context, claim *corev1.Secret) error {
+	var err error
+	if string(claim.Data[fieldWasFree]) == "true" {
+		err = s.freeClaim(ctx, claim)
+	} else {
+		err = s.deleteSecret(ctx, claim)
+	}
+	if err != nil && !lostRace(err) {
+		return fmt.Errorf("nodeidentity: free the name of a machine that waits no more: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) deleteSecret(ctx context.Context, claim *corev1.Secret) error {

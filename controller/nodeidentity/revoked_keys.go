@@ -19,6 +19,34 @@ import (
 // fieldAt is when a key was revoked; its Secret has fieldNode and fieldKey too.
 const fieldAt = "at"
 
+// Reason says why a key was revoked. The machine that has it is told.
+type Reason string
+
+// The reasons.
+const (
+	ReasonRevoked  Reason = ""         // it is not trusted
+	ReasonDenied   Reason = "denied"   // an operator denied its join
+	ReasonRetired  Reason = "retired"  // its node was retired
+	ReasonReplaced Reason = "replaced" // another machine took its place
+)
+
+// Err is the error of package join for a key that was revoked for this reason; it is
+// join.ErrRevoked.
+func (r Reason) Err() error {
+	switch r {
+	case ReasonDenied:
+		return join.ErrDenied
+	case ReasonRetired:
+		return join.ErrRetired
+	case ReasonReplaced:
+		return join.ErrReplaced
+	}
+	return join.ErrRevoked
+}
+
+// fieldReason is the Reason of a revoked key.
+const fieldReason = "reason"
+
 // Claimed is a node's name and the key that has it, or that was revoked.
 type Claimed struct {
 	Node    string
@@ -26,6 +54,8 @@ type Claimed struct {
 	Issuer  string    // pin of the authority that signed its last certificate; empty if unknown
 	Until   time.Time // when that certificate ends; zero if unknown
 	Revoked time.Time // when the key was revoked; zero for one that is good
+	Reason  Reason    // why it was revoked
+	Waits   bool      // the machine waits for an approval, and has no certificate yet
 }
 
 // listPage is how many claims one answer of the API server has.
@@ -36,6 +66,7 @@ func claimed(s *corev1.Secret) Claimed {
 	// The field is for people only, so a damaged one is ignored.
 	c.Until, _ = time.Parse(time.RFC3339, string(s.Data[fieldUntil]))
 	c.Revoked, _ = time.Parse(time.RFC3339, string(s.Data[fieldAt]))
+	c.Reason, c.Waits = Reason(s.Data[fieldReason]), string(s.Data[fieldApproval]) == stateWaits
 	return c
 }
 
@@ -78,10 +109,10 @@ func (s *Store) Revoked(ctx context.Context, keyHash string) error {
 	if err := checkHash(keyHash); err != nil {
 		return err
 	}
-	_, err := s.secrets.Get(ctx, secretName(KindRevoked, keyHash), metav1.GetOptions{})
+	secret, err := s.secrets.Get(ctx, secretName(KindRevoked, keyHash), metav1.GetOptions{})
 	switch {
 	case err == nil:
-		return join.ErrRevoked
+		return Reason(secret.Data[fieldReason]).Err()
 	case apierrors.IsNotFound(err):
 		return nil
 	}
@@ -100,6 +131,15 @@ func checkHash(keyHash string) error {
 // with a new token and a new key. For a name that was freed before, keyHash must name the key;
 // otherwise it is empty. Without a key the error is ErrNotClaimed.
 func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, error) {
+	return s.revoke(ctx, node, keyHash, ReasonRevoked)
+}
+
+// RevokeBecause is RevokeNode for the key that has the name, with a reason.
+func (s *Store) RevokeBecause(ctx context.Context, node string, why Reason) (Claimed, error) {
+	return s.revoke(ctx, node, "", why)
+}
+
+func (s *Store) revoke(ctx context.Context, node, keyHash string, why Reason) (Claimed, error) {
 	if err := join.CheckNodeName(node); err != nil {
 		return Claimed{}, err
 	}
@@ -117,11 +157,11 @@ func (s *Store) RevokeNode(ctx context.Context, node, keyHash string) (Claimed, 
 	if err := checkHash(gone.KeyHash); err != nil {
 		return Claimed{}, err
 	}
-	gone.Revoked = time.Now()
+	gone.Revoked, gone.Reason = time.Now(), why
 	// The key comes first: if this program is killed here, the key is revoked already.
 	secret := s.secret(secretName(KindRevoked, gone.KeyHash), KindRevoked, map[string]string{
 		fieldNode: node, fieldKey: gone.KeyHash, fieldAt: gone.Revoked.UTC().Format(time.RFC3339),
-		fieldIssuer: gone.Issuer, fieldUntil: gone.Until.UTC().Format(time.RFC3339),
+		fieldReason: string(why), fieldIssuer: gone.Issuer, fieldUntil: gone.Until.UTC().Format(time.RFC3339),
 	})
 	if _, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return Claimed{}, fmt.Errorf("nodeidentity: revoke node %s: %w", node, err)
@@ -186,6 +226,6 @@ func (s *Store) Behind(ctx context.Context, pin string) ([]Claimed, error) {
 	}
 	return slices.DeleteFunc(all, func(c Claimed) bool {
 		ended := !c.Until.IsZero() && c.Until.Before(time.Now())
-		return c.KeyHash == "" || !c.Revoked.IsZero() || c.Issuer == pin || ended
+		return c.KeyHash == "" || c.Waits || !c.Revoked.IsZero() || c.Issuer == pin || ended
 	}), nil
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	typedcertificatesv1 "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/edgekit/edgekit/controller/install"
@@ -31,13 +32,17 @@ const maxTries = 5
 type Config struct {
 	Client    kubernetes.Interface
 	Namespace string // of the Secrets; empty means install.Namespace
+	// MaxWaiting is how many machines may wait for an approval; 0 means
+	// DefaultMaxWaiting. Each has used a token of its own.
+	MaxWaiting int
 }
 
 // Store is all that package join wants stored, in the API server. Its methods
 // may be called by several goroutines, and in several programs, at once.
 type Store struct {
-	cfg     Config
-	secrets typedcorev1.SecretInterface
+	cfg      Config
+	secrets  typedcorev1.SecretInterface
+	requests typedcertificatesv1.CertificateSigningRequestInterface
 }
 
 var (
@@ -47,6 +52,8 @@ var (
 	_ join.FreedNames  = (*Store)(nil)
 	_ join.Ledger      = (*Store)(nil)
 	_ join.RevokedKeys = (*Store)(nil)
+	_ join.Approvals   = (*Store)(nil)
+	_ join.Lives       = (*Store)(nil)
 )
 
 // New checks the configuration.
@@ -57,7 +64,15 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Namespace == "" {
 		cfg.Namespace = install.Namespace
 	}
-	return &Store{cfg: cfg, secrets: cfg.Client.CoreV1().Secrets(cfg.Namespace)}, nil
+	if cfg.MaxWaiting < 0 {
+		return nil, errors.New("nodeidentity: Config.MaxWaiting must not be negative: leave it 0 for the default")
+	}
+	if cfg.MaxWaiting == 0 {
+		cfg.MaxWaiting = DefaultMaxWaiting
+	}
+	return &Store{
+		cfg: cfg, secrets: cfg.Client.CoreV1().Secrets(cfg.Namespace), requests: cfg.Client.CertificatesV1().CertificateSigningRequests(),
+	}, nil
 }
 
 // secret returns a Secret of that kind, to be created.

@@ -32,6 +32,9 @@ type Changes struct {
 	// Revoked is called with true when the key with that hash was revoked, and with false
 	// when the revocation was removed.
 	Revoked func(keyHash string, revoked bool)
+	// RevokedBecause, if not nil, is called instead of Revoked for a key that was revoked,
+	// with the reason: a join.ErrRevoked.
+	RevokedBecause func(keyHash string, why error)
 	// Names is called with the keys of a node's name (see join.KeyReplacer): with the
 	// present ones, after each change, and with none when the name was freed. nil: names
 	// are not followed.
@@ -116,8 +119,8 @@ func (w *Watcher) secretChanged(c cache.Change[*corev1.Secret]) {
 	switch {
 	case s == nil || there && c.Same:
 	case s.Labels[KindLabel] == KindRevoked:
-		if key := string(s.Data[fieldKey]); w.changes.Revoked != nil && s.Name == secretName(KindRevoked, key) {
-			w.changes.Revoked(key, there)
+		if key := string(s.Data[fieldKey]); s.Name == secretName(KindRevoked, key) {
+			w.keyRevoked(key, Reason(s.Data[fieldReason]), there)
 		}
 	case s.Labels[KindLabel] == KindNode:
 		node := string(s.Data[fieldNode])
@@ -139,5 +142,14 @@ func (w *Watcher) secretChanged(c cache.Change[*corev1.Secret]) {
 	case s.Name == CAName && !there:
 		w.log.Error("certificate authorities were removed: they stay in use until cloudcore restarts, and then all nodes must join again",
 			"err", errors.New("secret "+w.store.cfg.Namespace+"/"+CAName+" is gone"))
+	}
+}
+
+func (w *Watcher) keyRevoked(key string, why Reason, revoked bool) {
+	switch {
+	case revoked && w.changes.RevokedBecause != nil:
+		w.changes.RevokedBecause(key, why.Err())
+	case w.changes.Revoked != nil:
+		w.changes.Revoked(key, revoked)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,12 +20,15 @@ import (
 	"time"
 )
 
-// Request has the arguments of Join. All fields but Clock are required.
+// Request has the arguments of Join. URL, Token and Node are required.
 type Request struct {
 	URL   string // the cloud's, "https://host:port"
 	Token string
 	Node  string // the name that this machine is to have
 	Clock *Clock // used to verify certificates, from which it learns the time; nil means the system's
+	// Machine describes the hardware, such as a serial number, to the operator who
+	// approves the join; of more than 128 bytes only the first count. May be empty.
+	Machine string
 }
 
 // Join makes a key, checks the server by the token's pin, and trades the token
@@ -39,9 +43,9 @@ func Join(ctx context.Context, req Request) (Credentials, error) {
 	return JoinWithKey(ctx, req, key)
 }
 
-// JoinWithKey is Join with a key that the machine has already. With the key
+// JoinWithKey is Join with an ECDSA P-256 key that the machine has already. With the key
 // of an earlier attempt it succeeds even if that attempt used the token.
-func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Credentials, error) {
+func JoinWithKey(ctx context.Context, req Request, key crypto.Signer) (Credentials, error) {
 	token, err := ParseToken(req.Token)
 	if err != nil {
 		return Credentials{}, err
@@ -61,7 +65,7 @@ func JoinWithKey(ctx context.Context, req Request, key *ecdsa.PrivateKey) (Crede
 			VerifyConnection:   func(s tls.ConnectionState) error { return verifyPin(s, token.Pin, host, req.Clock) },
 		}
 	}
-	g, err := ask(ctx, pinned, req.URL, JoinPath, joinRequest{ID: token.ID, Secret: token.Secret, Node: req.Node, CSR: csr})
+	g, err := ask(ctx, pinned, req.URL, JoinPath, joinRequest{ID: token.ID, Secret: token.Secret, Node: req.Node, CSR: csr, Machine: printable(req.Machine, maxMachine)})
 	if err != nil {
 		return Credentials{}, err
 	}
@@ -122,7 +126,7 @@ func verifyServer(s tls.ConnectionState, roots []*x509.Certificate, host string,
 	return chains[0], nil
 }
 
-func newCSR(key *ecdsa.PrivateKey) (string, error) {
+func newCSR(key crypto.Signer) (string, error) {
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		return "", fmt.Errorf("join: make a certificate request: %w", err)

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // File is the name of the one file that Credentials.Save writes, PendingFile that
@@ -26,13 +28,16 @@ const (
 // trusts. They do not change.
 type Credentials struct {
 	Node  string
-	Key   *ecdsa.PrivateKey
+	Key   crypto.Signer // ECDSA P-256; an *ecdsa.PrivateKey unless it is one of Keys
 	Leaf  *x509.Certificate
 	Roots []*x509.Certificate // at least one
+	// RenewAt is when the cloud wants Leaf to be renewed. The zero value, and a time that is
+	// not within its life, mean at two thirds of that.
+	RenewAt time.Time
 }
 
 // credentials makes Credentials of the cloud's answer.
-func credentials(key *ecdsa.PrivateKey, g grant) (Credentials, error) {
+func credentials(key crypto.Signer, g grant) (Credentials, error) {
 	c := Credentials{Key: key, Roots: g.roots}
 	block, _ := pem.Decode([]byte(g.Certificate))
 	if block == nil {
@@ -44,6 +49,9 @@ func credentials(key *ecdsa.PrivateKey, g grant) (Credentials, error) {
 	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("%w: its answer holds no usable certificate: %w", ErrServer, err)
+	}
+	if g.Renew != nil {
+		c.RenewAt = *g.Renew
 	}
 	return c, nil
 }
@@ -97,10 +105,10 @@ func PendingKey(dir string) (*ecdsa.PrivateKey, error) {
 
 // keptKey returns the key in the file, unless that is the key used; else a new one, which
 // is durable in the file when it returns.
-func keptKey(name string, used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+func keptKey(name string, used crypto.Signer) (*ecdsa.PrivateKey, error) {
 	if b, err := os.ReadFile(name); err == nil {
 		if block, _ := pem.Decode(b); block != nil {
-			if key, err := parseKey(block.Bytes); err == nil && (used == nil || !key.Equal(used)) {
+			if key, err := parseKey(block.Bytes); err == nil && !sameKey(key, used) {
 				return key, nil
 			}
 		}
@@ -170,7 +178,11 @@ func (c Credentials) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join: encode the key: %w", err)
 	}
-	b := append(encodePEM(pemKey, der), encodePEM(pemCertificate, c.Leaf.Raw)...)
+	leaf := &pem.Block{Type: pemCertificate, Bytes: c.Leaf.Raw}
+	if !c.RenewAt.IsZero() {
+		leaf.Headers = map[string]string{renewHeader: c.RenewAt.UTC().Format(time.RFC3339)}
+	}
+	b := append(encodePEM(pemKey, der), pem.EncodeToMemory(leaf)...)
 	return append(b, encodeCerts(c.Roots)...), nil
 }
 
@@ -197,6 +209,8 @@ func parseCredentials(b []byte) (Credentials, error) {
 				c.Roots = append(c.Roots, cert)
 			} else {
 				c.Leaf = cert
+				// A damaged time is as good as none.
+				c.RenewAt, _ = time.Parse(time.RFC3339, block.Headers[renewHeader])
 			}
 		}
 	}
@@ -213,6 +227,15 @@ func (c *Credentials) check() (err error) {
 	}
 	c.Node, err = NodeName(c.Leaf)
 	return err
+}
+
+// sameKey reports whether the keys are the same; one that is nil is no other.
+func sameKey(a, b crypto.Signer) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	pub, ok := a.Public().(*ecdsa.PublicKey)
+	return ok && pub.Equal(b.Public())
 }
 
 // parseKey reads an ECDSA key in PKCS #8.

@@ -42,6 +42,14 @@ var (
 	// ErrRevoked: an operator made this key worthless. Remedy: join again,
 	// with a new token and a new key.
 	ErrRevoked = errors.New("join: this machine's key was revoked: join this node again with a new token and a new key")
+	// ErrPending: the join waits until an operator approves it. Remedy: ask again, with the
+	// same key and token; see JoinWhenApproved.
+	ErrPending = errors.New("join: the join waits for approval by an operator")
+	// ErrDenied, ErrRetired and ErrReplaced are ErrRevoked, and say why. At the edge they
+	// are ErrRevoked with the same text.
+	ErrDenied   error = revokedError("join: an operator denied this machine: join it again with a new token and a new key, or choose another name")
+	ErrRetired  error = revokedError("join: this node was retired by an operator: its pods go on, without the cloud, until the machine is switched off or set up anew")
+	ErrReplaced error = revokedError("join: another machine has taken this node's place: this one's pods go on, without the cloud, until it is switched off or set up anew")
 	// ErrBusy: the cloud is asked too much, or was given too many bad tokens
 	// from this address. Remedy: wait.
 	ErrBusy = errors.New("join: the cloud takes no more requests from this address for now: wait a minute and try again")
@@ -78,6 +86,7 @@ var wire = []struct {
 	{"identity", 403, ErrIdentity},
 	{"expired", 403, ErrExpired},
 	{"revoked", 403, ErrRevoked},
+	{"pending", 202, ErrPending},
 	{"busy", 429, ErrBusy},
 	{"request", 400, ErrRequest},
 	{codeServer, 500, ErrServer},
@@ -96,6 +105,14 @@ func codeOf(err error) (code string, status int) {
 	}
 	return codeServer, 500
 }
+
+// revokedError is an ErrRevoked that says why the key was revoked.
+type revokedError string
+
+func (e revokedError) Error() string { return string(e) }
+
+// Is makes it an ErrRevoked.
+func (e revokedError) Is(target error) bool { return target == ErrRevoked }
 
 // NameInUseError is an ErrNameInUse with details from the store.
 type NameInUseError struct {

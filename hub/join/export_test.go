@@ -2,8 +2,9 @@ package join
 
 import (
 	"context"
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/rand"
+	"time"
 )
 
 // NewAuthority has a value when a server showed an unknown authority.
@@ -15,7 +16,7 @@ func RenewAsBefore(ctx context.Context, url string, cred Credentials) error {
 }
 
 // RenewFor renews for a key, with the proof of another one.
-func RenewFor(ctx context.Context, url string, cred Credentials, key, proof *ecdsa.PrivateKey) error {
+func RenewFor(ctx context.Context, url string, cred Credentials, key, proof crypto.Signer) error {
 	id, err := NewIdentity(IdentityConfig{Credentials: cred, URL: url})
 	if err != nil {
 		return err
@@ -30,10 +31,16 @@ func RenewFor(ctx context.Context, url string, cred Credentials, key, proof *ecd
 		if err != nil {
 			return err
 		}
-		if req.Proof, err = ecdsa.SignASN1(rand.Reader, proof, proofText(cred.Leaf, fresh)); err != nil {
+		if req.Proof, err = proof.Sign(rand.Reader, proofText(cred.Leaf, fresh), crypto.SHA256); err != nil {
 			return err
 		}
 	}
 	_, err = id.ask(ctx, id.config, RenewPath, req)
 	return err
 }
+
+// SameKey reports whether two keys are the same.
+func SameKey(a, b crypto.Signer) bool { return sameKey(a, b) }
+
+// RenewTime is when a certificate is renewed.
+func RenewTime(c Credentials) time.Time { return c.renewAt() }

@@ -41,6 +41,10 @@ type (
 		Secret string `json:"secret"`
 		Node   string `json:"node"`
 		CSR    string `json:"csr"` // PEM; only its key is used
+		// Machine is what the machine says of its hardware, for the operator who approves.
+		Machine string `json:"machine,omitempty"`
+
+		from string // the address that it came from
 	}
 	renewRequest struct {
 		Certificate string `json:"certificate"` // PEM, the one to be renewed
@@ -53,6 +57,8 @@ type (
 		Certificate string    `json:"certificate,omitempty"` // PEM
 		CA          string    `json:"ca"`                    // PEM, one or more
 		Time        time.Time `json:"time"`                  // the cloud's clock, to tell a wrong one
+		// Renew is when the certificate is to be renewed; nil means at two thirds of its life.
+		Renew *time.Time `json:"renew,omitempty"`
 
 		roots []*x509.Certificate // CA, once it was checked
 	}
@@ -69,8 +75,19 @@ type HandlerConfig struct {
 	Names   Names       // the store of which key has which name
 	Ledger  Ledger      // nil remembers nothing
 	Revoked RevokedKeys // nil revokes nothing
+	// Approvals has the joins that wait for an operator; nil where no join waits. With
+	// ApproveAll every join waits, else those whose Record says so.
+	Approvals  Approvals
+	ApproveAll bool
 
 	Life time.Duration // of a node's certificate; 0 means DefaultNodeLife
+	// Lives, if not nil, has other lives for some nodes. They are at least MinLife (0 means
+	// 1 h) and at most MaxLife (0 means 10 years, or Life where that is longer).
+	Lives            Lives
+	MinLife, MaxLife time.Duration
+	// RenewAt is the share of a certificate's life after which its node renews it: above
+	// 0, below 1. 0 means two thirds.
+	RenewAt float64
 	// Grace is how long after it has expired a certificate is still renewed: its key
 	// proves enough. 0 means DefaultGrace; negative means not at all.
 	Grace time.Duration
@@ -108,11 +125,13 @@ func NewHandler(cfg HandlerConfig) (*Handler, error) {
 		return nil, errors.New("join: HandlerConfig.Tokens is required")
 	case cfg.Names == nil:
 		return nil, errors.New("join: HandlerConfig.Names is required")
+	case cfg.ApproveAll && cfg.Approvals == nil:
+		return nil, errors.New("join: HandlerConfig.Approvals is required with ApproveAll")
 	case cfg.Life < 0 || cfg.Timeout < 0:
 		return nil, errors.New("join: HandlerConfig.Life and Timeout must not be negative: leave them 0 for the default")
 	}
-	if cfg.Life == 0 {
-		cfg.Life = DefaultNodeLife
+	if err := cfg.setLives(); err != nil {
+		return nil, err
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = DefaultGrace
@@ -171,6 +190,10 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 	code, status := codeOf(err)
 	h.count.add(r.URL.Path, code)
 	switch {
+	case errors.Is(err, ErrPending):
+		log.Debug("join waits for approval")
+		w.Header().Set("Retry-After", strconv.Itoa(int(pendingRetryMin/time.Second)))
+		answer(w, status, failure{code, err.Error()})
 	case errors.Is(err, ErrBusy):
 		log.Debug("request was put off", "retry", out.retry)
 		w.Header().Set("Retry-After", strconv.Itoa(int(out.retry/time.Second)+1))
@@ -186,6 +209,10 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, out outcome, e
 		if out.cert != nil {
 			log.Info("certificate was issued", "until", out.cert.NotAfter, "key", KeyHash(out.cert))
 			g.Certificate = string(encodePEM(pemCertificate, out.cert.Raw))
+			if h.cfg.RenewAt != 0 {
+				at := shareOf(out.cert, h.cfg.RenewAt)
+				g.Renew = &at
+			}
 		}
 		answer(w, http.StatusOK, g)
 	}
@@ -221,7 +248,11 @@ func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 	if wait := h.limit.over(token, now); wait > 0 {
 		return outcome{retry: wait}, ErrBusy
 	}
+	req.from = r.RemoteAddr
 	out, err := h.joinOnce(ctx, req, now)
+	if errors.Is(err, ErrPending) {
+		h.limit.failed(token, now) // a machine that waits asks seldom
+	}
 	for _, guess := range []error{ErrRequest, ErrNodeName, ErrTokenInvalid, ErrTokenExpired, ErrTokenUsed, ErrTokenNode} {
 		if errors.Is(err, guess) {
 			h.limit.failed(from, now)
@@ -229,61 +260,6 @@ func (h *Handler) join(ctx context.Context, r *http.Request) (outcome, error) {
 		}
 	}
 	return out, err
-}
-
-func (h *Handler) joinOnce(ctx context.Context, req joinRequest, now time.Time) (outcome, error) {
-	if err := CheckNodeName(req.Node); err != nil {
-		return outcome{}, err
-	}
-	out := outcome{node: req.Node}
-	pub, keyHash, err := parseCSR(req.CSR)
-	if err != nil {
-		return out, err
-	}
-	leave, err := h.enter(ctx)
-	if err != nil {
-		return out, err
-	}
-	defer leave()
-	if err := h.redeem(ctx, req, keyHash, now); err != nil {
-		return out, err
-	}
-	return h.issue(ctx, pub, out)
-}
-
-// redeem uses the token and claims the name, both or neither. The name comes
-// first: if it is taken, the token stays good for another name.
-func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, now time.Time) error {
-	rec, err := h.cfg.Tokens.Token(ctx, req.ID)
-	if err != nil {
-		return err
-	}
-	if err := rec.check(req.Secret, req.Node, keyHash, now); err != nil {
-		return err
-	}
-	if err := h.revoked(ctx, keyHash); err != nil {
-		return err
-	}
-	if f, ok := h.cfg.Names.(FreedNames); ok && rec.pattern() {
-		freed, err := f.Freed(ctx, req.Node)
-		if err != nil {
-			return err
-		}
-		if freed {
-			return fmt.Errorf("%w: it is for %q, and the name %s was another machine's: create a token for that name alone", ErrTokenNode, rec.Nodes, req.Node)
-		}
-	}
-	fresh, err := h.cfg.Names.Claim(ctx, req.Node, keyHash)
-	if err != nil {
-		return err
-	}
-	err = h.cfg.Tokens.Use(ctx, req.ID, req.Node, keyHash)
-	if err != nil && fresh {
-		if undo := h.cfg.Names.Release(ctx, req.Node, keyHash); undo != nil {
-			return errors.Join(err, undo)
-		}
-	}
-	return err
 }
 
 // trust answers what nodes are to trust. A node that shows its certificate proves that it
@@ -321,7 +297,7 @@ func (h *Handler) revoked(ctx context.Context, keyHash string) error {
 // gets the certificate.
 func (h *Handler) issue(ctx context.Context, pub crypto.PublicKey, out outcome) (outcome, error) {
 	issuer := h.cfg.Keyring.ring()
-	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.cfg.Life)
+	cert, err := issuer.Issuer.IssueNode(pub, out.node, h.cfg.Keyring.cfg.Now(), h.life(ctx, out.node))
 	if err != nil {
 		return out, err
 	}

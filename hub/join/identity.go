@@ -3,6 +3,7 @@ package join
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -39,8 +40,8 @@ type Identity struct {
 	newAuthority chan struct{} // has a value when a server showed an unknown authority
 	started      atomic.Bool
 
-	renewing sync.Mutex        // one Renew at a time
-	next     *ecdsa.PrivateKey // of a renewal under way; used without a Dir, guarded by renewing
+	renewing sync.Mutex    // one Renew at a time
+	next     crypto.Signer // of a renewal under way; used without a Dir, guarded by renewing
 
 	mu    sync.Mutex
 	now   Credentials
@@ -145,7 +146,8 @@ func (i *Identity) config(host string) *tls.Config {
 	}
 }
 
-// Run renews the certificate when two thirds of its life are over, and soon when its
+// Run renews the certificate when the cloud wants it, which is by default when two thirds
+// of its life are over, and soon when its
 // authority no longer signs. Twice a day, and when a server shows a new authority, it
 // asks which ones to trust. A failure is logged and tried again, for ever. It returns nil
 // when ctx ends. A second call returns hub.ErrStarted.
@@ -166,7 +168,7 @@ func (i *Identity) Run(ctx context.Context) error {
 			since = time.Now()
 		}
 		// By the monotonic clock, whatever the system's is set to.
-		due := time.Now().Add(twoThirds(c.Leaf).Sub(i.cfg.Clock.Now()))
+		due := time.Now().Add(c.renewAt().Sub(i.cfg.Clock.Now()))
 		if early := since.Add(moved); !since.IsZero() && early.Before(due) {
 			due = early
 		}
@@ -256,7 +258,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 		key = old.Key
 	}
 	c, err := i.renewFor(ctx, old, key)
-	if errors.Is(err, ErrIdentity) && key != old.Key {
+	if errors.Is(err, ErrIdentity) && !sameKey(key, old.Key) {
 		c, err = i.renewFor(ctx, old, old.Key) // the cloud's version may be older
 	}
 	if err != nil {
@@ -266,8 +268,8 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 		return err
 	}
 	i.cfg.Clock.Learn(c.Leaf.NotBefore)
-	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter, "newKey", !c.Key.Equal(old.Key))
-	if !c.Key.Equal(old.Key) {
+	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter, "newKey", !sameKey(c.Key, old.Key))
+	if !sameKey(c.Key, old.Key) {
 		i.confirm(ctx)
 	}
 	return nil
@@ -275,11 +277,11 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 
 // nextKey returns the key of the next certificate: that of an attempt whose answer
 // was lost, or else a new one.
-func (i *Identity) nextKey(used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+func (i *Identity) nextKey(used crypto.Signer) (crypto.Signer, error) {
 	if i.cfg.Dir != "" {
 		return keptKey(filepath.Join(i.cfg.Dir, RenewalFile), used)
 	}
-	if i.next == nil || i.next.Equal(used) {
+	if i.next == nil || sameKey(i.next, used) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("join: make a key: %w", err)
@@ -290,18 +292,18 @@ func (i *Identity) nextKey(used *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 }
 
 // renewFor trades the old certificate for one for the key.
-func (i *Identity) renewFor(ctx context.Context, old Credentials, key *ecdsa.PrivateKey) (Credentials, error) {
+func (i *Identity) renewFor(ctx context.Context, old Credentials, key crypto.Signer) (Credentials, error) {
 	csr, err := newCSR(key)
 	if err != nil {
 		return Credentials{}, err
 	}
 	req := renewRequest{Certificate: string(encodePEM(pemCertificate, old.Leaf.Raw)), CSR: csr}
-	if !key.Equal(old.Key) {
+	if !sameKey(key, old.Key) {
 		der, err := x509.MarshalPKIXPublicKey(key.Public())
 		if err != nil {
 			return Credentials{}, fmt.Errorf("join: encode the key: %w", err)
 		}
-		if req.Proof, err = ecdsa.SignASN1(rand.Reader, old.Key, proofText(old.Leaf, hash(der))); err != nil {
+		if req.Proof, err = old.Key.Sign(rand.Reader, proofText(old.Leaf, hash(der)), crypto.SHA256); err != nil {
 			return Credentials{}, fmt.Errorf("join: sign the request: %w", err)
 		}
 	}

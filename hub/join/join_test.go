@@ -115,7 +115,7 @@ func TestJoin(t *testing.T) {
 		t.Fatalf("left behind: %v", left)
 	}
 	back, err := join.LoadCredentials(dir)
-	if err != nil || back.Node != "edge-1" || !back.Key.Equal(cred.Key) || !back.Leaf.Equal(cred.Leaf) {
+	if err != nil || back.Node != "edge-1" || !join.SameKey(back.Key, cred.Key) || !back.Leaf.Equal(cred.Leaf) {
 		t.Fatal(back.Node, err)
 	}
 }

@@ -20,7 +20,7 @@ func TestRenewSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := id.Credentials()
-	if !got.Leaf.NotAfter.After(cred.Leaf.NotAfter) || got.Key.Equal(cred.Key) {
+	if !got.Leaf.NotAfter.After(cred.Leaf.NotAfter) || join.SameKey(got.Key, cred.Key) {
 		t.Fatalf("until %v, before %v", got.Leaf.NotAfter, cred.Leaf.NotAfter)
 	}
 	if saved, err := join.LoadCredentials(dir); err != nil || !saved.Leaf.Equal(got.Leaf) {

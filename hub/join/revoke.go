@@ -38,7 +38,7 @@ type Guard struct {
 	refused, ended atomic.Uint64
 
 	mu       sync.Mutex
-	revoked  map[string]struct{}
+	revoked  map[string]error          // why, by key hash
 	holders  map[string][]string       // by node, as KeyReplacer.Keys gives them; only with Config.Names
 	standing map[string]map[string]int // sessions by key hash and node
 }
@@ -58,7 +58,7 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Guard{
-		cfg: cfg, revoked: make(map[string]struct{}), holders: make(map[string][]string), standing: make(map[string]map[string]int),
+		cfg: cfg, revoked: make(map[string]error), holders: make(map[string][]string), standing: make(map[string]map[string]int),
 	}, nil
 }
 
@@ -78,9 +78,9 @@ func (g *Guard) Attach(ctx context.Context, hello hub.Hello) (hub.Node, error) {
 		return g.cfg.Directory.Attach(ctx, hello)
 	}
 	key := KeyHash(hello.Peer.Certificate)
-	if g.isRevoked(key) {
+	if why := g.isRevoked(key); why != nil {
 		g.refused.Add(1)
-		return hub.Node{}, &hub.Error{Code: hub.CodeForbidden, Text: ErrRevoked.Error()}
+		return hub.Node{}, &hub.Error{Code: hub.CodeForbidden, Text: why.Error()}
 	}
 	known, err := g.checkHolder(ctx, hello.Node, key)
 	if err != nil {
@@ -177,35 +177,41 @@ func (g *Guard) countSession(key, node string, connected, known bool) {
 			delete(g.standing, key)
 		}
 	}
-	_, revoked := g.revoked[key]
+	revoked := g.revoked[key]
 	lost := known && !slices.Contains(g.holders[node], key)
 	g.mu.Unlock()
 	switch {
-	case connected && revoked:
-		g.endSession(node, key, ErrRevoked)
+	case connected && revoked != nil:
+		g.endSession(node, key, revoked)
 	case connected && lost:
 		g.endSession(node, key, errNotHolder)
 	}
 }
 
-func (g *Guard) isRevoked(key string) bool {
+func (g *Guard) isRevoked(key string) (why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, is := g.revoked[key]
-	return is
+	return g.revoked[key]
 }
 
 // Revoke refuses the key with that hash from now on and ends its sessions at once.
-func (g *Guard) Revoke(keyHash string) {
+func (g *Guard) Revoke(keyHash string) { g.RevokeBecause(keyHash, ErrRevoked) }
+
+// RevokeBecause is Revoke with the error that the node is told, such as ErrRetired; nil
+// means ErrRevoked.
+func (g *Guard) RevokeBecause(keyHash string, why error) {
+	if why == nil {
+		why = ErrRevoked
+	}
 	g.mu.Lock()
-	g.revoked[keyHash] = struct{}{}
+	g.revoked[keyHash] = why
 	var nodes []string
 	for node := range g.standing[keyHash] {
 		nodes = append(nodes, node)
 	}
 	g.mu.Unlock()
 	for _, node := range nodes {
-		g.endSession(node, keyHash, ErrRevoked)
+		g.endSession(node, keyHash, why)
 	}
 }
 

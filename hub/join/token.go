@@ -76,6 +76,8 @@ type Record struct {
 	UsedBy     string // the hash of the key that used it; empty while unused
 	UsedFor    string // the node that it was used for
 	UsedAt     time.Time
+	Approve    bool          // a join with it waits for an operator; see Approvals
+	Life       time.Duration // of the certificates of the node that joins; 0 means HandlerConfig.Life
 }
 
 // Tokens is the store of tokens. Its methods may be called at the same time,

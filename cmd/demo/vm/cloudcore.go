@@ -23,7 +23,7 @@ func cloudcoreSteps() []step {
 		}},
 		{name: "cloudcore-says-why", run: sh(`journalctl -q -o cat -u cloudcore | grep -q "^cloudcore: API server https://127.0.0.1:1: .*check that it runs"`)},
 		{name: "cloudcore-with-wrong-settings-is-not-restarted", run: func(ctx context.Context, l *leg) error {
-			if err := sh(`printf 'kubeconfig: wrong\n' > /etc/edgekit/cloudcore.yaml; systemctl restart cloudcore`)(ctx, l); err != nil {
+			if err := sh(`printf 'kubeconfig: wrong\n' > /etc/edgekit/cloudcore.yaml; systemctl restart --no-block cloudcore`)(ctx, l); err != nil {
 				return err
 			}
 			return shWait(2*time.Minute, `[ "$(systemctl show -P ActiveState cloudcore)/$(systemctl show -P ExecMainStatus cloudcore)" = failed/2 ]`)(ctx, l)
@@ -61,5 +61,5 @@ cat > /root/kubeconfig <<'KUBECONFIG'
 `+text.String()+`
 KUBECONFIG
 install -o root -g edgekit -m 0640 /root/kubeconfig /etc/edgekit/kubeconfig
-systemctl enable -q cloudcore; systemctl reset-failed cloudcore 2>/dev/null; systemctl restart cloudcore`)(ctx, l)
+systemctl enable -q cloudcore; systemctl reset-failed cloudcore 2>/dev/null; systemctl restart --no-block cloudcore`)(ctx, l)
 }

@@ -29,7 +29,7 @@ func setupSteps() []step {
 		}, must: true},
 		{name: "images", run: sh(`ctr -n k8s.io images import /root/kit/images.tar >/dev/null`), must: true},
 		{name: "install", run: sh(`
-			install -m755 -t /usr/local/bin /root/kit/cloudcore /root/kit/edgecore /root/kit/edgectl
+			install -m755 -t /usr/bin /root/kit/cloudcore /root/kit/edgecore /root/kit/edgectl
 			install -D -m644 -t /etc/systemd/system /root/kit/*.service
 			install -d /etc/edgekit && systemctl daemon-reload`), must: true},
 		{name: "units-verify", run: sh(`out=$(systemd-analyze verify /etc/systemd/system/edgecore.service /etc/systemd/system/cloudcore.service 2>&1)

@@ -62,7 +62,7 @@ func (c *Cloud) SetAhead(ahead time.Duration) {
 // Handler answers joins and renewals from the Store. edit may change its configuration.
 func (c *Cloud) Handler(edit ...func(*join.HandlerConfig)) *join.Handler {
 	c.t.Helper()
-	cfg := join.HandlerConfig{Keyring: c.Keyring, Tokens: &c.Store, Names: &c.Store, Ledger: &c.Store, Revoked: &c.Store}
+	cfg := join.HandlerConfig{Keyring: c.Keyring, Tokens: &c.Store, Names: &c.Store, Ledger: &c.Store, Revoked: &c.Store, Approvals: &c.Store}
 	for _, f := range edit {
 		f(&cfg)
 	}

@@ -3,7 +3,7 @@
 // serve programs whose cloud may forget everything at a restart.
 //
 // Those who implement a store of package join check it by [RunTokens], [RunNames],
-// [RunFreedNames], [RunKeyReplacer], [RunLedger] and [RunRevokedKeys]. A suite takes a
+// [RunFreedNames], [RunKeyReplacer], [RunLedger], [RunRevokedKeys] and [RunApprovals]. A suite takes a
 // function that opens an empty store, and one for what an operator does, where the
 // interface has no method for that.
 package jointest
@@ -27,6 +27,7 @@ type Store struct {
 	names   map[string][]string // as KeyReplacer.Keys gives them
 	revoked map[string]bool
 	issued  map[string]string
+	applied map[string]application // by node
 }
 
 var (
@@ -180,6 +181,10 @@ func (s *Store) Revoked(_ context.Context, keyHash string) error {
 func (s *Store) Revoke(node, keyHash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.revokeLocked(node, keyHash)
+}
+
+func (s *Store) revokeLocked(node, keyHash string) {
 	if s.revoked == nil {
 		s.revoked = make(map[string]bool)
 	}

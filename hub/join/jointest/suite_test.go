@@ -48,4 +48,12 @@ func TestStore(t *testing.T) {
 			},
 		})
 	})
+	t.Run("Approvals", func(t *testing.T) {
+		jointest.RunApprovals(t, jointest.ApprovalsSuite{
+			Open: func(*testing.T) jointest.StoreWithApprovals { return new(jointest.Store) },
+			Decide: func(_ context.Context, s jointest.StoreWithApprovals, node string, approve bool) error {
+				return s.(*jointest.Store).Decide(node, approve)
+			},
+		})
+	})
 }
