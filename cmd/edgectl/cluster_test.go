@@ -155,7 +155,7 @@ func addNode(t *testing.T, client kubernetes.Interface, name string, connected b
 		t.Fatal(err)
 	}
 	holder := record(name, cc)
-	renewed := nodeLease(name, time.Now())
+	renewed := nodeLease(name, time.Now().Add(time.Hour)) // however long the test takes
 	for _, lease := range []coordinationv1.Lease{holder, renewed} {
 		if _, err := client.CoordinationV1().Leases(lease.Namespace).Create(ctx, &lease, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)

@@ -163,7 +163,7 @@ func eventsSource(from func(context.Context) (*eventSource, error), now time.Tim
 // fleetSources are those of a node that is asked through the link.
 func fleetSources(f *fleet, cli *cli, node string, now time.Time) []bundle.Source {
 	ask := func(ctx context.Context, path string) (io.ReadCloser, error) {
-		return f.raw.Get().AbsPath("/api/v1/nodes/", node, "proxy", path).SetHeader("Accept", "*/*").Stream(ctx)
+		return f.proxy(ctx, node, path)
 	}
 	api := func(ctx context.Context, path string) (io.ReadCloser, error) {
 		return f.raw.Get().AbsPath(path).SetHeader("Accept", "application/json").Stream(ctx)

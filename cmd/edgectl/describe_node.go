@@ -325,18 +325,19 @@ func (f *fleet) resultsOf(ctx context.Context, n *nodeDescription) error {
 func (f *fleet) ask(ctx context.Context, node string) (*nodestate.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, nodeAnswer)
 	defer cancel()
-	text, err := f.proxy(ctx, node, nodestate.Path)
+	in, err := f.proxy(ctx, node, nodestate.Path)
 	if err != nil {
 		return nil, err
 	}
+	defer in.Close()
 	var s nodestate.Status
-	if err := json.Unmarshal(text, &s); err != nil {
+	if err := json.NewDecoder(io.LimitReader(in, maxDocument)).Decode(&s); err != nil { // a node may be hostile
 		return nil, fmt.Errorf("the node's answer: %w", err)
 	}
 	return &s, nil
 }
 
-// proxy reads a path of the node's kubelet API, through the API server and the link.
-func (f *fleet) proxy(ctx context.Context, node, path string) ([]byte, error) {
-	return f.raw.Get().AbsPath("/api/v1/nodes/", node, "proxy", path).SetHeader("Accept", "*/*").DoRaw(ctx)
+// proxy opens a path of the node's kubelet API, through the API server and the link.
+func (f *fleet) proxy(ctx context.Context, node, path string) (io.ReadCloser, error) {
+	return f.raw.Get().AbsPath("/api/v1/nodes/", node, "proxy", path).SetHeader("Accept", "*/*").Stream(ctx)
 }
