@@ -81,10 +81,13 @@ var fences = map[string][]string{
 	// arguments are checked, and no shell sees them. edged/credentialprovider runs the
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
-	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
+	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
+	// the machine.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
-	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
+	// cmd/edgectl/internal/bundle writes one, and unpacks none.
+	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest", "cmd/edgectl/internal/bundle"},
 	// Artefacts of upgrades and their signatures.
 	"oras.land/oras-go":        {"edged/upgrade/artifact"},
 	"github.com/notaryproject": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
