@@ -23,6 +23,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	nodejobs "github.com/edgekit/edgekit/edged/jobs"
@@ -167,7 +168,7 @@ func TestJobsOnARealServer(t *testing.T) {
 	kubectl := func(args ...string) string {
 		t.Helper()
 		args = append(args, "--server="+a.host, "--token=admin-token", "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "--cache-dir="+t.TempDir())
-		out, err := exec.CommandContext(t.Context(), binary(t, "kube-*/kubectl"), args...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), apiservertest.Binary(t, "kube-*/kubectl"), args...).CombinedOutput()
 		if err != nil {
 			t.Errorf("kubectl %s: %v: %s", strings.Join(args[:3], " "), err, out)
 		}
