@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	nodejobs "github.com/edgekit/edgekit/edged/jobs"
@@ -163,6 +165,22 @@ func TestJobsOnARealServer(t *testing.T) {
 		t.Errorf("as v1alpha2: %v", err)
 	}
 	jobRights(t, cfg)
+	kubectl := func(args ...string) string {
+		t.Helper()
+		args = append(args, "--server="+a.host, "--token=admin-token", "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "--cache-dir="+t.TempDir())
+		out, err := exec.CommandContext(t.Context(), apiservertest.Binary(t, "kube-*/kubectl"), args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("kubectl %s: %v: %s", strings.Join(args[:3], " "), err, out)
+		}
+		return strings.Join(strings.Fields(string(out)), " ")
+	}
+	if out := kubectl("get", "nuj", "up"); !strings.HasPrefix(out, "NAME VERSION PHASE DONE FAILED REASON AGE up v1.24.0 Completed 9/9 0 ") {
+		t.Error(out)
+	}
+	if out := kubectl("get", "njr", "--field-selector=spec.job=up,spec.nodeName=job-3"); !strings.HasPrefix(out, "NAME KIND JOB NODE PHASE REASON AGE nodeupgradejob.up.job-3.") || !strings.Contains(out, "NodeUpgradeJob up job-3 Successful") {
+		t.Error(out)
+	}
+	kubectl("patch", "nuj", "up", "--type=merge", `-p={"spec":{"paused":true}}`)
 }
 
 // runJobs has the nodes work until the job ends. It cuts off who leads once some nodes are

@@ -69,6 +69,7 @@ const (
 	failed
 	rolledBack
 	unknown
+	dropped // it had not begun when the job ended
 )
 
 func (s state) ended() bool { return s >= succeeded }
@@ -256,6 +257,9 @@ func (r *round) reported(m *member) state {
 	case v1alpha2.NodeSuccessful:
 		return succeeded
 	case v1alpha2.NodeFailure:
+		if s.Reported && s.Reason == v1alpha2.ReasonCancelled && r.job.finished() {
+			return dropped
+		}
 		return failed
 	case v1alpha2.NodeRolledBack:
 		return rolledBack

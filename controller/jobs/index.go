@@ -7,10 +7,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/edgekit/edgekit/controller/internal/cache"
 	nodejobs "github.com/edgekit/edgekit/edged/jobs"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
-
-	"github.com/edgekit/edgekit/controller/internal/cache"
 )
 
 // resultName is the name of a node's result. It has a hash of the job's uid and the node, so

@@ -101,20 +101,22 @@ func merge(old *v1alpha2.NodeJobResultStatus, report *nodejobs.Report, now time.
 		NodeTaskStatus: report.NodeTaskStatus, AcceptedTime: report.AcceptedTime, FinishedTime: report.FinishedTime,
 		ObservedAcceptedTime: old.ObservedAcceptedTime, Reported: true,
 	}
-	began := report.Phase == v1alpha2.NodeInProgress || report.Phase.Final() || report.AcceptedTime != nil
+	dropped := report.Phase == v1alpha2.NodeFailure && report.Reason == v1alpha2.ReasonCancelled
+	began := report.AcceptedTime != nil || report.Phase == v1alpha2.NodeInProgress || report.Phase.Final() && report.Phase != v1alpha2.NodeFailure
 	if began && next.ObservedAcceptedTime == nil {
 		next.ObservedAcceptedTime = &at
 	}
 	if report.Phase.Final() {
 		next.ObservedFinishedTime = &at
 	}
-	if report.Phase == v1alpha2.NodeFailure || report.Phase == v1alpha2.NodeRolledBack {
+	if (report.Phase == v1alpha2.NodeFailure || report.Phase == v1alpha2.NodeRolledBack) && !dropped {
 		next.Log = report.Log
 	}
 	verdict := !old.Reported && (old.Phase == v1alpha2.NodeUnknown || old.Phase == v1alpha2.NodeFailure && !began)
-	if verdict && !report.Phase.Final() {
-		// It is late still: only its end counts, or that it had begun before the deadline.
-		next.Phase, next.Reason, next.Message, next.Reported = old.Phase, old.Reason, old.Message, old.Reported
+	if verdict && (!report.Phase.Final() || dropped) {
+		// It is late still: only its end counts, or that it had begun before the deadline. One
+		// that drops the job leaves the reason why it did not do it.
+		next.Phase, next.Reason, next.Message, next.Reported = old.Phase, old.Reason, old.Message, dropped
 		next.ObservedFinishedTime = old.ObservedFinishedTime
 	}
 	return next, !equality.Semantic.DeepEqual(old, next)

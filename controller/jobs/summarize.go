@@ -52,6 +52,8 @@ func (r *round) count() {
 			c.InProgress++
 		case succeeded:
 			c.Successful++
+		case dropped:
+			c.Cancelled++
 		default:
 			c.Failed++
 			if m.res == nil {
@@ -68,7 +70,7 @@ func (r *round) count() {
 			r.holds = append(r.holds, m.name)
 		}
 	}
-	c.Pending = max(0, c.Total-c.InProgress-c.Successful-c.Failed)
+	c.Pending = max(0, c.Total-c.InProgress-c.Successful-c.Failed-c.Cancelled)
 	if r.finished() {
 		c.Away = 0
 	}
@@ -78,7 +80,7 @@ func (r *round) count() {
 // succeeded.
 func (r *round) rejudge() {
 	st, c := &r.status, &r.counts
-	if c.Pending > 0 || c.InProgress > 0 || st.Reason != "" && st.Reason != v1alpha2.ReasonTolerance {
+	if c.Pending > 0 || c.InProgress > 0 || c.Cancelled > 0 || st.Reason != "" && st.Reason != v1alpha2.ReasonTolerance {
 		return
 	}
 	if tooMany(int(c.Failed), int(c.Total), r.job.tolerate) {
@@ -142,7 +144,7 @@ func (r *round) nodeStatus() []v1alpha2.NodeStatus {
 	}
 	for i := range r.members {
 		m := &r.members[i]
-		bad := m.state.ended() && m.state != succeeded
+		bad := m.state == failed || m.state == rolledBack || m.state == unknown
 		if len(list) >= v1alpha2.MaxNodeStatus || !all && !bad {
 			continue
 		}
@@ -155,6 +157,7 @@ func (r *round) nodeStatus() []v1alpha2.NodeStatus {
 var phases = [...]v1alpha2.NodeTaskPhase{
 	waiting: v1alpha2.NodePending, working: v1alpha2.NodeInProgress, succeeded: v1alpha2.NodeSuccessful,
 	failed: v1alpha2.NodeFailure, rolledBack: v1alpha2.NodeRolledBack, unknown: v1alpha2.NodeUnknown,
+	dropped: v1alpha2.NodeFailure,
 }
 
 // maxImageStatus bounds the images of one node in its job's status; its result has all.
