@@ -60,7 +60,7 @@ func unpackTo(root *os.Root, layer io.Reader, cfg Config) (program unpacked, err
 	for {
 		bounded.left = maxHeader
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
