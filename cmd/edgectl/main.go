@@ -37,6 +37,8 @@ type cli struct {
 	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
 	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
 
+	Images imagesCmd `cmd:"" help:"On an edge node: images of its container runtime, for sites without a registry."`
+
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
 	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
