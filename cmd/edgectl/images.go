@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
@@ -20,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/settings"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -177,11 +177,11 @@ func mergeImages(have []runtime.Image, used map[string][]string, needed bool) []
 
 // familiar is the full name of an image, or the name itself if it is none.
 func familiar(name string) string {
-	named, err := reference.ParseDockerRef(name)
+	ref, err := image.Parse(name)
 	if err != nil {
 		return name
 	}
-	return named.String()
+	return ref.String()
 }
 
 func (c *imagesListCmd) print(out io.Writer, all []imageUse) error {
@@ -229,7 +229,7 @@ func (c *imagesPullCmd) Run(ctx context.Context, out program.Output) error {
 func pullImages(ctx context.Context, rt imageRuntime, out io.Writer, images []string, again bool) error {
 	var failed []error
 	for _, name := range images {
-		if _, err := reference.ParseDockerRef(name); err != nil {
+		if _, err := image.Parse(name); err != nil {
 			failed = append(failed, &program.UsageError{Setting: "image", Reason: fmt.Sprintf("%q is no name of an image: %v", name, err)})
 			continue
 		}
