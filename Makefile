@@ -39,7 +39,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -69,6 +69,8 @@ generated: ## Fail if generated files differ from what their sources produce
 cross: ## Build for other platforms: ARM for edge nodes, macOS and Windows for developers
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
+skew: ## Run edgecore and cloudcore of two earlier versions (.ci/skew-versions) with this tree's, both ways (root; needs 'make cluster-up' once; RESULT lines)
+	SKEW=1 go test -count=1 -timeout 60m -v -run TestSkew ./cmd/internal/skew
 model: ## Test the protocol against a model, with cuts and crashes at every effect on both ends: STEPS=n SEED=n (RESULT lines)
 	STEPS=$(or $(STEPS),1000000) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run TestModelRun ./hub
 crash: ## Kill a process with an open store N times (2000) and cut its disk's power N/20 times (RESULT lines; the disk needs root)
