@@ -67,6 +67,7 @@ var fences = map[string][]string{
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
+	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
 	"k8s.io/kubernetes":                           {},

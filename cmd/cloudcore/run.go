@@ -61,6 +61,7 @@ type runCmd struct {
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 	Rules   rulesFlags   `embed:"" prefix:"rules-"`
+	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -149,6 +150,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	jobs, err := r.Jobs.config(log)
+	if err != nil {
+		return nil, err
+	}
 	live, err := newLiveValues(r, cfg, client, trust, log)
 	if err != nil {
 		return nil, err
@@ -156,7 +161,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -186,6 +191,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
+	if jobs != nil {
+		registry.MustRegister(newJobsMetrics(ctl.JobsStats))
 	}
 	draining := new(atomic.Bool)
 	return &server{

@@ -48,7 +48,7 @@ type parts map[string]func(context.Context) error
 // it: the link carries queries (manager.Config.Caller), MetaManager stores and queries
 // objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
 // gets its endpoints, which are made of MetaManager, only when it runs.
-func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
+func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	listener, err := r.listenAPI(log)
 	if err != nil {
 		return nil, err
@@ -94,6 +94,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	images.InUse = n.pinnedImages
 	divided, err := r.resources()
 	if err != nil {
 		return nil, err
@@ -135,7 +136,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
+	if n.upgrades, err = r.newUpgrades(n, cli, mgr, agent, objects, log); err != nil {
+		return nil, err
+	}
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats)}
 	granted, err := r.podResources(agent, devices, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err
@@ -143,7 +147,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if granted != nil {
 		sources = append(sources, granted)
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, sources, endpoints.Mux, log)
+	state := r.newNodeState(n, mgr, link, agent, runtime)
+	kubelet, err := r.kubelet(n, agent, runtime, state, sources, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +156,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(unholdPaths(agent, n.name), n, mgr), engine, log)
+	state.devices = engine.Devices
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(extraPaths(agent, n), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +181,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		all["pod resources"] = granted.Run
 	}
 	drivers.addTo(all, agent, reports)
-	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
+	n.upgrades.addTo(all)
+	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
 	return all, err
 }
@@ -189,7 +196,7 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return nil, err
@@ -214,10 +221,13 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 		collectors = append(collectors, busmetrics.NewAccess(users.Stats))
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
+	topicsOfJobs := &jobTopics{bus: b, jobs: n.upgrades.runner, node: n.name, log: component(log, "jobs")}
+	all["job topics"] = topicsOfJobs.run
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
+		state.broker = internal.Stats
 		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)

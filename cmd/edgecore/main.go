@@ -21,18 +21,24 @@ type cli struct {
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show, change and check the configuration file."`
 
 	kubelet *kubeletconfig.Config // nil without such files
+	starts  starts
 }
 
 func main() {
-	c := &cli{}
-	os.Exit(program.Program{
+	c := &cli{starts: boot(os.Args[1:])}
+	os.Exit(c.starts.exit(c.program().Main()))
+}
+
+// program is this program with its grammar.
+func (c *cli) program() program.Program {
+	return program.Program{
 		Name:        "edgecore",
 		Description: "The agent on an edge node: pods, devices, and the link to the cloud.",
 		CLI:         c,
-		ConfigFile:  "/etc/edgekit/edgecore.yaml",
+		ConfigFile:  defaultConfig,
 		Command:     c.command,
 		Below:       c.kubeletValues,
-	}.Main())
+	}
 }
 
 // command returns what runs a command of the grammar.

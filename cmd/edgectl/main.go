@@ -17,6 +17,7 @@ type cli struct {
 
 	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
 	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+	Reset resetCmd `cmd:"" help:"Take the node off this machine: list what goes, ask, and remove it."`
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
@@ -24,16 +25,23 @@ type cli struct {
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
+	Status statusCmd `cmd:"" help:"Say what is wrong, and what to type next: of the edge node on this machine, or of all edge nodes."`
+
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
-	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`
+	Describe describeCmd `cmd:"" help:"Print everything about a node, or at an edge node about one of its pods."`
+	Events   eventsCmd   `cmd:"" help:"List the events of the edge node on this machine, or of all edge nodes."`
 	Logs     logsCmd     `cmd:"" help:"On an edge node: print a container's logs."`
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`
 
+	Rollback rollbackCmd `cmd:"" help:"On an edge node: go back to the edgecore before the upgrade."`
+	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
+	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
+
 	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
 	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
-	Upgrade upgradeCmd `cmd:"" help:"Upgrade the cloud part."`
+	Upgrade upgradeCmd `cmd:"" help:"Upgrade the edge node on this machine, or the cloud part."`
 
 	Show   manifestCmd   `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
 	Access kubeconfigCmd `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
@@ -42,7 +50,12 @@ type cli struct {
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
-func main() { os.Exit(edgectl().Main()) }
+func main() {
+	if isKeadm(os.Args[0]) {
+		os.Exit(answerKeadm(os.Args[1:], os.Stderr))
+	}
+	os.Exit(edgectl().Main())
+}
 
 // edgectl is the program.
 func edgectl() program.Program {

@@ -223,7 +223,7 @@ func (s *SetCmd) run(p Program, root *kong.Node, file string, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	text, err := editLines(file, old, set, s.Unset)
+	text, err := EditConfig(file, old, set, s.Unset)
 	if err != nil {
 		return err
 	}

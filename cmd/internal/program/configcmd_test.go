@@ -151,7 +151,7 @@ func FuzzEditLines(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := editLines("f", []byte(text), map[string]string{key: value}, nil)
+		out, err := EditConfig("f", []byte(text), map[string]string{key: value}, nil)
 		if err != nil {
 			return
 		}

@@ -100,6 +100,25 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	}
 }
 
+// parser makes the parser of the grammar.
+func (p Program) parser(under *below) (*kong.Kong, error) {
+	options := []kong.Option{
+		kong.Name(p.Name), kong.Description(p.Description),
+		kong.DefaultEnvars(strings.ToUpper(p.Name)),
+		kong.Resolvers(under), // the last one that has a value counts
+		kong.Writers(p.Stdout, p.Stderr),
+	}
+	files := []string{p.ConfigFile}
+	if p.ConfigFile == "" {
+		files = nil
+	}
+	parser, err := kong.New(p.CLI, append(options, kong.Configuration(under.remember(loadYAML(p.Name)), files...))...)
+	if err == nil {
+		err = p.checkGrammar(parser.Model.Node)
+	}
+	return parser, err
+}
+
 // runConfig runs a command that looks at the configuration file, which is not read for it. done
 // is false if args name another.
 func (p Program) runConfig(args []string) (code int, done bool) {
@@ -141,25 +160,6 @@ func (p Program) runConfig(args []string) (code int, done bool) {
 	default:
 		return p.fail(exitFailed, err), true
 	}
-}
-
-// parser makes the parser of the grammar.
-func (p Program) parser(under *below) (*kong.Kong, error) {
-	options := []kong.Option{
-		kong.Name(p.Name), kong.Description(p.Description),
-		kong.DefaultEnvars(strings.ToUpper(p.Name)),
-		kong.Resolvers(under), // the last one that has a value counts
-		kong.Writers(p.Stdout, p.Stderr),
-	}
-	files := []string{p.ConfigFile}
-	if p.ConfigFile == "" {
-		files = nil
-	}
-	parser, err := kong.New(p.CLI, append(options, kong.Configuration(under.remember(loadYAML(p.Name)), files...))...)
-	if err == nil {
-		err = p.checkGrammar(parser.Model.Node)
-	}
-	return parser, err
 }
 
 func (p Program) fail(code int, err error) int {

@@ -196,8 +196,8 @@ func hostKeys(file, address string) (ssh.HostKeyCallback, []string, error) {
 // noKey is a key that no machine has: the known keys are listed by asking for it.
 type noKey struct{}
 
-func (noKey) Type() string                         { return "none" }
-func (noKey) Marshal() []byte                      { return []byte("none") }
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
 // ExitError says that a command has failed.
@@ -233,7 +233,7 @@ func (c *Client) Run(ctx context.Context, command Command, in io.Reader, out io.
 	case ctx.Err() != nil:
 		return fmt.Errorf("sshhost: %w", ctx.Err())
 	case errors.As(err, &exit):
-		return &ExitError{Status: exit.ExitStatus(), Stderr: tail.String()}
+		return &ExitError{Status: exit.ExitStatus(), Stderr: tail.kept.String()}
 	}
 	return fmt.Errorf("sshhost: %w", err)
 }
@@ -249,13 +249,13 @@ func (c *Client) Close() {
 }
 
 // tailBuffer keeps the end of what is written.
-type tailBuffer struct{ bytes.Buffer }
+type tailBuffer struct{ kept bytes.Buffer }
 
 // Write keeps at most maxStderr bytes.
 func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.Buffer.Write(p) // it never fails
-	if over := t.Len() - maxStderr; over > 0 {
-		t.Next(over)
+	t.kept.Write(p) // it never fails
+	if over := t.kept.Len() - maxStderr; over > 0 {
+		t.kept.Next(over)
 	}
 	return len(p), nil
 }
