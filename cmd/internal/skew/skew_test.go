@@ -2,8 +2,15 @@ package skew
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -93,18 +100,20 @@ func build(t *testing.T, name, tree string) version {
 // world is a cluster.
 type world struct {
 	kubeconfig string
+	clientCA   string // file of the API server's certificate as a client of kubelets, its own authority
 	client     kubernetes.Interface
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	api := apiservertest.Start(t)
+	cert, key := clientCertificate(t)
+	api := apiservertest.Start(t, "--kubelet-client-certificate="+cert, "--kubelet-client-key="+key)
 	out := clientcmdapi.NewConfig()
 	out.Clusters["c"] = &clientcmdapi.Cluster{Server: api.Host, InsecureSkipTLSVerify: true}
 	out.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: api.Admin.BearerToken}
 	out.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c"}
 	out.CurrentContext = "c"
-	w := &world{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	w := &world{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig"), clientCA: cert}
 	if err := clientcmd.WriteToFile(*out, w.kubeconfig); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +129,36 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// clientCertificate writes a certificate of an administrator that signs itself, and its key.
+func clientCertificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kube-apiserver", Organization: []string{"system:masters"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	cert, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key")
+	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "EC PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
 }
 
 // freePort is a TCP port that is free now.
@@ -196,6 +235,7 @@ func (w *world) pair(t *testing.T, cloud, edge version) {
 	start(t, cloud.cloudcore, map[string]string{
 		"kubeconfig": w.kubeconfig, "listen": address, "advertise": address, "metrics-listen": freePort(t), "keepalive": "5s",
 		"kubelet-ports": fmt.Sprintf("%d-%d", first, first+15), "rules-off": "true",
+		"kubelet-client-ca": w.clientCA,
 	})
 	dir := t.TempDir()
 	w.join(t, edge, dir, address, node)
