@@ -28,6 +28,7 @@ import (
 	"github.com/edgekit/edgekit/edged/shutdown"
 	"github.com/edgekit/edgekit/edged/shutdown/shutdowntest"
 	"github.com/edgekit/edgekit/edged/static"
+	"github.com/edgekit/edgekit/edged/upgrade"
 )
 
 // noEvents is a pleg.Source of a runtime that sends no events.
@@ -89,6 +90,10 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 		"shutdown.Manager": func() (func(context.Context) error, error) {
 			m, err := shutdown.New(shutdown.Config{Dial: new(shutdowntest.Logind).Dial, Periods: shutdown.Periods(time.Second, 0), Pods: endedPods{}, ConfigDir: dir + "/logind"})
 			return m.Run, err
+		},
+		"upgrade.Upgrader": func() (func(context.Context) error, error) {
+			u, err := upgrade.New(upgrade.Config{DataDir: dir + "/data", Release: upgrade.Release{Version: "v1.0.0"}})
+			return u.Run, err
 		},
 		"crilog.Watcher": func() (func(context.Context) error, error) { return crilog.NewWatcher().Run, nil },
 		"server.Server": func() (func(context.Context) error, error) {

@@ -72,6 +72,8 @@
 //	node/N membership/updated                      receive (see below)
 //	node/N membership/protocol/P/detail, updated   the same, of its protocols
 //	node/N proposed/P                              publish, of its protocols; receive
+//	node/N upgrade/request, upgrade/result         receive, if a rule names the topic in subscribe
+//	node/N upgrade/confirm                         publish, if a rule names the topic in publish
 //	connected/N, disconnected/N                    receive     receive
 //	$ke/events/device/D/data/update                both        receive
 //
@@ -83,8 +85,11 @@
 // and not all devices (*/*), gets the same messages with the devices of its protocols, on
 // membership/protocol/P/detail/result and membership/protocol/P/updated. A mapper that is
 // to see no credentials of others therefore needs protocols in its rule; devices alone do not
-// bind it. All else below $hw/ is for nobody, except $hw/events/upload/#, which publish and
-// subscribe may name as any other topic.
+// bind it. The topics of upgrades are for admins, and for users whose rule names them, for
+// example publish: [$hw/events/node/+/upgrade/confirm] for a program at the site that decides
+// when the node is upgraded. Who has no rule sees upgrades and confirms none. All else below
+// $hw/ is for nobody, except $hw/events/upload/#, which publish and subscribe may name as any
+// other topic.
 //
 // An app that may set a device may also publish a reported value for it: a rule sees
 // topics and no payloads.

@@ -56,6 +56,8 @@ func TestBadFiles(t *testing.T) {
 		{"device star", "", "users:\n- {name: a, role: app, read: ['*x/y']}\n", "with * only at the end of a part"},
 		{"filter", "", "users:\n- {name: a, role: app, publish: ['a/#/b']}\n", "publish: bus: "},
 		{"reserved", "", "users:\n- {name: a, role: app, subscribe: ['$hw/events/#']}\n", "topics of devices follow from role and devices"},
+		{"reserved", "", "users:\n- {name: a, role: app, publish: ['$hw/events/node/+/membership/get']}\n", "upgrade/ can be named"},
+		{"reserved", "", "users:\n- {name: a, role: app, publish: ['$hw/events/node/upgrade/confirm']}\n", "upgrade/ can be named"},
 		{"reserved", "", "users:\n- {name: a, role: app, publish: ['$hw/events/device/a/b/twin/cloud_updated']}\n", "topics of devices follow from role"},
 		{"shared", "", "users:\n- {name: a, role: app, subscribe: ['$share/g/#']}\n", "without $share"},
 		{"client id", "", "users:\n- {name: a, role: app, clientIDs: ['*']}\n", `clientIDs has "*"`},

@@ -121,7 +121,10 @@ func part(want string, beginning bool, got string) bool {
 // everything is what the anonymous user may do, and each user if there is no rules file.
 func everything() *rule {
 	open := []string{"#", uploadPrefix + "#", "$ke/#"}
-	return &rule{role: roleMapper, devices: []pattern{{namespaceAny: true, nameAny: true}}, publish: open, subscribe: open}
+	return &rule{
+		role: roleMapper, devices: []pattern{{namespaceAny: true, nameAny: true}}, publish: open,
+		subscribe: append([]string{nodePrefix + "+/upgrade/#"}, open...), // it sees upgrades, and confirms none
+	}
 }
 
 // ownNamespace is what a service account may do that no rule names.

@@ -23,6 +23,10 @@ const rules = `users:
   subscribe: [ui/#, alarms/+]
 - name: operator
   role: admin
+- name: robot
+  role: app
+  publish: [$hw/events/node/+/upgrade/confirm]
+  subscribe: ["$hw/events/node/edge-1/upgrade/#"]
 - name: line-*
   role: app
   devices: [line/*]
@@ -130,12 +134,22 @@ func TestAllow(t *testing.T) {
 		{pub, n + "get", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true}},
 		{pub, "$hw/events/node/edge-2/membership/get", nil},
 
-		{sub, "$hw/#", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, "line-1": true, pod: true, "system:serviceaccount:lab:reader": true}},
+		// Who has no rule sees upgrades; only an admin, and who is named, confirms one.
+		{pub, "$hw/events/node/edge-1/upgrade/confirm", users{"operator": true, "robot": true}},
+		{pub, "$hw/events/node/edge-2/upgrade/confirm", nil},
+		{pub, "$hw/events/node/edge-1/upgrade/request", nil},
+		{pub, "$hw/events/node/edge-1/upgrade/result", nil},
+		{sub, "$hw/events/node/edge-1/upgrade/request", users{"": true, "operator": true, "robot": true}},
+		{recv, "$hw/events/node/edge-1/upgrade/request", users{"": true, "operator": true, "robot": true}},
+		{recv, "$hw/events/node/edge-1/upgrade/result", users{"": true, "operator": true, "robot": true}},
+		{recv, "$hw/events/node/edge-1/upgrade/other", users{"operator": true}},
+
+		{sub, "$hw/#", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, "robot": true, "line-1": true, pod: true, "system:serviceaccount:lab:reader": true}},
 		{sub, n + "detail/result", users{"": true, "operator": true}},
 		{sub, d + "later/device/twin/update/delta", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true}},
 		{sub, "plant/news", users{"": true, "operator": true, pod: true}},
 
-		{recv, "$hw/events/connected/edge-1", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, "line-1": true, pod: true, "system:serviceaccount:lab:reader": true}},
+		{recv, "$hw/events/connected/edge-1", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, "robot": true, "line-1": true, pod: true, "system:serviceaccount:lab:reader": true}},
 		{pub, "plant/user/report", users{"": true, "operator": true, pod: true}},
 		{recv, "plant/news", users{"": true, "operator": true, pod: true}},
 		{pub, "plantx", users{"": true, "operator": true}},
@@ -147,7 +161,7 @@ func TestAllow(t *testing.T) {
 		{recv, "$ke/events/device/plant/pump-1/data/update", users{"": true, "operator": true, "modbus-mapper": true, "dashboard": true, pod: true, "system:serviceaccount:lab:reader": true}},
 		{pub, "SYS/dis/upload_records", users{"": true, "operator": true}},
 	} {
-		for _, user := range []string{"", "modbus-mapper", "dashboard", "operator", "line-1", "line-2", "nobody", pod, "system:serviceaccount:lab:default", "system:serviceaccount:lab:reader"} {
+		for _, user := range []string{"", "modbus-mapper", "dashboard", "operator", "robot", "line-1", "line-2", "nobody", pod, "system:serviceaccount:lab:default", "system:serviceaccount:lab:reader"} {
 			if got := a.Allow(broker.User{Name: user}, test.topic, test.action); got != test.may[user] {
 				t.Errorf("user %q, action %d, topic %s: allowed is %v", user, test.action, test.topic, got)
 			}
@@ -168,6 +182,7 @@ func TestNoRules(t *testing.T) {
 		{"anna", "$hw/events/device/plant/pump/twin/update", true},
 		{"anna", "$hw/events/device/plant/pump/twin/cloud_updated", false},
 		{"anna", "any/topic", true},
+		{"anna", "$hw/events/node/edge-1/upgrade/confirm", false},
 		{"system:serviceaccount:plant:x", "$hw/events/device/plant/pump/twin/update", true},
 		{"system:serviceaccount:plant:x", "$hw/events/device/plant2/pump/twin/update", false},
 		{"system:serviceaccount:plant:x", "any/topic", false},

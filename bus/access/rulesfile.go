@@ -200,8 +200,8 @@ func filters(field string, all []string) ([]string, error) {
 		if strings.HasPrefix(f, "$share/") || strings.HasPrefix(f, "$SYS/") {
 			return nil, fmt.Errorf("%s has %.100q: name the topics without $share; $SYS has none", field, f)
 		}
-		if first, _, _ := strings.Cut(f, "/"); first == "$hw" && !strings.HasPrefix(f, uploadPrefix) {
-			return nil, fmt.Errorf("%s has %.100q: topics of devices follow from role and devices; below $hw only %s can be named", field, f, uploadPrefix)
+		if first, _, _ := strings.Cut(f, "/"); first == "$hw" && !strings.HasPrefix(f, uploadPrefix) && !isUpgradeFilter(f) {
+			return nil, fmt.Errorf("%s has %.100q: topics of devices follow from role and devices; below $hw only %s and %sNODE/upgrade/ can be named", field, f, uploadPrefix, nodePrefix)
 		}
 	}
 	return all, nil

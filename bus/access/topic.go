@@ -19,6 +19,14 @@ const (
 	rawSuffix    = "/data/update"
 )
 
+// isUpgradeFilter reports whether a filter is about the upgrade of nodes: what follows the
+// node's name, which may be +, is upgrade/.
+func isUpgradeFilter(filter string) bool {
+	rest, ok := strings.CutPrefix(filter, nodePrefix)
+	_, action, found := strings.Cut(rest, "/")
+	return ok && found && strings.HasPrefix(action, "upgrade/")
+}
+
 // permits decides about one action. It allocates nothing.
 func (a *Access) permits(f found, topic string, action broker.Action) bool {
 	switch action {
@@ -62,6 +70,8 @@ func (a *Access) mayPublish(f found, topic string) bool {
 			return f.readsAll()
 		case topics.MembershipDetail:
 			return f.hasAllCredentials()
+		case topics.UpgradeConfirm:
+			return f.role == roleAdmin || matches(f.publish, topic)
 		default:
 			if level, ok := topics.ParseProposed(action); ok {
 				return f.hasCredentialsOf(level)
@@ -89,6 +99,8 @@ func (a *Access) mayReceive(f found, topic string) bool {
 			return f.readsAll()
 		case topics.MembershipDetail, topics.MembershipDetail + "/result", topics.MembershipUpdated:
 			return f.hasAllCredentials()
+		case topics.UpgradeRequest, topics.UpgradeConfirm, topics.UpgradeResult:
+			return f.role == roleAdmin || matches(f.subscribe, topic)
 		default:
 			level, _, ok := topics.ParseProtocol(action)
 			if !ok {

@@ -39,6 +39,14 @@ const (
 	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added, changed or removed
 )
 
+// The actions of a node that are about its upgrade. None is retained. KubeEdge has no such
+// topics.
+const (
+	UpgradeRequest = "upgrade/request" // UpgradeRequestMessage from edgecore, repeated while an upgrade waits for a confirmation
+	UpgradeConfirm = "upgrade/confirm" // UpgradeConfirmMessage to edgecore, answered on UpgradeResult
+	UpgradeResult  = "upgrade/result"  // UpgradeResultMessage from edgecore, for each confirmation and at the end of each upgrade
+)
+
 // Proposed returns the action of a node on which the mapper of a protocol publishes a
 // ProposalsMessage, retained: the devices that it has found. KubeEdge has no such topic.
 func Proposed(protocol string) string { return proposedPrefix + ProtocolLevel(protocol) }

@@ -113,7 +113,7 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener ne
 		MaxConns: r.LocalAPIMaxConns, MaxPerAddress: r.LocalAPIMaxPerAddress,
 		Kubelet: kubelet, Extensions: extensions,
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
-		Version: edged.DefaultVersion, Logger: component(log, "api"),
+		Version: program.NodeVersion(edged.DefaultVersion), Logger: component(log, "api"),
 	})
 }
 

@@ -112,7 +112,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
+		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
@@ -143,7 +143,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if granted != nil {
 		sources = append(sources, granted)
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, sources, endpoints.Mux, log)
+	state := r.newNodeState(n, mgr, link, agent, runtime)
+	kubelet, err := r.kubelet(n, agent, runtime, state, sources, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +152,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	state.devices = engine.Devices
 	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(addMachinePaths(unholdPaths(agent, n.name), agent, engine), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
@@ -175,7 +177,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		all["pod resources"] = granted.Run
 	}
 	drivers.addTo(all, agent, reports)
-	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
 	return all, err
 }
@@ -189,7 +191,7 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return nil, err
@@ -218,6 +220,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
+		state.broker = internal.Stats
 		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)

@@ -42,6 +42,7 @@ type node struct {
 	store    *badgerstore.Store
 	damaged  *meta.CorruptError // the damage that was found in the store at the start; nil if none
 	identity *join.Identity
+	clock    *join.Clock
 	dialer   hub.Dialer
 	outside  atomic.Pointer[client.Client] // the connection to the external MQTT broker; nil without one
 	log      *slog.Logger
@@ -66,7 +67,7 @@ func openNode(dataDir, cloud, transport, storeKey string, log *slog.Logger) (*no
 	if err != nil {
 		return nil, err
 	}
-	n := &node{name: credentials.Node, instance: rand.Text(), cloud: cloud, data: dataDir, pods: filepath.Join(dataDir, podsDir), log: log}
+	n := &node{name: credentials.Node, instance: rand.Text(), cloud: cloud, data: dataDir, pods: filepath.Join(dataDir, podsDir), clock: clock, log: log}
 	n.identity, err = join.NewIdentity(join.IdentityConfig{
 		Credentials: credentials, URL: "https://" + cloud, Dir: dir, Clock: clock, Logger: component(log, "identity"),
 	})

@@ -28,10 +28,10 @@ func programMetrics(identity func() join.IdentityStats, now func() time.Time) []
 		return s.Certificate.Sub(now()).Seconds()
 	})
 	certificate.Counter("expiration_renew_errors", "Renewals of the node's certificate that failed.", func(s join.IdentityStats) float64 { return float64(s.Failed) })
-	return []prometheus.Collector{processMetrics(), collectors.NewGoCollector(), certificate, buildInfo(edged.DefaultVersion)}
+	return []prometheus.Collector{processMetrics(), collectors.NewGoCollector(), certificate, buildInfo(program.NodeVersion(edged.DefaultVersion))}
 }
 
-// buildInfo is kubernetes_build_info for a version such as v1.37.2-edgekit. Alerts compare its minor
+// buildInfo is kubernetes_build_info for a version such as v1.37.2-edgekit-v0.1.0. Alerts compare its minor
 // version with those of the other parts of the cluster.
 func buildInfo(version string) prometheus.Collector {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")

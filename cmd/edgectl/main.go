@@ -15,14 +15,20 @@ type cli struct {
 	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
+	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
+	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
 	Node   nodeCmd   `cmd:"" help:"Nodes: approve, list, release, abandon, retire, replace or revoke them."`
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
+	Status statusCmd `cmd:"" help:"Say what is wrong, and what to type next: of the edge node on this machine, or of all edge nodes."`
+
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
-	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`
+	Describe describeCmd `cmd:"" help:"Print everything about a node, or at an edge node about one of its pods."`
+	Events   eventsCmd   `cmd:"" help:"List the events of the edge node on this machine, or of all edge nodes."`
 	Logs     logsCmd     `cmd:"" help:"On an edge node: print a container's logs."`
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`

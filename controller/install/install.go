@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,7 @@ import (
 
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
 // Namespace is the default namespace of edgekit's own objects.
@@ -123,7 +125,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
-	crds = append(crds, rules...)
+	jobs, err := v1alpha2.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = slices.Concat(crds, rules, jobs)
 	docs := [][]byte{[]byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n")}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil

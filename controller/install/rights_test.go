@@ -353,5 +353,6 @@ func TestAttackRoleReach(t *testing.T) {
 		t.Errorf("the warning of rbac-legacy.yaml is not true: it reaches %v", more)
 	}
 	t.Run("schema of rules", func(t *testing.T) { rulesSchema(t, a) })
+	t.Run("schema of jobs", func(t *testing.T) { jobsSchema(t, a) })
 	fmt.Println("RESULT attack_role_reach", len(beyond))
 }

@@ -72,6 +72,12 @@ const (
 	RuleProxy = "rules/proxy"
 )
 
+// Fleet jobs, in the API group operations.kubeedge.io; see package edged/jobs.
+const (
+	NodeJobs       = "nodejobs"       // down: what the node may do for each of its jobs
+	NodeJobReports = "nodejobreports" // up: what it did
+)
+
 // Calls and streams.
 const (
 	// ServiceAccountToken is the call for a token of a service account; its body

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -70,16 +69,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Stderr = os.Stderr
 	}
 	under := &below{values: p.Below}
-	parser, err := kong.New(p.CLI,
-		kong.Name(p.Name), kong.Description(p.Description),
-		kong.DefaultEnvars(strings.ToUpper(p.Name)),
-		kong.Resolvers(under), // the last one that has a value counts
-		kong.Configuration(under.remember(loadYAML(p.Name)), p.ConfigFile),
-		kong.Writers(p.Stdout, p.Stderr),
-	)
-	if err == nil {
-		err = p.checkGrammar(parser.Model.Node)
-	}
+	parser, err := p.parser(under)
 	if err != nil {
 		return p.fail(exitFailed, err)
 	}
@@ -103,6 +93,25 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	}
 }
 
+// parser makes the parser of the grammar.
+func (p Program) parser(under *below) (*kong.Kong, error) {
+	options := []kong.Option{
+		kong.Name(p.Name), kong.Description(p.Description),
+		kong.DefaultEnvars(strings.ToUpper(p.Name)),
+		kong.Resolvers(under), // the last one that has a value counts
+		kong.Writers(p.Stdout, p.Stderr),
+	}
+	files := []string{p.ConfigFile}
+	if p.ConfigFile == "" {
+		files = nil
+	}
+	parser, err := kong.New(p.CLI, append(options, kong.Configuration(under.remember(loadYAML(p.Name)), files...))...)
+	if err == nil {
+		err = p.checkGrammar(parser.Model.Node)
+	}
+	return parser, err
+}
+
 func (p Program) fail(code int, err error) int {
 	line := plainText(strings.Join(strings.Fields(err.Error()), " "))
 	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line)
@@ -124,22 +133,4 @@ func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason 
 // version is the line that --version prints.
 func (p Program) version() string {
 	return fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// Version is the version that the program was built as: that of the module,
-// or "devel" with the commit.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "devel"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel-" + s.Value[:12]
-		}
-	}
-	return "devel"
 }

@@ -1,0 +1,148 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Limits of the boot record.
+const (
+	recordVersion = 1
+	maxRecord     = 64 << 10
+	maxPods       = 250  // pods whose readiness is remembered
+	maxPodKey     = 160  // bytes of the key of such a pod
+	maxReason     = 4096 // bytes
+	maxID         = 256
+)
+
+// record is the boot record: all that survives a restart. The zero value with Phase Idle is
+// that of a node without upgrades.
+type record struct {
+	Phase     Phase `json:"phase"`
+	Active    Slot  `json:"active,omitempty"`
+	Previous  Slot  `json:"previous,omitempty"`  // to go back to; has a meaning only if Active is a slot
+	Candidate Slot  `json:"candidate,omitempty"` // Downloading, Verified and Trial have one
+
+	ID      string   `json:"id,omitempty"`
+	Request string   `json:"request,omitempty"` // fingerprint of the request of the candidate
+	Tries   int      `json:"tries,omitempty"`
+	Started bool     `json:"started,omitempty"` // a trial was started and has not ended in order
+	Health  Health   `json:"health,omitzero"`
+	Link    bool     `json:"link,omitempty"` // there was a link before the switch
+	Pods    []string `json:"pods,omitempty"` // that were ready before the switch
+	From    string   `json:"from,omitempty"` // version before the switch
+
+	Base    baseFile         `json:"base,omitzero"`
+	Slots   map[Slot]Release `json:"slots,omitempty"` // what is in the slots
+	Outcome *Outcome         `json:"outcome,omitempty"`
+}
+
+// baseFile identifies the base.
+type baseFile struct {
+	Path    string    `json:"path,omitempty"`
+	ModTime time.Time `json:"modTime,omitzero"`
+	Inode   uint64    `json:"inode,omitempty"`
+	Release           // Version, Digest, Size and the formats
+}
+
+var errRecord = errors.New("upgrade: the boot record is damaged")
+
+// encode gives the content of the file: one line with the version and the checksum, and JSON.
+func (r record) encode() ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	head := fmt.Sprintf("edgekit boot record %d %08x\n", recordVersion, crc32.ChecksumIEEE(body))
+	if len(head)+len(body) > maxRecord {
+		return nil, fmt.Errorf("upgrade: the boot record would have %d bytes, more than %d", len(head)+len(body), maxRecord)
+	}
+	return append([]byte(head), body...), nil
+}
+
+// decodeRecord reads what encode wrote, and refuses all else.
+func decodeRecord(text []byte) (record, error) {
+	if len(text) > maxRecord {
+		return record{}, fmt.Errorf("%w: it has more than %d bytes", errRecord, maxRecord)
+	}
+	head, body, ok := bytes.Cut(text, []byte("\n"))
+	rest, known := bytes.CutPrefix(head, []byte("edgekit boot record "))
+	number, sum, three := bytes.Cut(rest, []byte(" "))
+	if !ok || !known || !three || len(sum) != 8 {
+		return record{}, fmt.Errorf("%w: its first line is none", errRecord)
+	}
+	if string(number) != strconv.Itoa(recordVersion) {
+		return record{}, fmt.Errorf("%w: its form %.20q is not known to this program", errRecord, number)
+	}
+	if want, err := strconv.ParseUint(string(sum), 16, 32); err != nil || uint32(want) != crc32.ChecksumIEEE(body) {
+		return record{}, fmt.Errorf("%w: its checksum is wrong", errRecord)
+	}
+	var r record
+	if err := json.Unmarshal(body, &r); err != nil {
+		return record{}, fmt.Errorf("%w: %w", errRecord, err)
+	}
+	return r, r.check()
+}
+
+// check refuses a record that no step leads to.
+func (r record) check() error {
+	candidate := r.Phase == Downloading || r.Phase == Verified || r.Phase == Trial
+	_, filled := r.Slots[r.Candidate]
+	_, active := r.Slots[r.Active]
+	_, previous := r.Slots[r.Previous]
+	switch {
+	case !candidate && r.Phase != Idle && r.Phase != Committed && r.Phase != RolledBack:
+		return fmt.Errorf("%w: phase %.20q", errRecord, r.Phase)
+	case !r.Active.valid() || !r.Previous.valid() || !r.Candidate.valid():
+		return fmt.Errorf("%w: a slot is neither a nor b", errRecord)
+	case candidate != (r.Candidate != Base):
+		return fmt.Errorf("%w: phase %s and candidate %s", errRecord, r.Phase, r.Candidate)
+	case candidate && r.Candidate == r.Active:
+		return fmt.Errorf("%w: candidate %s is the active slot", errRecord, r.Candidate)
+	case (r.Phase == Verified || r.Phase == Trial) && !filled:
+		return fmt.Errorf("%w: candidate %s has no program", errRecord, r.Candidate)
+	case (r.Phase == Verified || r.Phase == Trial) && r.Candidate == r.Previous:
+		return fmt.Errorf("%w: candidate %s is the previous slot", errRecord, r.Candidate)
+	case r.Active != Base && !active || r.Previous != Base && !previous:
+		return fmt.Errorf("%w: the active slot %s or the previous %s has no program", errRecord, r.Active, r.Previous)
+	case r.Previous != Base && r.Previous == r.Active, r.Previous != Base && r.Active == Base:
+		return fmt.Errorf("%w: the previous slot is %s and the active one %s", errRecord, r.Previous, r.Active)
+	case r.Tries < 0 || r.Tries > MaxTries || r.Phase != Trial && (r.Tries != 0 || r.Started):
+		return fmt.Errorf("%w: phase %s and %d tries", errRecord, r.Phase, r.Tries)
+	case len(r.Pods) > maxPods || len(r.ID) > maxID:
+		return fmt.Errorf("%w: too many pods, or too long an id", errRecord)
+	}
+	for s := range r.Slots {
+		if s == Base || !s.valid() {
+			return fmt.Errorf("%w: slot %.20q", errRecord, string(s))
+		}
+	}
+	return r.Health.check()
+}
+
+func (s Slot) valid() bool { return s == Base || s == A || s == B }
+
+// clone is a copy that shares nothing that a step changes.
+func (r record) clone() record {
+	slots := make(map[Slot]Release, len(r.Slots))
+	for s, release := range r.Slots {
+		slots[s] = release
+	}
+	r.Slots = slots
+	r.Pods = slices.Clone(r.Pods)
+	return r
+}
+
+// release describes the program of a place.
+func (r record) release(s Slot) Release {
+	if s == Base {
+		return r.Base.Release
+	}
+	return r.Slots[s]
+}

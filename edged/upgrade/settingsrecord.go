@@ -1,0 +1,158 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Files of a trial of settings, in the slots' folder.
+const (
+	settingsFile = "settings"     // the record
+	settingsOld  = "settings.old" // what the file of settings had before
+	settingsNew  = "settings.new" // what is tried
+)
+
+// maxSettings is the largest file of settings, in bytes.
+const maxSettings = 1 << 20
+
+// settingsRecord is what a trial of settings has to remember over a restart.
+type settingsRecord struct {
+	Phase   Phase    `json:"phase"` // Idle, Trial, Committed or RolledBack
+	ID      string   `json:"id,omitempty"`
+	File    string   `json:"file,omitempty"`   // absolute path of the file of settings
+	Absent  bool     `json:"absent,omitempty"` // there was no file before
+	Tries   int      `json:"tries,omitempty"`
+	Started bool     `json:"started,omitempty"`
+	Health  Health   `json:"health,omitzero"`
+	Link    bool     `json:"link,omitempty"`
+	Pods    []string `json:"pods,omitempty"`
+	Outcome *Outcome `json:"outcome,omitempty"`
+}
+
+var errSettings = errors.New("upgrade: the record of settings is damaged")
+
+const settingsHead = "edgekit settings record 1 "
+
+func (r settingsRecord) encode() ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return append(fmt.Appendf(nil, "%s%08x\n", settingsHead, crc32.ChecksumIEEE(body)), body...), nil
+}
+
+// decodeSettings reads what encode wrote, and refuses all else.
+func decodeSettings(text []byte) (settingsRecord, error) {
+	head, body, ok := bytes.Cut(text, []byte("\n"))
+	sum, known := bytes.CutPrefix(head, []byte(settingsHead))
+	want, err := strconv.ParseUint(string(sum), 16, 32)
+	if len(text) > maxRecord || !ok || !known || err != nil || uint32(want) != crc32.ChecksumIEEE(body) {
+		return settingsRecord{Phase: Idle}, errSettings
+	}
+	var r settingsRecord
+	if err := json.Unmarshal(body, &r); err != nil {
+		return settingsRecord{Phase: Idle}, fmt.Errorf("%w: %w", errSettings, err)
+	}
+	if r.Phase == Trial && !filepath.IsAbs(r.File) || len(r.ID) > maxID || len(r.Pods) > maxPods {
+		return settingsRecord{Phase: Idle}, errSettings
+	}
+	return r, nil
+}
+
+// loadSettings reads the record in dir. Without one, or with one that is damaged, it returns
+// that of a node whose settings were never changed: the file stays as it is.
+func loadSettings(dir string) (settingsRecord, error) {
+	text, err := readBounded(filepath.Join(dir, settingsFile), maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return settingsRecord{Phase: Idle}, nil
+	}
+	if err != nil {
+		return settingsRecord{Phase: Idle}, err
+	}
+	return decodeSettings(text)
+}
+
+// saveSettings replaces the record in dir, durably.
+func saveSettings(d disk, dir string, r settingsRecord) error {
+	text, err := r.encode()
+	if err != nil {
+		return err
+	}
+	return replaceFile(d, filepath.Join(dir, settingsFile), text)
+}
+
+// replaceFile replaces a file durably: a power cut leaves the old one or the new one.
+func replaceFile(d disk, name string, content []byte) error {
+	fresh := name + ".edgekit-new"
+	if err := d.write(fresh, content); err != nil {
+		return errors.Join(err, d.remove(fresh))
+	}
+	if err := d.rename(fresh, name); err != nil {
+		return errors.Join(err, d.remove(fresh))
+	}
+	return d.syncDir(filepath.Dir(name))
+}
+
+// put brings the new settings into force. Repeating it changes nothing.
+func (r settingsRecord) put(d disk, dir string) error {
+	return r.copy(d, filepath.Join(dir, settingsNew))
+}
+
+// restore brings the settings before back. Repeating it changes nothing.
+func (r settingsRecord) restore(d disk, dir string) error {
+	if !r.Absent {
+		return r.copy(d, filepath.Join(dir, settingsOld))
+	}
+	if err := d.remove(r.File); err != nil {
+		return err
+	}
+	return d.syncDir(filepath.Dir(r.File))
+}
+
+func (r settingsRecord) copy(d disk, from string) error {
+	content, err := readBounded(from, maxSettings)
+	if err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o600)
+	if info, err := os.Stat(r.File); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err := replaceFile(d, r.File, content); err != nil {
+		return err
+	}
+	return os.Chmod(r.File, mode) // as it was: others may read it
+}
+
+// rolledBack ends the trial without success.
+func (r settingsRecord) rolledBack(reason string, now time.Time) settingsRecord {
+	return settingsRecord{Phase: RolledBack, File: r.File, Outcome: &Outcome{ID: r.ID, Phase: RolledBack, Reason: short(reason), Time: now.UTC()}}
+}
+
+// committed ends the trial with success.
+func (r settingsRecord) committed(now time.Time) settingsRecord {
+	return settingsRecord{Phase: Committed, File: r.File, Outcome: &Outcome{ID: r.ID, Phase: Committed, Time: now.UTC()}}
+}
+
+// readBounded reads a file that has at most limit bytes.
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", name, limit)
+	}
+	return text, err
+}
