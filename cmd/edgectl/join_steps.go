@@ -80,6 +80,7 @@ type joinRun struct {
 	state   joinState // how far it has come
 	cloud   string
 	changed bool // the identity or the settings are new: edgecore must start again
+	waits   bool // the join waits for an operator; edgecore goes on with it
 }
 
 // do takes the steps that are not done yet.
@@ -252,6 +253,19 @@ func (r *joinRun) join(ctx context.Context, token string) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: run as root", err)
 	}
+	if errors.Is(err, join.ErrPending) {
+		waits, _, loadErr := nodejoin.LoadWaiting(r.flags.DataDir)
+		if loadErr != nil {
+			return loadErr
+		}
+		r.say("identity", "%s", waits)
+		if !waits.Joined {
+			r.changed, r.waits = true, true
+			return nil
+		}
+		// edgecore would go on with the identity that is to be replaced.
+		credentials, err = nodejoin.Wait(ctx, r.flags.DataDir, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -292,6 +306,10 @@ func (r *joinRun) serve(ctx context.Context) error {
 		}
 	}
 	r.state = stateStarted
+	if r.waits {
+		r.say("service", "%s asks every few minutes whether the machine is approved", serviceName)
+		return nil
+	}
 	if r.settings.Wait == 0 {
 		r.say("service", "%s runs", serviceName)
 		return nil

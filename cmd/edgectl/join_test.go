@@ -289,3 +289,27 @@ func TestJoinConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestJoinWaits: a join that waits for an operator is left to edgecore, which is started.
+func TestJoinWaits(t *testing.T) {
+	c := jointest.NewCloud(t)
+	m := newMachine(t, c)
+	token := join.NewToken(c.Keyring.Pin())
+	rec := token.Record("edge-1", time.Now().Add(time.Hour))
+	rec.Approve = true
+	c.Add(rec)
+	s := joinSettings{Cloud: m.addr, Node: "edge-1", Token: token.String()}
+	for range 2 { // the command may be repeated
+		out, calls, err := m.join(m.command(s))
+		if err != nil || !strings.HasSuffix(calls, "restart") || !strings.Contains(out, "edgectl node approve edge-1 --key ") || !strings.Contains(out, "asks every few minutes") {
+			t.Fatal(calls, err, out)
+		}
+	}
+	if err := c.Decide("edge-1", true); err != nil {
+		t.Fatal(err)
+	}
+	m.link = linkstate.Link{Node: "edge-1", Cloud: m.addr, Connected: true, Transport: "quic"}
+	if out, _, err := m.join(m.command(s)); err != nil || !strings.Contains(out, "joined") || !strings.Contains(out, "is connected") {
+		t.Error(out, err)
+	}
+}
