@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/linkstate"
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/systemd"
@@ -27,9 +28,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join/jointest"
 )
 
-// machine is a machine of a test: a data folder, a systemd that runs nothing, and the API of an
+// testMachine is a machine of a test: a data folder, a systemd that runs nothing, and the API of an
 // edgecore that "runs" while the service is active.
-type machine struct {
+type testMachine struct {
 	t     *testing.T
 	cloud *jointest.Cloud
 	addr  string // of the cloud
@@ -45,9 +46,9 @@ type machine struct {
 }
 
 // newMachine makes a machine with edgecore installed, on which all checks are ignored.
-func newMachine(t *testing.T, c *jointest.Cloud) *machine {
+func newMachine(t *testing.T, c *jointest.Cloud, edit ...func(*join.HandlerConfig)) *testMachine {
 	t.Helper()
-	srv := httptest.NewUnstartedServer(c.Handler())
+	srv := httptest.NewUnstartedServer(c.Handler(edit...))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.Listener = tls.NewListener(srv.Listener, c.ServerTLS())
 	srv.Start()
@@ -57,7 +58,7 @@ func newMachine(t *testing.T, c *jointest.Cloud) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	m := &machine{t: t, cloud: c, addr: srv.Listener.Addr().String(), dir: dir, booted: true}
+	m := &testMachine{t: t, cloud: c, addr: srv.Listener.Addr().String(), dir: dir, booted: true}
 	m.service = systemd.State{Active: "inactive"}
 	edgecore := filepath.Join(dir, "edgecore")
 	if err := errors.Join(os.WriteFile(edgecore, []byte("#!"), 0o700), os.MkdirAll(filepath.Join(dir, "root"), 0o755)); err != nil {
@@ -79,7 +80,7 @@ func newMachine(t *testing.T, c *jointest.Cloud) *machine {
 }
 
 // serveAPI answers for the link while the service is active.
-func (m *machine) serveAPI() {
+func (m *testMachine) serveAPI() {
 	m.t.Helper()
 	path := filepath.Join(m.dir, "data", "api")
 	if err := os.MkdirAll(path, 0o700); err != nil {
@@ -92,7 +93,7 @@ func (m *machine) serveAPI() {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.service.Active != "active" || r.URL.Path != linkstate.Path {
+		if m.service.Active != "active" || m.link.Node == "" || r.URL.Path != linkstate.Path {
 			http.Error(w, "not running", http.StatusServiceUnavailable)
 			return
 		}
@@ -103,20 +104,20 @@ func (m *machine) serveAPI() {
 	m.t.Cleanup(srv.Close)
 }
 
-func (m *machine) connect(context.Context) (services, error) {
+func (m *testMachine) connect(context.Context) (services, error) {
 	if !m.booted {
 		return nil, systemd.ErrNotBooted
 	}
 	return m, nil
 }
 
-func (m *machine) note(call string) {
+func (m *testMachine) note(call string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls = append(m.calls, call)
 }
 
-func (m *machine) State(context.Context, string) (systemd.State, error) {
+func (m *testMachine) State(context.Context, string) (systemd.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := os.Stat(m.on.unitFile); err == nil {
@@ -125,25 +126,31 @@ func (m *machine) State(context.Context, string) (systemd.State, error) {
 	return m.service, nil
 }
 
-func (m *machine) Enable(context.Context, string) error {
+func (m *testMachine) Enable(context.Context, string) error {
 	m.note("enable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = true
 	return nil
 }
 
-func (m *machine) Disable(context.Context, string) error {
+func (m *testMachine) Disable(context.Context, string) error {
 	m.note("disable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = false
 	return nil
 }
 
-func (m *machine) Reload(context.Context) error {
+func (m *testMachine) Reload(context.Context) error {
 	m.note("reload")
 	return nil
 }
 
-func (m *machine) Restart(context.Context, string) error {
+func (m *testMachine) Restart(context.Context, string) error {
 	m.note("restart")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.fail != nil {
 		return m.fail
 	}
@@ -151,16 +158,18 @@ func (m *machine) Restart(context.Context, string) error {
 	return nil
 }
 
-func (m *machine) Stop(context.Context, string) error {
+func (m *testMachine) Stop(context.Context, string) error {
 	m.note("stop")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Active = "inactive"
 	return nil
 }
 
-func (m *machine) Close() {}
+func (m *testMachine) Close() {}
 
 // command is a join of the machine that ignores all checks.
-func (m *machine) command(s joinSettings) *joinCmd {
+func (m *testMachine) command(s joinSettings) *joinCmd {
 	s.IgnoreCheck = preflight.Names()
 	if s.Wait == 0 {
 		s.Wait = time.Minute
@@ -171,7 +180,7 @@ func (m *machine) command(s joinSettings) *joinCmd {
 }
 
 // join runs a join, and returns its output and what it asked of systemd.
-func (m *machine) join(cmd *joinCmd) (out, calls string, err error) {
+func (m *testMachine) join(cmd *joinCmd) (out, calls string, err error) {
 	m.t.Helper()
 	m.calls = nil
 	var text bytes.Buffer
@@ -252,6 +261,29 @@ func TestJoinGoesOn(t *testing.T) {
 	}
 	if had, err := join.LoadCredentials(filepath.Join(m.dir, "data", "identity")); err != nil || had.Node != "edge-1" {
 		t.Error("the identity was touched:", err)
+	}
+}
+
+// TestJoinWaitsForApproval: edgecore is started and waits; the next run needs no token, and
+// ends when the node is approved and connected.
+func TestJoinWaitsForApproval(t *testing.T) {
+	c := jointest.NewCloud(t)
+	m := newMachine(t, c, func(cfg *join.HandlerConfig) { cfg.Approvals, cfg.ApproveAll = &c.Store, true })
+	cmd := m.command(joinSettings{Cloud: m.addr, Node: "edge-1", Token: c.Token("edge-1").String()})
+	cmd.Wait = time.Millisecond
+	out, calls, err := m.join(cmd)
+	if err == nil || !strings.Contains(err.Error(), "not approved after 1ms") || !strings.Contains(out, "edgectl node approve edge-1") || calls != "reload enable restart" {
+		t.Fatal(out, calls, err)
+	}
+	if err := c.Decide("edge-1", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nodejoin.Wait(t.Context(), cmd.DataDir, nil); err != nil { // edgecore's part
+		t.Fatal(err)
+	}
+	m.link = linkstate.Link{Node: "edge-1", Cloud: m.addr, Connected: true}
+	if out, calls, err = m.join(m.command(joinSettings{})); err != nil || calls != "" || !strings.Contains(out, "is connected") {
+		t.Error(out, calls, err)
 	}
 }
 
