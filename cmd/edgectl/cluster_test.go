@@ -131,8 +131,8 @@ func startProgram(t *testing.T, dir, path string, args ...string) {
 	})
 }
 
-// edgectl runs a command line and returns its exit code and output.
-func edgectl(t *testing.T, args ...string) (code int, out, errs string) {
+// runEdgectl runs a command line and returns its exit code and output.
+func runEdgectl(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	c := &cli{}
@@ -140,8 +140,8 @@ func edgectl(t *testing.T, args ...string) (code int, out, errs string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// addNode registers an edge node that cloudcore cc looks after.
-func addNode(t *testing.T, client kubernetes.Interface, name string, connected bool, cc string) {
+// addEdgeNode registers an edge node that cloudcore cc looks after.
+func addEdgeNode(t *testing.T, client kubernetes.Interface, name string, connected bool, cc string) {
 	t.Helper()
 	ctx := t.Context()
 	status := map[bool]corev1.ConditionStatus{true: corev1.ConditionTrue, false: corev1.ConditionFalse}[connected]
@@ -186,9 +186,9 @@ func TestFleetOfARealCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		addNode(t, client, fmt.Sprintf("edge-%d", i), i != 0, "cc-a")
+		addEdgeNode(t, client, fmt.Sprintf("edge-%d", i), i != 0, "cc-a")
 	}
-	code, out, errs := edgectl(t, "--kubeconfig", kubeconfig, "status", "--output", "json")
+	code, out, errs := runEdgectl(t, "--kubeconfig", kubeconfig, "status", "--output", "json")
 	var got fleetStatus
 	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
 		t.Fatalf("exit %d, %v: %s %s", code, err, out, errs)
@@ -197,16 +197,16 @@ func TestFleetOfARealCluster(t *testing.T) {
 		len(got.Problems) != 2 || got.Problems[0].Object != "node/edge-0" || len(got.Unknown) != 1 {
 		t.Errorf("%+v", got)
 	}
-	if code, out, errs := edgectl(t, "--kubeconfig", kubeconfig, "status", "--exit-code"); code != 1 || !strings.HasPrefix(out, "SEVERITY") || !strings.Contains(errs, "1 problems") {
+	if code, out, errs := runEdgectl(t, "--kubeconfig", kubeconfig, "status", "--exit-code"); code != 1 || !strings.HasPrefix(out, "SEVERITY") || !strings.Contains(errs, "1 problems") {
 		t.Errorf("exit %d: %s %s", code, out, errs)
 	}
-	if code, out, errs := edgectl(t, "--kubeconfig", kubeconfig, "describe", "node", "edge-0"); code != 0 || !strings.Contains(out, "away Disconnected") || !strings.Contains(out, "cc-a") {
+	if code, out, errs := runEdgectl(t, "--kubeconfig", kubeconfig, "describe", "node", "edge-0"); code != 0 || !strings.Contains(out, "away Disconnected") || !strings.Contains(out, "cc-a") {
 		t.Errorf("exit %d: %s %s", code, out, errs)
 	}
-	if code, out, errs := edgectl(t, "--kubeconfig", kubeconfig, "events", "--node", "edge-1", "--output", "name"); code != 0 || out != "Pod/web\n" {
+	if code, out, errs := runEdgectl(t, "--kubeconfig", kubeconfig, "events", "--node", "edge-1", "--output", "name"); code != 0 || out != "Pod/web\n" {
 		t.Errorf("exit %d: %q %s", code, out, errs)
 	}
-	if code, out, errs := edgectl(t, "--kubeconfig", kubeconfig, "node", "list", "-o", "name", "--no-headers"); code != 0 || out != "node/edge-new\n" {
+	if code, out, errs := runEdgectl(t, "--kubeconfig", kubeconfig, "node", "list", "-o", "name", "--no-headers"); code != 0 || out != "node/edge-new\n" {
 		t.Errorf("exit %d: %q %s", code, out, errs)
 	}
 	f, err := newFleet(&rest.Config{Host: hostOf(t, kubeconfig), BearerToken: "admin-token", TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}, "edgekit-system")
