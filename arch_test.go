@@ -67,6 +67,7 @@ var fences = map[string][]string{
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
+	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
 	"k8s.io/kubernetes":                           {},
@@ -94,8 +95,9 @@ var starters = [][2]string{
 }
 
 // restarters are the packages that may replace the process by another program: edged/upgrade, by
-// one that was verified, with this program's own arguments.
-var restarters = []string{"edged/upgrade"}
+// one that was verified, with this program's own arguments; cmd/edgectl, by edgecore or cloudcore
+// for a command about its configuration file.
+var restarters = []string{"edged/upgrade", "cmd/edgectl"}
 
 // light names packages and what must not be found among all that they import,
 // directly or not: these are what a gateway maker pays for.

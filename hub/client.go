@@ -93,6 +93,15 @@ type Client struct {
 	session *session // nil while offline
 	info    Info
 	fenced  *FencedError // nil unless another program has the node
+	attempt Attempt
+}
+
+// Attempt says how a Client's attempts to connect go, for people who ask why a node is away.
+type Attempt struct {
+	Failed int       // attempts in a row that made no session; 0 while connected
+	Err    error     // why the last attempt failed or the last session ended; nil while connected and before the first attempt
+	At     time.Time // when that was
+	Next   time.Time // when the next attempt begins; zero while connected, while an attempt runs, and after Run has ended
 }
 
 // NewClient checks cfg and makes a Client. Nothing happens until Run.
@@ -193,13 +202,36 @@ func (c *Client) serve(ctx context.Context, ends Endpoints) error {
 			attempt = 0
 		}
 		wait := c.cfg.Backoff.wait(attempt, asked, mathrand.Float64())
+		c.noteAttempt(stood, err, wait)
 		c.log.Warn("link is down", "err", err, "retry", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
+			c.mu.Lock()
+			c.attempt.Next = time.Time{}
+			c.mu.Unlock()
 		}
 	}
+}
+
+// noteAttempt notes how an attempt or session ended, and that the next begins after wait.
+func (c *Client) noteAttempt(stood bool, err error, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	failed := 0
+	if !stood {
+		failed = c.attempt.Failed + 1
+	}
+	c.attempt = Attempt{Failed: failed, Err: err, At: now, Next: now.Add(wait)}
+}
+
+// LastAttempt returns how the last attempt to connect, or the last session, ended.
+func (c *Client) LastAttempt() Attempt {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.attempt
 }
 
 // Ready is closed when the first session begins.
@@ -326,7 +358,7 @@ func (c *Client) publish(s *session, info Info) {
 	c.mu.Lock()
 	c.session, c.info = s, info
 	if s != nil {
-		c.fenced = nil
+		c.fenced, c.attempt = nil, Attempt{}
 	}
 	c.mu.Unlock()
 	if s != nil {

@@ -24,7 +24,7 @@ func TestConvertedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := program.Program{Name: "cloudcore", CLI: &cli{}}
-	if err := p.CheckConfig("cloudcore.yaml", config); err != nil {
+	if err := p.ValidateConfig("cloudcore.yaml", config); err != nil {
 		t.Errorf("%v in\n%s", err, config)
 	}
 	for _, name := range kubeedgeconfig.Settings("cloudcore") {

@@ -147,7 +147,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if granted != nil {
 		sources = append(sources, granted)
 	}
-	kubelet, err := r.kubelet(n, agent, runtime, sources, endpoints.Mux, log)
+	state := r.newNodeState(n, mgr, link, agent, runtime)
+	kubelet, err := r.kubelet(n, agent, runtime, state, sources, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +156,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
+	state.devices = engine.Devices
 	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(extraPaths(agent, n), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
@@ -180,7 +182,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	}
 	drivers.addTo(all, agent, reports)
 	n.upgrades.addTo(all)
-	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, log)
+	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
 	return all, err
 }
@@ -194,7 +196,7 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and the metrics of the embedded broker
 // if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) (collectors []prometheus.Collector, err error) {
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return nil, err
@@ -225,6 +227,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
+		state.broker = internal.Stats
 		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)

@@ -24,7 +24,7 @@ func TestConvertedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := program.Program{Name: "edgecore", CLI: &cli{}}
-	if err := p.CheckConfig("edgecore.yaml", config); err != nil {
+	if err := p.ValidateConfig("edgecore.yaml", config); err != nil {
 		t.Errorf("%v in\n%s", err, config)
 	}
 	for _, name := range kubeedgeconfig.Settings("edgecore") {

@@ -20,6 +20,22 @@ type link struct {
 	cfg    hub.ClientConfig
 	log    *slog.Logger
 	client atomic.Pointer[hub.Client]
+	// refused is set while the node waits after the cloud refused it.
+	refused atomic.Pointer[refusal]
+}
+
+// refusal is why the cloud refuses the node, and when the node asks again.
+type refusal struct {
+	err      error
+	at, next time.Time
+}
+
+// attempt is how the last attempt to connect ended.
+func (l *link) attempt() hub.Attempt {
+	if r := l.refused.Load(); r != nil {
+		return hub.Attempt{Failed: 1, Err: r.err, At: r.at, Next: r.next}
+	}
+	return l.client.Load().LastAttempt()
 }
 
 // renew makes a client for the next run.
@@ -51,6 +67,8 @@ func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 			return err
 		}
 		l.log.Error("the cloud refuses this node: pods and devices go on without the cloud", "err", refused, "retry", refusedRetry)
+		now := time.Now()
+		l.refused.Store(&refusal{refused, now, now.Add(refusedRetry)})
 		select {
 		case <-time.After(refusedRetry):
 		case <-ctx.Done():
@@ -59,5 +77,6 @@ func (l *link) run(ctx context.Context, endpoints hub.Endpoints) error {
 		if err := l.renew(); err != nil {
 			return err
 		}
+		l.refused.Store(nil)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -59,13 +60,14 @@ type runCmd struct {
 	LocalAPIMaxPerAddress int               `help:"How many of these one address has, other than loopback." default:"100" name:"local-api-max-per-address" placeholder:"N"`
 	LocalAPIServices      bool              `help:"Ask the cloud for all Services, EndpointSlices and Namespaces: for a kube-proxy and a DNS server on this node that work without the cloud, and for the Service variables of pods. An operator must allow it: kubectl label node NAME edgekit.node-restriction.kubernetes.io/services=all. They may be too much for a slow link." `
 	MetricsListen         string            `help:"Where /metrics is served (plain HTTP), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
+	recent                program.Recent    // the end of the log
 	MemoryLimit           int64             `help:"Soft limit of edgecore's own memory in MiB (GOMEMLIMIT)." default:"48" placeholder:"MIB"`
 }
 
 // Run starts every part of the agent and waits until one fails or ctx ends.
 // No part waits for the cloud.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
-	log := cli.Log.Logger(cli.starts.program.Log(os.Stderr))
+	log := cli.Log.Logger(io.MultiWriter(cli.starts.program.Log(os.Stderr), &r.recent))
 	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
 	if err := waitForApproval(ctx, cli.DataDir, component(log, "identity")); err != nil || ctx.Err() != nil {

@@ -3,10 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
@@ -22,26 +22,18 @@ type waitingMachine struct {
 }
 
 // printWaiting prints the machines that wait for an approval.
-func printWaiting(ctx context.Context, store *nodeidentity.Store, form string, out program.Output) error {
+func (l *nodeList) printWaiting(ctx context.Context, store *nodeidentity.Store, out program.Output) error {
 	all, err := store.Waiting(ctx)
 	if err != nil {
 		return err
 	}
-	if form == "json" {
-		list := make([]waitingMachine, 0, len(all))
-		for _, w := range all {
-			list = append(list, waitingMachine{w.Node, w.Address, w.Machine, w.KeyHash, w.Token, w.Since})
-		}
-		to := json.NewEncoder(out)
-		to.SetIndent("", "  ")
-		return to.Encode(list)
+	t := printer.Table{Columns: []printer.Column{{Name: "NODE"}, {Name: "ADDRESS"}, {Name: "MACHINE"}, {Name: "SINCE"}, {Name: "TOKEN"}, {Name: "KEY"}}}
+	var items []waitingMachine
+	for _, w := range all {
+		items = append(items, waitingMachine{w.Node, w.Address, w.Machine, w.KeyHash, w.Token, w.Since})
+		t.Rows = append(t.Rows, printer.Row{Name: "node/" + w.Node, Cells: []any{w.Node, w.Address, w.Machine, w.Since, w.Token, w.KeyHash}})
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "NODE\tADDRESS\tMACHINE\tSINCE\tTOKEN\tKEY")
-	for _, m := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Node, cmp.Or(m.Address, "-"), cmp.Or(m.Machine, "-"), when(m.Since), cmp.Or(m.Token, "-"), m.KeyHash)
-	}
-	return w.Flush()
+	return l.Print(out, t, printer.NewList("WaitingMachineList", items))
 }
 
 // decisionFlags name the machine that is decided about.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub/join"
@@ -40,10 +41,18 @@ func (caShow) Run(ctx context.Context, cli *cli, out program.Output) error {
 	return nil
 }
 
-type caList struct{}
+type caList struct{ printer.Flags }
+
+// authority is the JSON of a certificate authority.
+type authority struct {
+	Stage string    `json:"stage"` // issuer, next, trusted or retired
+	Name  string    `json:"name"`
+	Pin   string    `json:"pin"`
+	Ends  time.Time `json:"ends"`
+}
 
 // Run prints one line for each authority.
-func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
@@ -52,12 +61,14 @@ func (caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "STAGE\tENDS\tNAME\tPIN")
+	t := printer.Table{Columns: []printer.Column{{Name: "STAGE"}, {Name: "ENDS"}, {Name: "NAME"}, {Name: "PIN"}}}
+	var items []authority
 	for _, c := range a.List() {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Stage, when(c.Certificate.NotAfter), c.Certificate.Subject, c.Pin)
+		name := c.Certificate.Subject.String()
+		items = append(items, authority{c.Stage, name, c.Pin, c.Certificate.NotAfter})
+		t.Rows = append(t.Rows, printer.Row{Name: "authority/" + c.Pin, Cells: []any{c.Stage, c.Certificate.NotAfter, name, c.Pin}})
 	}
-	return w.Flush()
+	return l.Print(out, t, printer.NewList("AuthorityList", items))
 }
 
 type caRotate struct {

@@ -83,7 +83,7 @@ func TestRotate(t *testing.T) {
 		if (err != nil) != step.early || !strings.Contains(said, step.says) {
 			t.Errorf("%s: %q, %v", step.name, said, err)
 		}
-		list, err := run(func(o program.Output) error { return caList{}.Run(ctx, cli, o) })
+		list, err := run(func(o program.Output) error { return (&caList{}).Run(ctx, cli, o) })
 		if err != nil || strings.Count(list, "\n") != 1+step.stages {
 			t.Errorf("%s: %v, then the list is\n%s", step.name, err, list)
 		}

@@ -39,7 +39,7 @@ func (g *deviceGet) Run(ctx context.Context, cli *cli, out program.Output) error
 	if err != nil {
 		return err
 	}
-	return g.print(out, raw)
+	return g.print(out, "devices", raw)
 }
 
 // restClient asks for paths of the API server.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
-	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
@@ -26,7 +27,7 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 type objectFlags struct {
 	Name string `arg:"" optional:"" help:"Print only the object of this name."`
 	All  bool   `help:"List the objects of all namespaces." short:"A"`
-	Form string `name:"output" help:"Print whole objects instead of a line each: json or yaml." short:"o" enum:",json,yaml" default:""`
+	printer.Flags
 }
 
 func (f *objectFlags) check() error {
@@ -38,32 +39,39 @@ func (f *objectFlags) check() error {
 
 // accept is what the API is asked for.
 func (f *objectFlags) accept() string {
-	if f.Form == "" {
-		return asTable
+	if f.Structured() {
+		return "application/json"
 	}
-	return "application/json"
+	return asTable
 }
 
-// print prints what the API gave.
-func (f *objectFlags) print(out io.Writer, raw json.RawMessage) error {
-	switch f.Form {
-	case "json":
-		to := json.NewEncoder(out)
-		to.SetEscapeHTML(false)
-		to.SetIndent("", "  ")
-		return to.Encode(raw)
-	case "yaml":
-		text, err := yaml.JSONToYAML(raw)
-		if err == nil {
-			_, err = out.Write(text)
-		}
-		return err
+// print prints what the API gave. resource is that of --output name.
+func (f *objectFlags) print(out io.Writer, resource string, raw json.RawMessage) error {
+	if f.Structured() {
+		return f.PrintObject(out, raw)
 	}
 	var t metav1.Table
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return err
 	}
-	return printTable(out, &t)
+	return f.Print(out, fromTable(resource, &t), nil)
+}
+
+// fromTable is a table of an API server. Columns with a priority are those of --output wide.
+func fromTable(resource string, from *metav1.Table) printer.Table {
+	var t printer.Table
+	for _, c := range from.ColumnDefinitions {
+		t.Columns = append(t.Columns, printer.Column{Name: strings.ToUpper(c.Name), Wide: c.Priority > 0})
+	}
+	for _, r := range from.Rows {
+		row := printer.Row{Cells: r.Cells}
+		var object metav1.PartialObjectMetadata
+		if json.Unmarshal(r.Object.Raw, &object) == nil && object.Name != "" { // servers may leave it out
+			row.Name = resource + "/" + object.Name
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
 }
 
 // getCmd lists what the node holds.
@@ -82,17 +90,20 @@ func (g *getCmd) Run(ctx context.Context, out program.Output) error {
 	if err := g.read(ctx, "api.sock", g.path(), g.accept(), &raw); err != nil {
 		return err
 	}
-	return g.print(out, raw)
+	return g.print(out, g.resource(), raw)
 }
 
-func (g *getCmd) path() string {
+// resource is the plural name of what is listed.
+func (g *getCmd) resource() string {
 	resource := map[string]string{
 		"po": "pods", "pod": "pods", "no": "nodes", "node": "nodes", "cm": "configmaps", "configmap": "configmaps", "secret": "secrets",
 		"svc": "services", "service": "services", "ev": "events", "event": "events", "device": "devices", "devicemodel": "devicemodels",
 	}[g.Resource]
-	if resource == "" {
-		resource = g.Resource
-	}
+	return cmp.Or(resource, g.Resource)
+}
+
+func (g *getCmd) path() string {
+	resource := g.resource()
 	base := "/api/v1"
 	if strings.HasPrefix(resource, "device") {
 		base = devicesBase()
@@ -119,39 +130,46 @@ func columns(out io.Writer) *tabwriter.Writer {
 	return tabwriter.NewWriter(program.Plain(out), 0, 0, 3, ' ', 0)
 }
 
-// printTable prints the columns that are for everybody.
-func printTable(out io.Writer, t *metav1.Table) error {
-	w := columns(out)
-	var heads []string
-	for _, c := range t.ColumnDefinitions {
-		if c.Priority == 0 {
-			heads = append(heads, strings.ToUpper(c.Name))
-		}
-	}
-	fmt.Fprintln(w, strings.Join(heads, "\t"))
-	for _, r := range t.Rows {
-		var cells []string
-		for i, c := range r.Cells {
-			if i < len(t.ColumnDefinitions) && t.ColumnDefinitions[i].Priority == 0 {
-				cells = append(cells, fmt.Sprint(c))
-			}
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
-	}
-	return w.Flush()
-}
-
-// describeCmd prints everything about a pod.
+// describeCmd prints everything about a pod of this machine, or about a node.
 type describeCmd struct {
-	localFlags
-	Kind string `arg:"" help:"What to describe." enum:"pod"`
-	Name string `arg:"" help:"The pod's name."`
+	printer.Flags
+	scopeFlags
+	Space string `help:"Namespace of the pod." short:"n" name:"in" default:"default" placeholder:"NAMESPACE"`
+	Kind  string `arg:"" help:"What to describe: pod, of this machine, or node." enum:"pod,node"`
+	Name  string `arg:"" optional:"" help:"The name. The node on this machine needs none."`
 }
 
-// Run prints what an operator asks about a pod, its events last.
-func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
+// Help is more about the command.
+func (d *describeCmd) Help() string {
+	return `  edgectl describe node                 at an edge node: the node itself, with or without the cloud
+  edgectl describe pod web --in shop    at an edge node: one of its pods
+  edgectl describe node edge-7 --fleet  anywhere with a kubeconfig: the life of one node`
+}
+
+// Run prints what an operator asks.
+func (d *describeCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
+	switch {
+	case d.Kind == "node":
+		return d.describeNode(ctx, cli, out)
+	case d.Name == "":
+		return &program.UsageError{Setting: "in", Reason: "give the pod's name: edgectl describe pod NAME --in " + d.Space}
+	case d.Fleet:
+		return &program.UsageError{Setting: "fleet", Reason: "pods are described at their node; elsewhere use kubectl describe pod " + d.Name + " -n " + d.Space}
+	}
+	return d.describePod(ctx, d.sockets(d.Space), out)
+}
+
+// describePod prints a pod, its events last.
+func (d *describeCmd) describePod(ctx context.Context, node *localFlags, out io.Writer) error {
+	if d.Structured() {
+		var raw json.RawMessage
+		if err := node.read(ctx, "api.sock", node.podPath(d.Name, "", nil), "application/json", &raw); err != nil {
+			return err
+		}
+		return d.PrintObject(out, raw)
+	}
 	var pod corev1.Pod
-	if err := d.read(ctx, "api.sock", d.podPath(d.Name, "", nil), "", &pod); err != nil {
+	if err := node.read(ctx, "api.sock", node.podPath(d.Name, "", nil), "", &pod); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(program.Plain(out), 0, 0, 2, ' ', 0)
@@ -182,14 +200,14 @@ func (d *describeCmd) Run(ctx context.Context, out program.Output) error {
 	}
 	var events metav1.Table
 	query := url.Values{"fieldSelector": {"involvedObject.name=" + d.Name}}
-	if err := d.read(ctx, "api.sock", "/api/v1/namespaces/"+url.PathEscape(d.Space)+"/events?"+query.Encode(), asTable, &events); err != nil {
+	if err := node.read(ctx, "api.sock", "/api/v1/namespaces/"+url.PathEscape(d.Space)+"/events?"+query.Encode(), asTable, &events); err != nil {
 		return err
 	}
 	if len(events.Rows) == 0 {
 		return nil
 	}
 	fmt.Fprintln(out, "Events that the cloud does not have yet:")
-	return printTable(out, &events)
+	return printer.Flags{}.Print(out, fromTable("events", &events), nil)
 }
 
 func containerState(s corev1.ContainerState) string {
@@ -205,9 +223,12 @@ func containerState(s corev1.ContainerState) string {
 }
 
 // topCmd prints the CPU and memory of the node and its pods.
-type topCmd struct{ localFlags }
+type topCmd struct {
+	localFlags
+	printer.Flags
+}
 
-// Run prints the node first, then its pods.
+// Run prints the node first, then its pods. JSON and YAML are the kubelet's summary.
 func (t *topCmd) Run(ctx context.Context, out program.Output) error {
 	first, err := t.summary(ctx)
 	if err != nil {
@@ -221,6 +242,9 @@ func (t *topCmd) Run(ctx context.Context, out program.Output) error {
 	sum, err := t.summary(ctx)
 	if err != nil {
 		return err
+	}
+	if t.Structured() {
+		return t.PrintObject(out, sum)
 	}
 	return printTop(out, first, sum)
 }

@@ -88,8 +88,8 @@ func TestDescribe(t *testing.T) {
 		}
 	})
 	var out strings.Builder
-	describe := describeCmd{Name: "web", localFlags: localFlags{DataDir: ".", Space: "default"}}
-	if err := describe.Run(t.Context(), program.Output{Writer: &out}); err != nil {
+	describe := describeCmd{Kind: "pod", Name: "web", Space: "default", scopeFlags: scopeFlags{DataDir: "."}}
+	if err := describe.Run(t.Context(), &cli{}, program.Output{Writer: &out}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`waits: Failed \x1b[2J`, `\x1b]0;title\a`} {

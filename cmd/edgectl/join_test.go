@@ -27,9 +27,9 @@ import (
 	"github.com/edgekit/edgekit/hub/join/jointest"
 )
 
-// machine is a machine of a test: a data folder, a systemd that runs nothing, and the API of an
+// testMachine is a machine of a test: a data folder, a systemd that runs nothing, and the API of an
 // edgecore that "runs" while the service is active.
-type machine struct {
+type testMachine struct {
 	t     *testing.T
 	cloud *jointest.Cloud
 	addr  string // of the cloud
@@ -45,7 +45,7 @@ type machine struct {
 }
 
 // newMachine makes a machine with edgecore installed, on which all checks are ignored.
-func newMachine(t *testing.T, c *jointest.Cloud) *machine {
+func newMachine(t *testing.T, c *jointest.Cloud) *testMachine {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(c.Handler())
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -57,7 +57,7 @@ func newMachine(t *testing.T, c *jointest.Cloud) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	m := &machine{t: t, cloud: c, addr: srv.Listener.Addr().String(), dir: dir, booted: true}
+	m := &testMachine{t: t, cloud: c, addr: srv.Listener.Addr().String(), dir: dir, booted: true}
 	m.service = systemd.State{Active: "inactive"}
 	edgecore := filepath.Join(dir, "edgecore")
 	if err := errors.Join(os.WriteFile(edgecore, []byte("#!"), 0o700), os.MkdirAll(filepath.Join(dir, "root"), 0o755)); err != nil {
@@ -79,7 +79,7 @@ func newMachine(t *testing.T, c *jointest.Cloud) *machine {
 }
 
 // serveAPI answers for the link while the service is active.
-func (m *machine) serveAPI() {
+func (m *testMachine) serveAPI() {
 	m.t.Helper()
 	path := filepath.Join(m.dir, "data", "api")
 	if err := os.MkdirAll(path, 0o700); err != nil {
@@ -103,20 +103,20 @@ func (m *machine) serveAPI() {
 	m.t.Cleanup(srv.Close)
 }
 
-func (m *machine) connect(context.Context) (services, error) {
+func (m *testMachine) connect(context.Context) (services, error) {
 	if !m.booted {
 		return nil, systemd.ErrNotBooted
 	}
 	return m, nil
 }
 
-func (m *machine) note(call string) {
+func (m *testMachine) note(call string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls = append(m.calls, call)
 }
 
-func (m *machine) State(context.Context, string) (systemd.State, error) {
+func (m *testMachine) State(context.Context, string) (systemd.State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := os.Stat(m.on.unitFile); err == nil {
@@ -125,24 +125,24 @@ func (m *machine) State(context.Context, string) (systemd.State, error) {
 	return m.service, nil
 }
 
-func (m *machine) Enable(context.Context, string) error {
+func (m *testMachine) Enable(context.Context, string) error {
 	m.note("enable")
 	m.service.Enabled = true
 	return nil
 }
 
-func (m *machine) Disable(context.Context, string) error {
+func (m *testMachine) Disable(context.Context, string) error {
 	m.note("disable")
 	m.service.Enabled = false
 	return nil
 }
 
-func (m *machine) Reload(context.Context) error {
+func (m *testMachine) Reload(context.Context) error {
 	m.note("reload")
 	return nil
 }
 
-func (m *machine) Restart(context.Context, string) error {
+func (m *testMachine) Restart(context.Context, string) error {
 	m.note("restart")
 	if m.fail != nil {
 		return m.fail
@@ -151,16 +151,16 @@ func (m *machine) Restart(context.Context, string) error {
 	return nil
 }
 
-func (m *machine) Stop(context.Context, string) error {
+func (m *testMachine) Stop(context.Context, string) error {
 	m.note("stop")
 	m.service.Active = "inactive"
 	return nil
 }
 
-func (m *machine) Close() {}
+func (m *testMachine) Close() {}
 
 // command is a join of the machine that ignores all checks.
-func (m *machine) command(s joinSettings) *joinCmd {
+func (m *testMachine) command(s joinSettings) *joinCmd {
 	s.IgnoreCheck = preflight.Names()
 	if s.Wait == 0 {
 		s.Wait = time.Minute
@@ -171,7 +171,7 @@ func (m *machine) command(s joinSettings) *joinCmd {
 }
 
 // join runs a join, and returns its output and what it asked of systemd.
-func (m *machine) join(cmd *joinCmd) (out, calls string, err error) {
+func (m *testMachine) join(cmd *joinCmd) (out, calls string, err error) {
 	m.t.Helper()
 	m.calls = nil
 	var text bytes.Buffer

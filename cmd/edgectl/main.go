@@ -24,8 +24,11 @@ type cli struct {
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
+	Status statusCmd `cmd:"" help:"Say what is wrong, and what to type next: of the edge node on this machine, or of all edge nodes."`
+
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
-	Describe describeCmd `cmd:"" help:"On an edge node: print everything about one of its pods."`
+	Describe describeCmd `cmd:"" help:"Print everything about a node, or at an edge node about one of its pods."`
+	Events   eventsCmd   `cmd:"" help:"List the events of the edge node on this machine, or of all edge nodes."`
 	Logs     logsCmd     `cmd:"" help:"On an edge node: print a container's logs."`
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 )
@@ -20,35 +22,51 @@ type nodeCmd struct {
 }
 
 type nodeList struct {
-	Pending bool   `help:"List the machines that wait for 'node approve' instead: name, address, hardware, since when, and key. It takes no right to Secrets."`
-	Form    string `name:"output" help:"With --pending: json prints objects instead of a table." short:"o" enum:",json" default:""`
+	printer.Flags
+	Pending bool `help:"List the machines that wait for 'node approve' instead: name, address, hardware, since when, and key. It takes no right to Secrets."`
+}
+
+// claimedNode is the JSON of a name that a machine has joined with, or of a revoked key.
+type claimedNode struct {
+	Node            string    `json:"node"`
+	State           string    `json:"state"` // joined, free, waits for approval, revoked, or why it was revoked
+	KeyHash         string    `json:"keyHash,omitempty"`
+	Authority       string    `json:"authority,omitempty"` // pin of the authority that signed its last certificate
+	CertificateEnds time.Time `json:"certificateEnds,omitzero"`
+	Revoked         time.Time `json:"revoked,omitzero"`
 }
 
 // Run prints one line for each name and for each revoked key.
-func (l nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *nodeList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
 	}
 	if l.Pending {
-		return printWaiting(ctx, store, l.Form, out)
+		return l.printWaiting(ctx, store, out)
 	}
 	nodes, err := store.ListNodes(ctx)
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "NODE\tSTATE\tCERTIFICATE ENDS\tAUTHORITY\tKEY")
+	t, items := nodesTable(nodes)
+	return l.Print(out, t, printer.NewList("NodeIdentityList", items))
+}
+
+func nodesTable(nodes []nodeidentity.Claimed) (printer.Table, []claimedNode) {
+	t := printer.Table{Columns: []printer.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "CERTIFICATE ENDS"}, {Name: "AUTHORITY"}, {Name: "KEY"}, {Name: "REVOKED", Wide: true}}}
+	var items []claimedNode
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Node, state(n), when(n.Until), cmp.Or(short(n.Issuer), "-"), cmp.Or(n.KeyHash, "-"))
+		items = append(items, claimedNode{n.Node, state(n), n.KeyHash, n.Issuer, n.Until, n.Revoked})
+		t.Rows = append(t.Rows, printer.Row{Name: "node/" + n.Node, Cells: []any{n.Node, state(n), n.Until, short(n.Issuer), n.KeyHash, n.Revoked}})
 	}
-	return w.Flush()
+	return t, items
 }
 
 func state(c nodeidentity.Claimed) string {
 	switch {
 	case !c.Revoked.IsZero():
-		return cmp.Or(string(c.Reason), "revoked") + " " + when(c.Revoked)
+		return cmp.Or(string(c.Reason), "revoked")
 	case c.Waits:
 		return "waits for approval"
 	case c.KeyHash == "":

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,9 +10,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/hub/join"
 )
 
 type tokenCmd struct {
@@ -57,10 +58,20 @@ func (t *tokenCreate) Run(ctx context.Context, cli *cli, out program.Output) err
 	return err
 }
 
-type tokenList struct{}
+type tokenList struct{ printer.Flags }
+
+// joinToken is the JSON of a join token, without its secret.
+type joinToken struct {
+	ID      string    `json:"id"`
+	Nodes   string    `json:"nodes"` // a name or a pattern
+	Expires time.Time `json:"expires"`
+	Approve bool      `json:"approve,omitempty"` // the machine waits for 'node approve'
+	UsedBy  string    `json:"usedBy,omitempty"`
+	UsedAt  time.Time `json:"usedAt,omitzero"`
+}
 
 // Run prints one line for each token.
-func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
+func (l *tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	store, err := cli.identity(ctx)
 	if err != nil {
 		return err
@@ -69,20 +80,26 @@ func (tokenList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	w := columns(out)
-	fmt.Fprintln(w, "ID\tNODES\tEXPIRES\tAPPROVAL\tUSED BY\tUSED AT")
-	for _, t := range tokens {
-		expires := t.Expires.Local().Format(time.DateTime)
-		if time.Now().After(t.Expires) {
-			expires += " (expired)"
+	t, items := tokensTable(tokens, time.Now())
+	return l.Print(out, t, printer.NewList("JoinTokenList", items))
+}
+
+func tokensTable(tokens []join.Record, now time.Time) (printer.Table, []joinToken) {
+	t := printer.Table{Now: now, Columns: []printer.Column{{Name: "ID"}, {Name: "NODES"}, {Name: "EXPIRES"}, {Name: "APPROVAL"}, {Name: "USED BY"}, {Name: "USED"}}}
+	var items []joinToken
+	for _, r := range tokens {
+		expires := printer.Age(r.Expires, now)
+		if now.After(r.Expires) {
+			expires += " ago (expired)"
 		}
-		approval := "-"
-		if t.Approve {
+		approval := ""
+		if r.Approve {
 			approval = "required"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Nodes, expires, approval, cmp.Or(t.UsedFor, "-"), when(t.UsedAt))
+		items = append(items, joinToken{r.ID, r.Nodes, r.Expires, r.Approve, r.UsedFor, r.UsedAt})
+		t.Rows = append(t.Rows, printer.Row{Name: "token/" + r.ID, Cells: []any{r.ID, r.Nodes, expires, approval, r.UsedFor, r.UsedAt}})
 	}
-	return w.Flush()
+	return t, items
 }
 
 // when is a time as the lists show it.

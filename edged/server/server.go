@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,11 @@ type Config struct {
 	Metrics  []prometheus.Collector // on /metrics besides the Server's own metrics; nil for none
 	Settings any                    // what /configz shows as JSON; nil shows an empty object
 
+	// Handlers are further paths of GET requests below /debug/ and /logs/, for example
+	// "/debug/status". The kubelet's API has the right nodes/proxy for the former and nodes/log
+	// for the latter. nil for none.
+	Handlers map[string]http.Handler
+
 	// MaxSessions is how many logs, execs, attaches and port forwards may be
 	// open at the same time; one more gets status 429. 0 means 4096.
 	MaxSessions int
@@ -95,6 +101,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("server: Config.Runtime is required")
 	case cfg.MaxSessions < 0, cfg.Look < 0:
 		return nil, errors.New("server: a limit in Config is negative: leave it 0 for the default")
+	}
+	for path := range cfg.Handlers {
+		if !strings.HasPrefix(path, "/debug/") && !strings.HasPrefix(path, "/logs/") || strings.ContainsAny(path, "{} ") {
+			return nil, fmt.Errorf("server: Config.Handlers: %q must begin with /debug/ or /logs/", path)
+		}
 	}
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 4096
@@ -176,6 +187,9 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /metrics/cadvisor", s.export(s.cfg.Cadvisor))
 	s.mux.Handle("GET /metrics/slis", s.slis)
 	s.mux.HandleFunc("GET /metrics/probes", s.export(s.cfg.Probes))
+	for path, handler := range s.cfg.Handlers {
+		s.mux.Handle("GET "+path, handler)
+	}
 }
 
 // pods lists what the node must run, with the statuses that it reports.

@@ -11,7 +11,7 @@ require (
 	github.com/gosnmp/gosnmp v1.47.0
 	github.com/simonvetter/modbus v1.6.4
 	go.uber.org/goleak v1.3.0
-	golang.org/x/sync v0.22.0
+	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.47.0
 	google.golang.org/grpc v1.82.1
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af

@@ -109,10 +109,10 @@ func readConfig(name string) ([]byte, error) {
 	return text, err
 }
 
-// CheckConfig parses a configuration file as the program does when it starts: an error names
+// ValidateConfig parses a configuration file as the program does when it starts: an error names
 // the line, the setting and the remedy. Values that only the running program can judge, such
 // as an address that is in use, are not checked.
-func (p Program) CheckConfig(name string, text []byte) error {
+func (p Program) ValidateConfig(name string, text []byte) error {
 	f, err := parseYAML(name, text)
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (s *SetCmd) run(p Program, root *kong.Node, file string, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	if err := p.CheckConfig(file, text); err != nil {
+	if err := p.ValidateConfig(file, text); err != nil {
 		return fmt.Errorf("%w: nothing was written", err)
 	}
 	printChanges(Plain(out), string(old), string(text))
@@ -290,7 +290,7 @@ func (p Program) parseConfig(name string) (*file, error) {
 			return nil, err
 		}
 	}
-	if err := p.CheckConfig(name, text); err != nil {
+	if err := p.ValidateConfig(name, text); err != nil {
 		return nil, err
 	}
 	return parseYAML(name, text)

@@ -196,8 +196,8 @@ func hostKeys(file, address string) (ssh.HostKeyCallback, []string, error) {
 // noKey is a key that no machine has: the known keys are listed by asking for it.
 type noKey struct{}
 
-func (noKey) Type() string                         { return "none" }
-func (noKey) Marshal() []byte                      { return []byte("none") }
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
 // ExitError says that a command has failed.

@@ -134,7 +134,9 @@ func (m *manager) reload() *godbus.Error {
 	return nil
 }
 
-func (m *manager) resetFailed(string) *godbus.Error { return godbus.MakeFailedError(errors.New("not loaded")) }
+func (m *manager) resetFailed(string) *godbus.Error {
+	return godbus.MakeFailedError(errors.New("not loaded"))
+}
 
 func (m *manager) all(string) (map[string]godbus.Variant, *godbus.Error) {
 	m.mu.Lock()

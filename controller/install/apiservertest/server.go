@@ -61,7 +61,7 @@ func freePorts(t *testing.T, n int) []int {
 // run starts a program that lives as long as the test.
 func run(t *testing.T, dir, path string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // it ends in the cleanup
 	cmd := exec.CommandContext(ctx, path, args...)
 	log, err := os.Create(filepath.Join(dir, filepath.Base(path)+".log"))
 	if err != nil {
