@@ -11,34 +11,34 @@ import (
 	"time"
 )
 
-// cutDisk is a disk whose power is cut before or after one of its changes.
-type cutDisk struct {
+// settingsDisk is a disk whose power is cut before or after one of its changes.
+type settingsDisk struct {
 	osDisk
 	cut, changes int
 }
 
-var errCut = errors.New("the power is cut")
+var errSettingsCut = errors.New("the power is cut")
 
-func (d *cutDisk) point(change func() error) error {
+func (d *settingsDisk) point(change func() error) error {
 	d.changes++
 	if d.cut > 0 && d.changes >= d.cut {
-		return errCut
+		return errSettingsCut
 	}
 	err := change()
 	d.changes++
 	if d.cut > 0 && d.changes >= d.cut {
-		return errCut
+		return errSettingsCut
 	}
 	return err
 }
 
-func (d *cutDisk) write(name string, content []byte) error {
+func (d *settingsDisk) write(name string, content []byte) error {
 	return d.point(func() error { return d.osDisk.write(name, content) })
 }
-func (d *cutDisk) rename(from, to string) error {
+func (d *settingsDisk) rename(from, to string) error {
 	return d.point(func() error { return d.osDisk.rename(from, to) })
 }
-func (d *cutDisk) remove(name string) error {
+func (d *settingsDisk) remove(name string) error {
 	return d.point(func() error { return d.osDisk.remove(name) })
 }
 
@@ -55,7 +55,7 @@ func TestSettingsCut(t *testing.T) {
 			if err := os.WriteFile(file, []byte(before), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			d := &cutDisk{cut: cut}
+			d := &settingsDisk{cut: cut}
 			life := func(d disk, start SettingsStart) *Settings {
 				s, err := NewSettings(SettingsConfig{DataDir: data, Start: start})
 				if err != nil {
