@@ -77,10 +77,6 @@ func (m *machine) supervise(ctx context.Context, program string, args []string) 
 		}
 		err = cmd.Wait()
 		fmt.Fprintf(m, "edgecore ended: %v\n", err)
-		select { // RestartSec
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
 	}
 }
 
@@ -110,18 +106,20 @@ func (m *machine) list() (list jobs.List, state upgrade.State, err error) {
 // wait waits until the node says that it is as wanted.
 func (m *machine) wait(what string, want func(jobs.List, upgrade.State) bool) {
 	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Minute)
+	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	end := time.Now().Add(5 * time.Minute)
 	for {
 		list, state, err := m.list()
 		if err == nil && want(list, state) {
 			return
 		}
-		if time.Now().After(end) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			m.t.Fatalf("not so: %s: %+v, %+v, %v", what, list, state, err)
 		}
-		<-tick.C
 	}
 }
 
