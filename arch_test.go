@@ -25,6 +25,7 @@ const module = "github.com/edgekit/edgekit"
 var levels = map[string]int{
 	"hub": 0, "meta": 0, "bus": 0,
 	"meta/jsonlimit": 0, // the standard library only
+	"meta/sealed":    0, // the standard library only
 	"meta/resources": 0, // words that both ends of a link share
 	"twin":           1, "edged": 1, "device": 1,
 	"controller": 3,
@@ -80,10 +81,13 @@ var fences = map[string][]string{
 	// arguments are checked, and no shell sees them. edged/credentialprovider runs the
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
-	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
+	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
+	// the machine.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
-	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
+	// cmd/edgectl/internal/bundle writes one, and unpacks none.
+	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest", "cmd/edgectl/internal/bundle"},
 	// Artefacts of upgrades and their signatures.
 	"oras.land/oras-go":        {"edged/upgrade/artifact"},
 	"github.com/notaryproject": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
@@ -107,6 +111,7 @@ var light = map[string][]string{
 	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"meta/sealed":    {"k8s.io/", "github.com/", "google.golang.org/"},
 	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},

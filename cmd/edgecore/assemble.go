@@ -157,7 +157,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		return nil, err
 	}
 	state.devices = engine.Devices
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(extraPaths(agent, n), n, mgr), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(addMachinePaths(extraPaths(agent, n), agent, engine), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ type cli struct {
 
 	Run    runCmd            `cmd:"" default:"withargs" help:"Run the agent (the default command)."`
 	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
-	Store  storeCmd          `cmd:"" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
+	Store  storeCmd          `cmd:"" aliases:"state" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
 	Config program.ConfigCmd `cmd:"" name:"config" help:"Show, change and check the configuration file."`
 
 	kubelet *kubeletconfig.Config // nil without such files

@@ -17,10 +17,11 @@ type cli struct {
 
 	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
 	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+	Reset resetCmd `cmd:"" help:"Take the node off this machine: list what goes, ask, and remove it."`
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
-	Node   nodeCmd   `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	Node   nodeCmd   `cmd:"" help:"Nodes: approve, list, release, abandon, retire, replace or revoke them."`
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
@@ -37,7 +38,10 @@ type cli struct {
 	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
 	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
 
-	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
+	Debug debugCmd `cmd:"" help:"Collect what is needed to find a fault."`
+
+	Restart restartCmd `cmd:"" help:"On an edge node: restart containers of pods, with or without the cloud. The pods stay."`
+	Unhold  unholdCmd  `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
 	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
 	Upgrade upgradeCmd `cmd:"" help:"Upgrade the edge node on this machine, or the cloud part."`
@@ -49,7 +53,12 @@ type cli struct {
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
-func main() { os.Exit(edgectl().Main()) }
+func main() {
+	if isKeadm(os.Args[0]) {
+		os.Exit(answerKeadm(os.Args[1:], os.Stderr))
+	}
+	os.Exit(edgectl().Main())
+}
 
 // edgectl is the program.
 func edgectl() program.Program {

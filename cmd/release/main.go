@@ -20,7 +20,7 @@ import (
 type commands struct {
 	Build buildCommand `cmd:"" help:"Build all files of a release."`
 	Check checkCommand `cmd:"" help:"Build twice, in two folders, and compare all bytes."`
-	Key   keyCommand   `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what is signed once edgekit.pub, or trustpolicy.json and the certificate, are in their trust folder."`
+	Key   keyCommand   `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what it signs once they have its trust folder as /etc/edgekit/trust."`
 }
 
 func main() {
@@ -116,7 +116,7 @@ func (c *checkCommand) Run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	began := time.Now()
-	files, err := r.Check(ctx, dir, c.Fresh)
+	files, err := r.Check(ctx, dir, c.Fresh, nil)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (c *checkCommand) Run(ctx context.Context) error {
 }
 
 type keyCommand struct {
-	Dir  string `arg:"" help:"Folder for key.pem, cert.pem, edgekit.pub and trustpolicy.json." type:"path"`
+	Dir  string `arg:"" help:"Folder for key.pem, cert.pem and trust, the trust folder of nodes." type:"path"`
 	Name string `help:"Name in the certificate and of the trust store." default:"edgekit"`
 }
 

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/edgekit/edgekit/controller/nodeidentity"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
+)
+
+func TestRetireReport(t *testing.T) {
+	for name, tt := range map[string]struct {
+		done nodelifecycle.Retired
+		key  nodeidentity.Claimed
+		want []string
+	}{
+		"a node":       {nodelifecycle.Retired{Evicted: []string{"a/b"}, Removed: nodelifecycle.Removed{Pods: []string{"a/c"}}}, nodeidentity.Claimed{KeyHash: "4711"}, []string{"1 pods evicted, 1 ended", "revoked (key 4711)", "edgecore join --replace"}},
+		"no machine":   {nodelifecycle.Retired{}, nodeidentity.Claimed{}, []string{"no machine had the name", "node revoke --key"}},
+		"no cloudcore": {nodelifecycle.Retired{Removed: nodelifecycle.Removed{Connected: true}}, nodeidentity.Claimed{KeyHash: "4711"}, []string{"the one that starts next refuses"}},
+	} {
+		text := (&nodeRetire{Name: "edge-1"}).report(tt.done, tt.key)
+		for _, want := range append(tt.want, "node edge-1 is retired", "systemctl disable --now edgecore") {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %q is not in %s", name, want, text)
+			}
+		}
+	}
+}
