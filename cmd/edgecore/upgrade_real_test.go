@@ -25,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/edged/upgrade"
 	"github.com/edgekit/edgekit/edged/upgrade/artifacttest"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
@@ -106,21 +107,10 @@ func (m *machine) list() (list jobs.List, state upgrade.State, err error) {
 // wait waits until the node says that it is as wanted.
 func (m *machine) wait(what string, want func(jobs.List, upgrade.State) bool) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	hubtest.Until(m.t, what, func() bool {
 		list, state, err := m.list()
-		if err == nil && want(list, state) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			m.t.Fatalf("not so: %s: %+v, %+v, %v", what, list, state, err)
-		}
-	}
+		return err == nil && want(list, state)
+	})
 }
 
 // artefact writes an artefact of a version with a program, signed by key.
