@@ -39,7 +39,9 @@ func (f *fakeJobs) Waiting() (jobs.Status, bool) {
 	return s, f.waits
 }
 
-func (f *fakeJobs) List() jobs.List { return jobs.List{Items: f.items, Upgrade: []byte(`{"Version":"v1.2.3"}`)} }
+func (f *fakeJobs) List() jobs.List {
+	return jobs.List{Items: f.items, Upgrade: []byte(`{"Version":"v1.2.3"}`)}
+}
 
 func (f *fakeJobs) decide(what, job string) (jobs.Status, error) {
 	switch {
