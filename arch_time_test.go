@@ -26,7 +26,6 @@ var realTime = map[string]string{
 	"controller/kubeletproxy.settled":          "waits until a kernel takes no more bytes, of which nothing tells",
 	"controller.newWorld":                      "looks into a real API server",
 	"controller/install/apiservertest.Start":   "starts a real API server",
-	"cmd/edgectl.startAPIServer":               "starts a real API server",
 	"edged.burst":                              "a real container runtime, which only root has",
 	"edged.stopWhenEmpty":                      "a real container runtime",
 	"edged.waitNotReady":                       "a real container runtime",

@@ -79,7 +79,7 @@ func TestReadmeCommands(t *testing.T) {
 		if strings.Contains(line, "--watch") {
 			args = append(args, "--help")
 		}
-		if code, out, errs := edgectl(t, args...); code != 0 || out == "" {
+		if code, out, errs := command(t, args...); code != 0 || out == "" {
 			t.Errorf("%s: exit %d: %s%s", line, code, out, errs)
 		}
 	}
@@ -92,12 +92,12 @@ func TestExitCodes(t *testing.T) {
 		"status --local --fleet": "--local and --fleet can't be used together", "status --output xml": "--output must be one of", "status --local --limit -1": "--limit", "describe pod": "pod's name",
 		"events --local --since=-1h": "--limit", "describe pod web --fleet": "kubectl describe pod web", "events --local --watch --output yaml": "--output",
 	} {
-		code, _, errs := edgectl(t, append(strings.Fields(line), "--data-dir", ".")...)
+		code, _, errs := command(t, append(strings.Fields(line), "--data-dir", ".")...)
 		if code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("%s: exit %d: %s", line, code, errs)
 		}
 	}
-	if code, _, errs := edgectl(t, "events", "--local", "--data-dir", "."); code != 2 || !strings.Contains(errs, "start edgecore") {
+	if code, _, errs := command(t, "events", "--local", "--data-dir", "."); code != 2 || !strings.Contains(errs, "start edgecore") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }
