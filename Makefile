@@ -41,7 +41,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -71,6 +71,8 @@ generated: ## Fail if generated files differ from what their sources produce
 cross: ## Build for other platforms: ARM for edge nodes, macOS and Windows for developers
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
+skew: ## Run edgecore and cloudcore of two earlier versions (.ci/skew-versions) with this tree's, both ways (root; needs 'make cluster-up' once; RESULT lines)
+	SKEW=1 go test -count=1 -timeout 60m -v -run TestSkew ./cmd/internal/skew
 release-check: ## Build a release twice in two folders and compare all bytes, run the commands of cmd/release/README.md on it: ARCHS= (amd64) FRESH=1 compiles all anew (RESULT lines); its short form is part of make test
 	cd cmd/release && RELEASE_ARCHS=$(or $(ARCHS),amd64) RELEASE_FRESH=$(FRESH) go test -count=1 -timeout=60m -v ./e2e
 cross-test: ## Run unit tests of chosen packages as programs for 32-bit ARM (v7) and riscv64, in an emulator: FULL=1 adds the store and the twins (Debian: qemu-user-static; RESULT lines); its short form is part of make test

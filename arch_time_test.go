@@ -27,6 +27,7 @@ var realTime = map[string]string{
 	"controller.newWorld":                      "looks into a real API server",
 	"controller/install/apiservertest.Start":   "starts a real API server",
 	"controller/install.runJobs":               "cloudcores and nodes at a real API server",
+	"cmd/internal/skew.until":                  "real programs and a real API server",
 	"edged.burst":                              "a real container runtime, which only root has",
 	"edged.stopWhenEmpty":                      "a real container runtime",
 	"edged.waitNotReady":                       "a real container runtime",

@@ -86,8 +86,8 @@ type memory struct {
 	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 	hold                        hold
 	restart                     map[string]string // by name: the container to be restarted, by its id once it was seen
-	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
-	restartAllDelay             time.Duration // of that pause
+	restartAllUntil             time.Time         // the end of the pause after all containers were removed to restart
+	restartAllDelay             time.Duration     // of that pause
 }
 
 // step is a list of actions under way.

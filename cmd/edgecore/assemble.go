@@ -139,7 +139,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if n.upgrades, err = r.newUpgrades(n, cli, mgr, agent, objects, log); err != nil {
 		return nil, err
 	}
-	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats)}
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats), newUpgradeMetrics(n.upgrades.programs)}
 	granted, err := r.podResources(agent, devices, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err

@@ -74,9 +74,9 @@ func reduceFrom(ctx context.Context, ask fetch, path string, reduce func([]byte)
 }
 
 // jsonSource is a document that this program makes.
-func jsonSource(name, from string, make func(context.Context) (any, error)) bundle.Source {
+func jsonSource(name, from string, build func(context.Context) (any, error)) bundle.Source {
 	return bundle.Source{Name: name, From: from, Max: 4 << 20, Open: func(ctx context.Context) (io.ReadCloser, error) {
-		value, err := make(ctx)
+		value, err := build(ctx)
 		if err != nil {
 			return nil, err
 		}

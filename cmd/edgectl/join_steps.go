@@ -244,7 +244,10 @@ func (r *joinRun) check(ctx context.Context, token string) error {
 	}
 	findings := slices.DeleteFunc(slices.Clone(results), func(f preflight.Result) bool { return f.Status == preflight.OK })
 	r.report(joinEvent{Step: "check", Message: fmt.Sprintf("%d of %d findings are good", len(results)-len(findings), len(results)), Findings: findings})
-	serious := slices.DeleteFunc(findings, func(f preflight.Result) bool { return slices.Contains(r.settings.IgnoreCheck, f.Check) })
+	serious := slices.DeleteFunc(findings, func(f preflight.Result) bool {
+		// The network of many clusters is a DaemonSet, which comes after the join.
+		return f.Check == "cni" || slices.Contains(r.settings.IgnoreCheck, f.Check)
+	})
 	if err := failedChecks(serious); err != nil {
 		return fmt.Errorf("%w: follow the remedies, or go on with --ignore-check", err)
 	}

@@ -38,7 +38,8 @@ type cli struct {
 	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
 	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
 
-	Debug debugCmd `cmd:"" help:"Collect what is needed to find a fault."`
+	Images imagesCmd `cmd:"" help:"On an edge node: images of its container runtime, for sites without a registry."`
+	Debug  debugCmd  `cmd:"" help:"Collect what is needed to find a fault."`
 
 	Restart restartCmd `cmd:"" help:"On an edge node: restart containers of pods, with or without the cloud. The pods stay."`
 	Unhold  unholdCmd  `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`

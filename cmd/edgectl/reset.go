@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -104,6 +105,9 @@ func (r *resetCmd) addMachine(ctx context.Context, m resetMachine, cfg *noderese
 	case !errors.Is(err, systemd.ErrNotBooted):
 		return closeAll, err
 	}
+	if cfg.Service == nil && r.answers(ctx) {
+		return closeAll, errors.New("edgecore runs, and not as a service: stop it first")
+	}
 	checks, err := r.preflight()
 	if err != nil {
 		return closeAll, err
@@ -125,6 +129,17 @@ func (r *resetCmd) addMachine(ctx context.Context, m resetMachine, cfg *noderese
 		m.edit(cfg)
 	}
 	return closeAll, nil
+}
+
+// answers reports whether an edgecore serves its API from the data folder.
+func (r *resetCmd) answers(ctx context.Context) bool {
+	local := localFlags{DataDir: r.DataDir}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", local.socket("api.sock"))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // resetService is edgecore's service, if there is one that does anything.

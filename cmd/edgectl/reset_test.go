@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/linkstate"
 	"github.com/edgekit/edgekit/cmd/internal/nodereset"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/systemd"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/hub/join/jointest"
 )
@@ -74,6 +75,12 @@ func TestReset(t *testing.T) {
 	if out, err = run(func(r *resetCmd) { r.on.answer = strings.NewReader("n\n") }); err == nil || !strings.Contains(err.Error(), "nothing was removed") || !there() {
 		t.Error(out, err)
 	}
+	state := m.service
+	m.service, m.booted = systemd.State{}, false
+	if out, err = run(func(r *resetCmd) { r.Yes = true }); err == nil || !strings.Contains(err.Error(), "stop it first") || !there() {
+		t.Error("an edgecore that runs without systemd:", out, err)
+	}
+	m.service, m.booted = state, true
 	fault := errors.New("no runtime")
 	if out, err = run(func(r *resetCmd) {
 		r.Yes, r.on.runtime = true, func(context.Context, string) (resetRuntime, error) { return nil, fault }

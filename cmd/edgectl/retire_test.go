@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
@@ -24,5 +25,19 @@ func TestRetireReport(t *testing.T) {
 				t.Errorf("%s: %q is not in %s", name, want, text)
 			}
 		}
+	}
+}
+
+func TestCertificatesOf(t *testing.T) {
+	now := time.Now()
+	nodes := []nodeidentity.Claimed{
+		{Node: "a", KeyHash: "1", Issuer: "p", Until: now.Add(2 * time.Hour)}, {Node: "b", KeyHash: "2", Issuer: "p", Until: now.Add(time.Hour)},
+		{Node: "c", KeyHash: "3", Issuer: "p", Until: now, Revoked: now}, {Node: "d", Issuer: "p", Until: now}, {Node: "e", KeyHash: "5", Issuer: "q", Until: now},
+	}
+	if count, first := certificatesOf(nodes, "p"); count != 2 || !first.Equal(now.Add(time.Hour)) {
+		t.Errorf("%d, %s", count, first)
+	}
+	if count, first := certificatesOf(nodes, "r"); count != 0 || !first.IsZero() {
+		t.Errorf("%d, %s", count, first)
 	}
 }

@@ -18,9 +18,10 @@ import (
 )
 
 type commands struct {
-	Build buildCommand `cmd:"" help:"Build all files of a release."`
-	Check checkCommand `cmd:"" help:"Build twice, in two folders, and compare all bytes."`
-	Key   keyCommand   `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what it signs once they have its trust folder as /etc/edgekit/trust."`
+	Build   buildCommand   `cmd:"" help:"Build all files of a release."`
+	Check   checkCommand   `cmd:"" help:"Build twice, in two folders, and compare all bytes."`
+	Key     keyCommand     `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what it signs once they have its trust folder as /etc/edgekit/trust."`
+	Modfile modfileCommand `cmd:"" help:"Print the name of a file for 'go build -modfile', without which programs for 32-bit machines refuse to open their store."`
 }
 
 func main() {
@@ -131,3 +132,20 @@ type keyCommand struct {
 
 // Run makes the key.
 func (c *keyCommand) Run() error { return sign.WriteKey(c.Dir, c.Name, time.Now()) }
+
+type modfileCommand struct {
+	Source string `help:"Root folder of edgekit's source." default:"../.." type:"existingdir"`
+}
+
+// Run writes the file and what it names.
+func (c *modfileCommand) Run(ctx context.Context) error {
+	dir, err := filepath.Abs(c.Source)
+	if err != nil {
+		return err
+	}
+	file, err := programs.Modfile(ctx, dir)
+	if err == nil {
+		fmt.Println(file)
+	}
+	return err
+}

@@ -2,7 +2,6 @@ package install
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"

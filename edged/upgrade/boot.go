@@ -126,7 +126,7 @@ func (b booter) boot() Start {
 
 // try starts the trial. It returns the record to go on with if it does not.
 func (b booter) try(s *Start, r record) record {
-	reason := ""
+	var reason string
 	switch {
 	case r.Started:
 		reason = "it was started, and ended neither committed nor in order: it crashed, or the power was cut"

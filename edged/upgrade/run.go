@@ -158,7 +158,8 @@ func (u *Upgrader) Commit(context.Context) error {
 
 // Rollback goes back: from a trial to the committed program, and else from the committed program
 // to the one before. The caller then stops the program in order (Restart). A *FormatError: the
-// program before cannot read the store as it is. ErrNothing: the base runs.
+// program before cannot read the store as it is. ErrNothing: the base runs. A caller that crashed
+// may repeat it with the same id: it goes back once.
 func (u *Upgrader) Rollback(_ context.Context, id, reason string) error {
 	return u.step(func(r record) (record, error) {
 		if r.Phase == Trial {

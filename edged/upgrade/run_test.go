@@ -348,3 +348,17 @@ func TestRollbackByHand(t *testing.T) {
 		t.Errorf("the slot of the rolled back program is left: %v", err)
 	}
 }
+
+// TestNoExec: a data folder whose file system runs no programs is found out before a download.
+func TestNoExec(t *testing.T) {
+	if noExec(t.TempDir()) || noExec("/does/not/exist") {
+		t.Error("a folder with programs is taken for one without")
+	}
+	if !noExec("/proc") {
+		t.Skip("this machine has no file system that is mounted with noexec")
+	}
+	u := (&node{}).upgrader(t, "/proc", Start{}, "v1")
+	if _, err := u.Download(t.Context(), Request{Source: "x"}); err == nil || !strings.Contains(err.Error(), "noexec") {
+		t.Errorf("%v", err)
+	}
+}

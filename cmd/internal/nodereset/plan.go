@@ -23,7 +23,7 @@ type Runtime interface {
 
 // Cgroups removes the groups of pods. Names are paths below the root of a hierarchy.
 type Cgroups interface {
-	Find(uid string) []string               // the groups of a pod that are there
+	Find(uid string) []string                     // the groups of a pod that are there
 	Remove(ctx context.Context, uid string) error // all groups of a pod
 }
 

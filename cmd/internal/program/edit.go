@@ -233,7 +233,7 @@ func writeWhole(dir, path string, text []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // there is none after the rename
+	defer func() { _ = os.Remove(f.Name()) }() // there is none after the rename
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {

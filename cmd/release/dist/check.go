@@ -27,14 +27,17 @@ func (r Release) Check(ctx context.Context, dir string, fresh bool, inspect func
 		return 0, err
 	}
 	var sums [2]map[string]string
-	for i, place := range []string{"first", "another/folder/for-the-second"} {
+	places := []string{"first", "another/folder/for-the-second"}
+	for _, place := range places { // before the builds: what somebody edits meanwhile is in neither
+		if err := copyTree(filepath.Join(dir, place, "source"), r.Source, names); err != nil {
+			return 0, err
+		}
+	}
+	for i, place := range places {
 		one := r
 		one.Source, one.Out = filepath.Join(dir, place, "source"), filepath.Join(dir, place, "out")
 		if i == 1 && fresh {
 			one.Cache = filepath.Join(dir, "cache")
-		}
-		if err := copyTree(one.Source, r.Source, names); err != nil {
-			return 0, err
 		}
 		r.logf("build %d of 2", i+1)
 		if err := one.Write(ctx); err != nil {

@@ -120,7 +120,7 @@ func Start(t *testing.T, further ...string) *Server {
 	}
 	ready := time.NewTicker(200 * time.Millisecond)
 	defer ready.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for {
 		_, err := client.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -138,7 +139,7 @@ func tail(in io.Reader, most int) (text []byte, truncated bool, err error) {
 			text, truncated = append(text[:0], text[len(text)-most:]...), true
 		}
 		if readErr != nil {
-			if readErr != io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
+			if !errors.Is(readErr, io.EOF) {
 				err = readErr
 			}
 			break
