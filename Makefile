@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo device/sinks examples/mappers
+MODULES := cmd/cluster cmd/demo cmd/release controller/install/rendertest device/sinks examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -27,20 +27,22 @@ cluster-down: ## Remove the development cluster (root)
 	@cd cmd/cluster && go run . down
 
 ## Build
-.PHONY: build generate packages mapper-images
+.PHONY: build release generate packages mapper-images
 build: ## Build cloudcore, edgecore and edgectl into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
 mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
 	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
+release: ## Build programs, packages, images, the upgrade artefact, SBOMs and sums into bin/release, without a container engine: VERSION= ARCHS=amd64,arm64,arm,riscv64 KEY=file CERT=file INCLUDE=files, see cmd/release
+	@cd cmd/release && go run . build $(if $(VERSION),--version=$(VERSION)) $(if $(ARCHS),--archs=$(ARCHS)) $(if $(KEY),--key=$(abspath $(KEY))) $(if $(CERT),--cert=$(abspath $(CERT))) $(if $(INCLUDE),--include=$(INCLUDE))
 generate: ## Regenerate code and resource definitions
 	go generate ./...
 packages:
 	@.ci/packages
 
 ## Test
-.PHONY: test test-repeat unit race norace real lint arch api generated cross fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade
-test: packages arch lint api generated cross race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade
+test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
 unit: ## Run the unit tests without the race detector
@@ -69,6 +71,12 @@ generated: ## Fail if generated files differ from what their sources produce
 cross: ## Build for other platforms: ARM for edge nodes, macOS and Windows for developers
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
+skew: ## Run edgecore and cloudcore of two earlier versions (.ci/skew-versions) with this tree's, both ways (root; needs 'make cluster-up' once; RESULT lines)
+	SKEW=1 go test -count=1 -timeout 60m -v -run TestSkew ./cmd/internal/skew
+release-check: ## Build a release twice in two folders and compare all bytes, run the commands of cmd/release/README.md on it: ARCHS= (amd64) FRESH=1 compiles all anew (RESULT lines); its short form is part of make test
+	cd cmd/release && RELEASE_ARCHS=$(or $(ARCHS),amd64) RELEASE_FRESH=$(FRESH) go test -count=1 -timeout=60m -v ./e2e
+cross-test: ## Run unit tests of chosen packages as programs for 32-bit ARM (v7) and riscv64, in an emulator: FULL=1 adds the store and the twins (Debian: qemu-user-static; RESULT lines); its short form is part of make test
+	@.ci/cross-test $(if $(FULL),full)
 model: ## Test the protocol against a model, with cuts and crashes at every effect on both ends: STEPS=n SEED=n (RESULT lines)
 	STEPS=$(or $(STEPS),1000000) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run TestModelRun ./hub
 crash: ## Kill a process with an open store N times (2000) and cut its disk's power N/20 times (RESULT lines; the disk needs root)

@@ -25,6 +25,9 @@ var retired = map[string]string{
 // modules too.
 func TestNamesArePlain(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && path == "bin" {
+			return fs.SkipDir // what builds leave there is not ours
+		}
 		if err != nil || !strings.HasSuffix(path, ".go") {
 			return err
 		}

@@ -25,6 +25,7 @@ const module = "github.com/edgekit/edgekit"
 var levels = map[string]int{
 	"hub": 0, "meta": 0, "bus": 0,
 	"meta/jsonlimit": 0, // the standard library only
+	"meta/sealed":    0, // the standard library only
 	"meta/resources": 0, // words that both ends of a link share
 	"twin":           1, "edged": 1, "device": 1,
 	"controller": 3,
@@ -67,22 +68,26 @@ var fences = map[string][]string{
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
+	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
 	"k8s.io/kubernetes":                           {},
 	"github.com/stretchr/testify":                 {},
 	"github.com/coder/websocket":                  {},
 	// No product code starts a program, loads code or unpacks an archive: what comes
-	// over the network can then not be made to do it. Two helpers of tests do, to
-	// kill programs and to cut the power of a disk. edged/volume/mounthelper runs
+	// over the network can then not be made to do it. Three helpers of tests do, to
+	// kill programs, to cut the power of a disk and to start an API server. edged/volume/mounthelper runs
 	// mount(8) and umount(8): the kernel cannot find an NFS server by itself. Its
 	// arguments are checked, and no shell sees them. edged/credentialprovider runs the
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
-	"os/exec": {"hub/hubbench/processtest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider"},
+	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
+	// the machine.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
-	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
+	// cmd/edgectl/internal/bundle writes one, and unpacks none.
+	"archive": {"edged/upgrade/artifact", "edged/upgrade/artifacttest", "cmd/edgectl/internal/bundle"},
 	// Artefacts of upgrades and their signatures.
 	"oras.land/oras-go":        {"edged/upgrade/artifact"},
 	"github.com/notaryproject": {"edged/upgrade/artifact", "edged/upgrade/artifacttest"},
@@ -94,8 +99,9 @@ var starters = [][2]string{
 }
 
 // restarters are the packages that may replace the process by another program: edged/upgrade, by
-// one that was verified, with this program's own arguments.
-var restarters = []string{"edged/upgrade"}
+// one that was verified, with this program's own arguments; cmd/edgectl, by edgecore or cloudcore
+// for a command about its configuration file.
+var restarters = []string{"edged/upgrade", "cmd/edgectl"}
 
 // light names packages and what must not be found among all that they import,
 // directly or not: these are what a gateway maker pays for.
@@ -105,6 +111,7 @@ var light = map[string][]string{
 	"bus":            {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"twin":           {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/jsonlimit": {"k8s.io/", "github.com/", "google.golang.org/"},
+	"meta/sealed":    {"k8s.io/", "github.com/", "google.golang.org/"},
 	"meta/resources": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
+	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
@@ -75,6 +77,9 @@ type Config struct {
 	// Rules sets up rules (rules.kubeedge.io), which then need their resources and rights in
 	// the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
 	Rules *rules.Config
+	// Jobs sets up fleet jobs (operations.kubeedge.io), which then need their resources and
+	// rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
+	Jobs *jobs.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -101,6 +106,7 @@ type Controller struct {
 	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
 	rules     *rules.Controller // nil without Config.Rules
+	jobs      *jobs.Controller  // nil without Config.Jobs
 	ready     chan struct{}
 }
 
@@ -162,6 +168,9 @@ func New(cfg Config) (*Controller, error) {
 	if c.rules, err = newRules(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.jobs, err = newJobs(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -171,6 +180,14 @@ func (c *Controller) RulesStats() rules.Stats {
 		return rules.Stats{}
 	}
 	return c.rules.Stats()
+}
+
+// JobsStats returns the counts of fleet jobs; zero without Config.Jobs.
+func (c *Controller) JobsStats() jobs.Stats {
+	if c.jobs == nil {
+		return jobs.Stats{}
+	}
+	return c.jobs.Stats()
 }
 
 // LifecycleStats returns the counts about nodes without a link.
@@ -196,6 +213,30 @@ func newRules(cfg Config, nodes *cache.Store[*corev1.Node]) (*rules.Controller, 
 		own.Logger = cfg.Logger
 	}
 	return rules.New(own)
+}
+
+// newJobs makes the fleet jobs; nil where cfg has none.
+func newJobs(cfg Config, nodes *cache.Store[*corev1.Node]) (*jobs.Controller, error) {
+	if cfg.Jobs == nil {
+		return nil, nil
+	}
+	if cfg.Jobs.Nodes != nil {
+		return nil, errors.New("Config.Jobs.Nodes must be nil: the Controller gives its own")
+	}
+	own := *cfg.Jobs
+	own.Nodes = nodes
+	own.ID = cmp.Or(own.ID, cfg.ID)
+	own.Namespace = cmp.Or(own.Namespace, cfg.Namespace, install.Namespace)
+	if own.Cloud == nil {
+		own.Cloud = cfg.Cloud
+	}
+	if own.Dynamic == nil {
+		own.Dynamic = cfg.Dynamic
+	}
+	if own.Logger == nil {
+		own.Logger = cfg.Logger
+	}
+	return jobs.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -286,6 +327,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	if c.rules != nil {
 		parts = append(parts, func(ctx context.Context) error { return c.rules.Run(ctx, links.OpenStream) })
 	}
+	if c.jobs != nil {
+		parts = append(parts, c.jobs.Run)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {
 		g.Go(func() error { return run(gctx) })
@@ -328,6 +372,9 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	for resource, w := range c.devices.Writers() {
 		writers[resource] = w
 	}
+	if c.jobs != nil {
+		maps.Copy(writers, c.jobs.Writers())
+	}
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
 		Resend: func() []hub.Key { return append(c.devices.Resend(node), c.edge.ResendReadiness(node)...) },
@@ -339,6 +386,9 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		{Resources: edge.Resources(), Source: c.edge.Source(node)},
 		{Resources: devices.Resources(), Source: c.devices.Source(node)},
 		{Resources: c.nodeapi.Resources(), Source: c.nodeapi.Source(node, hello.Capabilities)},
+	}
+	if c.jobs != nil {
+		parts = append(parts, nodesync.Part{Resources: jobs.Resources(), Source: c.jobs.Source(node)})
 	}
 	var inbox hub.Inbox = sink
 	var outbox hub.Outbox

@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/memconn"
 	"github.com/edgekit/edgekit/meta/kube"
@@ -61,6 +62,7 @@ func noDevices() dynamic.Interface {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
 	utilruntime.Must(rulesv1.AddToScheme(scheme))
+	utilruntime.Must(v1alpha2.AddToScheme(scheme))
 	return dynamicfake.NewSimpleDynamicClient(scheme)
 }
 

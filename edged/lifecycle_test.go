@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/lifecycle/lifecycletest"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/nodeusage"
+	"github.com/edgekit/edgekit/edged/jobs"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/reclaim"
@@ -29,6 +30,8 @@ import (
 	"github.com/edgekit/edgekit/edged/shutdown/shutdowntest"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/upgrade"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/memstore"
 )
 
 // noEvents is a pleg.Source of a runtime that sends no events.
@@ -61,6 +64,12 @@ func (emptyNode) Folders(*corev1.Pod) evictor.Folders    { return evictor.Folder
 func (emptyNode) Evict(types.UID, evictor.Eviction) bool { return false }
 func (emptyNode) IsGone(types.UID) bool                  { return true }
 
+// noReporter is a jobs.Reporter that takes nothing.
+type noReporter struct{}
+
+func (noReporter) Update(context.Context, meta.Object) error { return errors.New("no outbox") }
+func (noReporter) Delete(context.Context, meta.Object) error { return errors.New("no outbox") }
+
 // runners makes a value of each type that has a Run.
 func runners(t *testing.T) map[string]func() (func(context.Context) error, error) {
 	c := newCloud()
@@ -90,6 +99,14 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 		"shutdown.Manager": func() (func(context.Context) error, error) {
 			m, err := shutdown.New(shutdown.Config{Dial: new(shutdowntest.Logind).Dial, Periods: shutdown.Periods(time.Second, 0), Pods: endedPods{}, ConfigDir: dir + "/logind"})
 			return m.Run, err
+		},
+		"jobs.Runner": func() (func(context.Context) error, error) {
+			r, err := jobs.New(jobs.Config{Store: memstore.New(), Reporter: noReporter{}})
+			return r.Run, err
+		},
+		"upgrade.Settings": func() (func(context.Context) error, error) {
+			s, err := upgrade.NewSettings(upgrade.SettingsConfig{DataDir: dir + "/data"})
+			return s.Run, err
 		},
 		"upgrade.Upgrader": func() (func(context.Context) error, error) {
 			u, err := upgrade.New(upgrade.Config{DataDir: dir + "/data", Release: upgrade.Release{Version: "v1.0.0"}})

@@ -169,7 +169,9 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	}
 	for _, c := range w.view.Containers {
 		if c.State == runtime.ContainerRunning {
-			s.Health[c.ID] = w.healthOf(c)
+			h := w.healthOf(c)
+			h.Restart = w.restartLocked(c)
+			s.Health[c.ID] = h
 		}
 	}
 	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {

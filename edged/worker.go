@@ -85,8 +85,9 @@ type memory struct {
 	waiting                     map[string]plan.Waiting
 	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 	hold                        hold
-	restartAllUntil             time.Time     // the end of the pause after all containers were removed to restart
-	restartAllDelay             time.Duration // of that pause
+	restart                     map[string]string // by name: the container to be restarted, by its id once it was seen
+	restartAllUntil             time.Time         // the end of the pause after all containers were removed to restart
+	restartAllDelay             time.Duration     // of that pause
 }
 
 // step is a list of actions under way.

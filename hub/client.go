@@ -19,6 +19,9 @@ import (
 // MaxEarlier is how many earlier runs a ClientConfig may name.
 const MaxEarlier = wire.MaxEarlier
 
+// Protocol is the newest version of the link's protocol that this release speaks.
+const Protocol = wire.ProtocolMax
+
 // ClientConfig sets up a Client. Only Dialer and Node are required.
 type ClientConfig struct {
 	Dialer Dialer // opens a connection to the cloud

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
@@ -128,7 +130,19 @@ func (t *trust) newGuard(directory hub.Directory, disconnect func(string, *hub.E
 	if err != nil {
 		return nil, err
 	}
-	return guard, registry.Register(metrics)
+	return guard, errors.Join(registry.Register(metrics), registry.Register(newCertificateMetrics(func() nodeidentity.CertificateStats {
+		return t.watcher.Certificates(time.Now())
+	})))
+}
+
+// newCertificateMetrics makes the metrics of nodes' certificates, for alerts.
+func newCertificateMetrics(stats func() nodeidentity.CertificateStats) prometheus.Collector {
+	m := statsmetrics.New("cloudcore_", stats)
+	m.Gauge("node_certificates_valid", "Nodes whose certificate is good for longer than a week.", func(s nodeidentity.CertificateStats) float64 { return float64(s.Valid) })
+	m.Gauge("node_certificates_ending", "Nodes whose certificate ends within a week.", func(s nodeidentity.CertificateStats) float64 { return float64(s.Ending) })
+	m.Gauge("node_certificates_ended", "Nodes whose certificate has ended; they renew it when they are back, within --renew-grace.", func(s nodeidentity.CertificateStats) float64 { return float64(s.Ended) })
+	m.Gauge("joins_waiting", "Machines that wait for an approval (edgectl node list --pending).", func(s nodeidentity.CertificateStats) float64 { return float64(s.Waiting) })
+	return m
 }
 
 // authorities returns the cluster's authorities; --ca-cert and --ca-key become

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,11 +30,15 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller) monitor {
+func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, draining *atomic.Bool) monitor {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if draining.Load() {
+			http.Error(w, "this cloudcore stops: its nodes connect to another one", http.StatusServiceUnavailable)
+			return
+		}
 		select {
 		case <-ctl.Ready():
 			_, _ = w.Write([]byte("ok\n"))

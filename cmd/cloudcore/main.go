@@ -19,7 +19,7 @@ type cli struct {
 	program.Common
 
 	Run    runCmd            `cmd:"" default:"withargs" help:"Run the server (the default command)."`
-	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+	Config program.ConfigCmd `cmd:"" name:"config" help:"Show, change and check the configuration file."`
 }
 
 func main() {

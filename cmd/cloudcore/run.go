@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +61,7 @@ type runCmd struct {
 	Trust   trustFlags   `embed:""`
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 	Rules   rulesFlags   `embed:"" prefix:"rules-"`
+	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -117,7 +119,8 @@ type server struct {
 	trust      *trust
 	guard      *join.Guard
 	monitor    monitor
-	twins      *liveValues // nil if they are not served
+	draining   *atomic.Bool // it stops: /readyz says so
+	twins      *liveValues  // nil if they are not served
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -147,6 +150,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	jobs, err := r.Jobs.config(log)
+	if err != nil {
+		return nil, err
+	}
 	live, err := newLiveValues(r, cfg, client, trust, log)
 	if err != nil {
 		return nil, err
@@ -154,7 +161,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -185,9 +192,13 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
 	}
+	if jobs != nil {
+		registry.MustRegister(newJobsMetrics(ctl.JobsStats))
+	}
+	draining := new(atomic.Bool)
 	return &server{
-		log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
-		monitor: newMonitor(r.MetricsListen, registry, ctl), twins: live,
+		draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
+		monitor: newMonitor(r.MetricsListen, registry, ctl, draining), twins: live,
 	}, nil
 }
 
@@ -229,23 +240,37 @@ func instance() string {
 	return host + "-" + rand.Text()[:6]
 }
 
+// run serves until ctx ends or a part fails. When ctx ends, the nodes are handed over first: what
+// writes their reports and answers them goes on until the last one has been asked to connect to
+// another cloudcore.
 func (s *server) run(ctx context.Context) error {
 	defer s.edge.links.Close() // after the sessions, whose connections end with it
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.controller.Run(ctx, s.hub) })
-	group.Go(func() error { return s.trust.watcher.Run(ctx, s.trust.changes(s.guard)) })
-	group.Go(func() error { return s.trust.keepDecisions(ctx) })
-	group.Go(func() error { return s.hub.Serve(ctx, s.edge.links, s.guard) })
-	group.Go(func() error { return returnMemory(ctx, s.hub) })
-	group.Go(func() error { return s.edge.run(ctx) })
-	group.Go(func() error { return s.monitor.run(ctx) })
-	group.Go(func() error { return s.twins.run(ctx) })
-	group.Go(func() error { return s.reportToSystemd(ctx) })
+	all, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, all := errgroup.WithContext(all)
+	links, cancel := context.WithCancel(all)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		s.draining.Store(true)
+		cancel()
+	})()
+	group.Go(func() error {
+		defer stop()
+		return s.hub.Serve(links, s.edge.links, s.guard)
+	})
+	group.Go(func() error { return s.edge.run(links) })
+	group.Go(func() error { return s.controller.Run(all, s.hub) })
+	group.Go(func() error { return s.trust.watcher.Run(all, s.trust.changes(s.guard)) })
+	group.Go(func() error { return s.trust.keepDecisions(all) })
+	group.Go(func() error { return returnMemory(all, s.hub) })
+	group.Go(func() error { return s.monitor.run(all) })
+	group.Go(func() error { return s.twins.run(all) })
+	group.Go(func() error { return s.reportToSystemd(links) })
 	group.Go(func() error {
 		select {
 		case <-s.controller.Ready():
 			s.log.Info("cloudcore is ready", "version", program.Version(), "listen", s.edge.listener.Addr().String())
-		case <-ctx.Done():
+		case <-links.Done():
 		}
 		return nil
 	})

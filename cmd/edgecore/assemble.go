@@ -48,7 +48,7 @@ type parts map[string]func(context.Context) error
 // it: the link carries queries (manager.Config.Caller), MetaManager stores and queries
 // objects, kube.Client gives them Kubernetes' types, and the agent runs the pods. The link
 // gets its endpoints, which are made of MetaManager, only when it runs.
-func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime, log *slog.Logger) (parts, error) {
+func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime containerRuntime, log *slog.Logger) (parts, error) {
 	listener, err := r.listenAPI(log)
 	if err != nil {
 		return nil, err
@@ -94,6 +94,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
+	images.InUse = n.pinnedImages
 	divided, err := r.resources()
 	if err != nil {
 		return nil, err
@@ -135,7 +136,10 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 	if err != nil {
 		return nil, err
 	}
-	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims}
+	if n.upgrades, err = r.newUpgrades(n, cli, mgr, agent, objects, log); err != nil {
+		return nil, err
+	}
+	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats), newUpgradeMetrics(n.upgrades.programs)}
 	granted, err := r.podResources(agent, devices, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err
@@ -153,7 +157,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		return nil, err
 	}
 	state.devices = engine.Devices
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(unholdPaths(agent, n.name), n, mgr), engine, log)
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(addMachinePaths(extraPaths(agent, n), agent, engine), n, mgr), engine, log)
 	if err != nil {
 		return nil, err
 	}
@@ -177,6 +181,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, runtime containerRuntime
 		all["pod resources"] = granted.Run
 	}
 	drivers.addTo(all, agent, reports)
+	n.upgrades.addTo(all)
 	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
 	return all, err
@@ -216,6 +221,8 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 		collectors = append(collectors, busmetrics.NewAccess(users.Stats))
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
+	topicsOfJobs := &jobTopics{bus: b, jobs: n.upgrades.runner, node: n.name, log: component(log, "jobs")}
+	all["job topics"] = topicsOfJobs.run
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run

@@ -17,22 +17,28 @@ type cli struct {
 
 	Run    runCmd            `cmd:"" default:"withargs" help:"Run the agent (the default command)."`
 	Join   joinCmd           `cmd:"" help:"Get this machine's identity from the cloud with a join token."`
-	Store  storeCmd          `cmd:"" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
-	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+	Store  storeCmd          `cmd:"" aliases:"state" help:"Back up, restore, encrypt or re-key the store while the agent does not run."`
+	Config program.ConfigCmd `cmd:"" name:"config" help:"Show, change and check the configuration file."`
 
 	kubelet *kubeletconfig.Config // nil without such files
+	starts  starts
 }
 
 func main() {
-	c := &cli{}
-	os.Exit(program.Program{
+	c := &cli{starts: boot(os.Args[1:])}
+	os.Exit(c.starts.exit(c.program().Main()))
+}
+
+// program is this program with its grammar.
+func (c *cli) program() program.Program {
+	return program.Program{
 		Name:        "edgecore",
 		Description: "The agent on an edge node: pods, devices, and the link to the cloud.",
 		CLI:         c,
-		ConfigFile:  "/etc/edgekit/edgecore.yaml",
+		ConfigFile:  defaultConfig,
 		Command:     c.command,
 		Below:       c.kubeletValues,
-	}.Main())
+	}
 }
 
 // command returns what runs a command of the grammar.

@@ -42,8 +42,9 @@ type node struct {
 	store    *badgerstore.Store
 	damaged  *meta.CorruptError // the damage that was found in the store at the start; nil if none
 	identity *join.Identity
-	clock    *join.Clock
 	dialer   hub.Dialer
+	clock    *join.Clock                   // the latest time that the node has known
+	upgrades *upgrades                     // nil before it is made
 	outside  atomic.Pointer[client.Client] // the connection to the external MQTT broker; nil without one
 	log      *slog.Logger
 }

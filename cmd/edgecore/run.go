@@ -14,6 +14,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri"
+	"github.com/edgekit/edgekit/edged/upgrade"
 )
 
 // runCmd runs the agent. Its fields are the agent's settings.
@@ -31,6 +32,7 @@ type runCmd struct {
 	topologyFlags
 	devicePluginFlags
 	imageFlags
+	upgradeFlags
 	Cloud                 string            `help:"Address of the cloud's cloudcore, host:port. Default: the one that this machine joined." placeholder:"HOST:PORT"`
 	Transport             string            `help:"How to reach the cloud: quic (UDP), websocket (TCP), or auto, which uses QUIC where UDP works." default:"auto" enum:"auto,quic,websocket" placeholder:"NAME"`
 	RuntimeEndpoint       string            `help:"Socket of the container runtime (CRI)." default:"unix:///run/containerd/containerd.sock" placeholder:"URL" aliases:"container-runtime-endpoint"`
@@ -65,7 +67,7 @@ type runCmd struct {
 // Run starts every part of the agent and waits until one fails or ctx ends.
 // No part waits for the cloud.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
-	log := cli.Log.Logger(io.MultiWriter(os.Stderr, &r.recent))
+	log := cli.Log.Logger(io.MultiWriter(cli.starts.program.Log(os.Stderr), &r.recent))
 	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
 	if err := waitForApproval(ctx, cli.DataDir, component(log, "identity")); err != nil || ctx.Err() != nil {
@@ -81,7 +83,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer n.Close()
-	all, err := r.assemble(ctx, n, runtime, log)
+	all, err := r.assemble(ctx, n, cli, runtime, log)
 	if err != nil {
 		return err
 	}
@@ -97,6 +99,12 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		})
 	}
 	err = group.Wait()
+	if cli.starts.again = errors.Is(err, upgrade.ErrRestart); cli.starts.again {
+		err = nil
+	}
+	if err == nil {
+		n.upgrades.stopped(context.WithoutCancel(ctx), log)
+	}
 	log.Info("edgecore ends; its containers keep running", "node", n.name)
 	return err
 }

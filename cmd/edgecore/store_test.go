@@ -20,7 +20,7 @@ import (
 func TestStoreCommands(t *testing.T) {
 	c := &cli{DataDir: t.TempDir()}
 	file, keyFile := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "key")
-	if err := (&backupCmd{File: file}).Run(t.Context(), c); err == nil {
+	if err := (&backupCmd{Plain: true, File: file}).Run(t.Context(), c); err == nil {
 		t.Error("a store that is not there was backed up")
 	}
 	s, err := badgerstore.Open(storeFlags{}.config(c, ""))
@@ -30,20 +30,20 @@ func TestStoreCommands(t *testing.T) {
 	if _, err := s.Apply(t.Context(), meta.Op{Key: "local/a", Value: []byte("1")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&backupCmd{File: file}).Run(t.Context(), c); !errors.Is(err, badgerstore.ErrInUse) {
+	if err := (&backupCmd{Plain: true, File: file}).Run(t.Context(), c); !errors.Is(err, badgerstore.ErrInUse) {
 		t.Errorf("backup under a running agent: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&backupCmd{File: file}).Run(t.Context(), c); err != nil {
+	if err := (&backupCmd{Plain: true, File: file}).Run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("backup file: %v, %v", info, err)
 	}
 	sealed := storeFlags{StoreKey: keyFile}
-	if err := (&restoreCmd{sealed, file}).Run(t.Context(), c); err != nil {
+	if err := (&restoreCmd{storeFlags: sealed, File: file}).Run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(keyFile)
@@ -183,5 +183,74 @@ func TestPlainStoreGoesOn(t *testing.T) {
 	defer n.Close()
 	if r, err := n.store.Get(t.Context(), "down/secrets/a/b"); err != nil || string(r.Value) != "hunter2 hunter2 hunter2" {
 		t.Errorf("the store holds %q, %v", r.Value, err)
+	}
+}
+
+// TestBackupIsEncrypted: a backup has no secret in clear unless that is asked for, and it is
+// restored with its key alone.
+func TestBackupIsEncrypted(t *testing.T) {
+	data := joined(t, -30*time.Minute)
+	n, _, err := agentStore(t, data, storeFlags{})
+	put(t, n, err)
+	c, dir := &cli{DataDir: data}, t.TempDir()
+	ownKey := filepath.Join(dir, "own.key")
+	if err := os.WriteFile(ownKey, []byte(strings.Repeat("ab", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string) string { return filepath.Join(dir, name) }
+	for name, cmd := range map[string]*backupCmd{
+		"default": {File: file("default")}, "own": {backupKeyFlag: backupKeyFlag{ownKey}, File: file("own")}, "plain": {Plain: true, File: file("plain")},
+	} {
+		if err := cmd.Run(t.Context(), c); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		text, err := os.ReadFile(cmd.File)
+		if err != nil || bytes.Contains(text, []byte("hunter2")) != (name == "plain") {
+			t.Errorf("%s: secrets in clear: %t, %v", name, bytes.Contains(text, []byte("hunter2")), err)
+		}
+	}
+	storeKey := filepath.Join(data, storeKeyFile)
+	for _, tt := range []struct {
+		file, key string
+		fails     string
+	}{
+		{"default", storeKey, ""}, {"own", ownKey, ""}, {"plain", "", ""},
+		{"default", "", "give the key file of the backup"}, {"default", ownKey, "the key is not that of the stream"}, {"own", "", "give the key file of the backup"},
+	} {
+		other := &cli{DataDir: t.TempDir()} // a machine that replaces this one
+		err := (&restoreCmd{backupKeyFlag: backupKeyFlag{tt.key}, File: file(tt.file)}).Run(t.Context(), other)
+		if (err != nil) != (tt.fails != "") || err != nil && !strings.Contains(err.Error(), tt.fails) {
+			t.Errorf("%s with key %q: %v", tt.file, tt.key, err)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		s, err := badgerstore.Open(storeFlags{}.config(other, (storeFlags{}).keyFile(other)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Get(t.Context(), "down/secrets/a/b"); err != nil || !strings.Contains(string(r.Value), "hunter2") {
+			t.Errorf("%s: %q, %v", tt.file, r.Value, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if onDisk(t, other.DataDir) {
+			t.Errorf("%s: the restored store is in clear", tt.file)
+		}
+	}
+	for name, bad := range map[string]func() error{
+		"cut off": func() error { return os.Truncate(file("own"), 60) },
+		"open to others": func() error {
+			return os.Chmod(ownKey, 0o644) //nolint:gosec // that is what is refused
+		},
+	} {
+		if err := bad(); err != nil {
+			t.Fatal(err)
+		}
+		if err := (&restoreCmd{backupKeyFlag: backupKeyFlag{ownKey}, File: file("own")}).Run(t.Context(), &cli{DataDir: t.TempDir()}); err == nil {
+			t.Errorf("%s: restored", name)
+		}
 	}
 }

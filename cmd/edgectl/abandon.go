@@ -28,7 +28,7 @@ func (n *nodeAbandon) Run(ctx context.Context, cli *cli, out program.Output) err
 		return err
 	}
 	_, err = fmt.Fprintf(out, `node %s is given up: %d pods ended, their owners replace them elsewhere
-should it return, it ends them too and takes pods again; 'edgectl node remove %s' takes it out for good
+should it return, it ends them too and takes pods again; 'edgectl node retire %s' takes it out for good
 `, n.Name, len(done.Pods), n.Name)
 	return err
 }

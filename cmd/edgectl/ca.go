@@ -17,7 +17,7 @@ import (
 
 type caCmd struct {
 	Show   caShow   `cmd:"" help:"Print the certificates of the authorities that are trusted, as PEM: what API servers take as --kubelet-certificate-authority to verify the nodes' kubelet endpoints at cloudcore. Print them again after each step of 'rotate'."`
-	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first."`
+	List   caList   `cmd:"" help:"List the certificate authorities, the one that signs first: how many nodes have a certificate of each, and when the first of those ends."`
 	Rotate caRotate `cmd:"" help:"Rotate to a new authority: publish, switch, retire, forget, in this order. No node loses its link by the first three steps."`
 }
 
@@ -49,6 +49,8 @@ type authority struct {
 	Name  string    `json:"name"`
 	Pin   string    `json:"pin"`
 	Ends  time.Time `json:"ends"`
+	Nodes int       `json:"nodes"`              // whose certificate is of this authority
+	First time.Time `json:"firstEnds,omitzero"` // when the first of those certificates ends
 }
 
 // Run prints one line for each authority.
@@ -61,14 +63,34 @@ func (l *caList) Run(ctx context.Context, cli *cli, out program.Output) error {
 	if err != nil {
 		return err
 	}
-	t := printer.Table{Columns: []printer.Column{{Name: "STAGE"}, {Name: "ENDS"}, {Name: "NAME"}, {Name: "PIN"}}}
+	nodes, err := store.ListNodes(ctx)
+	if err != nil {
+		return err
+	}
+	t := printer.Table{Columns: []printer.Column{{Name: "STAGE"}, {Name: "ENDS"}, {Name: "NODES"}, {Name: "FIRST NODE ENDS"}, {Name: "NAME"}, {Name: "PIN"}}}
 	var items []authority
 	for _, c := range a.List() {
 		name := c.Certificate.Subject.String()
-		items = append(items, authority{c.Stage, name, c.Pin, c.Certificate.NotAfter})
-		t.Rows = append(t.Rows, printer.Row{Name: "authority/" + c.Pin, Cells: []any{c.Stage, c.Certificate.NotAfter, name, c.Pin}})
+		count, first := certificatesOf(nodes, c.Pin)
+		items = append(items, authority{c.Stage, name, c.Pin, c.Certificate.NotAfter, count, first})
+		t.Rows = append(t.Rows, printer.Row{Name: "authority/" + c.Pin, Cells: []any{c.Stage, c.Certificate.NotAfter, count, first, name, c.Pin}})
 	}
 	return l.Print(out, t, printer.NewList("AuthorityList", items))
+}
+
+// certificatesOf counts the nodes whose certificate is of the authority, and returns when the
+// first of those certificates ends.
+func certificatesOf(nodes []nodeidentity.Claimed, pin string) (count int, first time.Time) {
+	for _, n := range nodes {
+		if n.Issuer != pin || n.KeyHash == "" || !n.Revoked.IsZero() {
+			continue
+		}
+		count++
+		if first.IsZero() || !n.Until.IsZero() && n.Until.Before(first) {
+			first = n.Until
+		}
+	}
+	return count, first
 }
 
 type caRotate struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
 const (
@@ -67,8 +68,10 @@ type nodeCondition struct {
 
 // jobResult is what a job came to at one node.
 type jobResult struct {
+	Kind   string    `json:"kind"`
 	Job    string    `json:"job"`
-	Phase  string    `json:"phase"`
+	Phase  string    `json:"phase"`                // of the node
+	May    string    `json:"permission,omitempty"` // what the cloud allows: Download, Apply, Paused or Cancelled
 	Reason string    `json:"reason,omitempty"`
 	Time   time.Time `json:"time,omitzero"`
 }
@@ -294,25 +297,20 @@ func (f *fleet) devicesOf(ctx context.Context, n *nodeDescription) error {
 
 // resultsOf reads what jobs came to at the node.
 func (f *fleet) resultsOf(ctx context.Context, n *nodeDescription) error {
-	err := f.pages(ctx, jobsBase+"nodejobresults", nil, func(raw json.RawMessage) error {
-		var r struct {
-			Metadata metav1.ObjectMeta `json:"metadata"`
-			Spec     struct {
-				NodeName string `json:"nodeName"`
-				Job      string `json:"job"`
-			} `json:"spec"`
-			Status struct {
-				Phase        string      `json:"phase"`
-				Reason       string      `json:"reason"`
-				FinishedTime metav1.Time `json:"finishedTime"`
-			} `json:"status"`
-		}
+	mine := map[string]string{"fieldSelector": fields.OneTermEqualSelector("spec.nodeName", n.Name).String()}
+	err := f.pages(ctx, jobsBase+"nodejobresults", mine, func(raw json.RawMessage) error {
+		var r v1alpha2.NodeJobResult
 		if err := json.Unmarshal(raw, &r); err != nil {
 			return err
 		}
-		if r.Spec.NodeName == n.Name {
-			n.Jobs = append(n.Jobs, jobResult{cmp.Or(r.Spec.Job, r.Metadata.Name), r.Status.Phase, r.Status.Reason, cmp.Or(r.Status.FinishedTime.Time, r.Metadata.CreationTimestamp.Time)})
+		if r.Spec.NodeName != n.Name {
+			return nil // of a server that does not know the selector
 		}
+		ended := r.CreationTimestamp.Time
+		if r.Status.FinishedTime != nil {
+			ended = r.Status.FinishedTime.Time
+		}
+		n.Jobs = append(n.Jobs, jobResult{r.Spec.Kind, r.Spec.Job, string(r.Status.Phase), string(r.Spec.Phase), strings.TrimSpace(r.Status.Reason + " " + r.Status.Message), ended})
 		return nil
 	})
 	slices.SortFunc(n.Jobs, func(a, b jobResult) int { return b.Time.Compare(a.Time) })
@@ -327,18 +325,19 @@ func (f *fleet) resultsOf(ctx context.Context, n *nodeDescription) error {
 func (f *fleet) ask(ctx context.Context, node string) (*nodestate.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, nodeAnswer)
 	defer cancel()
-	text, err := f.proxy(ctx, node, nodestate.Path)
+	in, err := f.proxy(ctx, node, nodestate.Path)
 	if err != nil {
 		return nil, err
 	}
+	defer in.Close()
 	var s nodestate.Status
-	if err := json.Unmarshal(text, &s); err != nil {
+	if err := json.NewDecoder(io.LimitReader(in, maxDocument)).Decode(&s); err != nil { // a node may be hostile
 		return nil, fmt.Errorf("the node's answer: %w", err)
 	}
 	return &s, nil
 }
 
-// proxy reads a path of the node's kubelet API, through the API server and the link.
-func (f *fleet) proxy(ctx context.Context, node, path string) ([]byte, error) {
-	return f.raw.Get().AbsPath("/api/v1/nodes/", node, "proxy", path).SetHeader("Accept", "*/*").DoRaw(ctx)
+// proxy opens a path of the node's kubelet API, through the API server and the link.
+func (f *fleet) proxy(ctx context.Context, node, path string) (io.ReadCloser, error) {
+	return f.raw.Get().AbsPath("/api/v1/nodes/", node, "proxy", path).SetHeader("Accept", "*/*").Stream(ctx)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -73,7 +74,7 @@ func (d *describeCmd) printNode(out io.Writer, n *nodeDescription) error {
 		l.add("Devices", strings.TrimSuffix(fmt.Sprintf("%d: %s", v.Total, deviceStates(*v)), ": "))
 	}
 	for _, j := range n.Jobs {
-		l.add("Job "+j.Job, strings.TrimSpace(j.Phase+" "+j.Reason+" "+printer.Age(j.Time, n.Time)))
+		l.add("Job "+j.Job, strings.Join([]string{j.Kind, cmp.Or(j.Phase, "not begun"), j.Reason, printer.Age(j.Time, n.Time)}, " "))
 	}
 	if err := l.w.Flush(); err != nil {
 		return err
@@ -148,7 +149,7 @@ func printUnknown(out io.Writer, unknown []string) error {
 // its events.
 func (d *describeCmd) describeLocalNode(ctx context.Context, out io.Writer, now time.Time) error {
 	status := statusCmd{Flags: d.Flags, scopeFlags: d.scopeFlags, Certificate: defaultCertificateWarning}
-	local, err := status.readLocal(ctx, hostMachine(), now)
+	local, err := status.readLocal(ctx, thisHost(), now)
 	if err != nil {
 		return err
 	}

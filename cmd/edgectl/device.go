@@ -5,6 +5,7 @@ type deviceCmd struct {
 	Get     deviceGet     `cmd:"" help:"List devices with their live values, or print one."`
 	Watch   deviceWatch   `cmd:"" help:"Print the values of devices as they come, until interrupted."`
 	Set     deviceSet     `cmd:"" help:"Set desired values of a device, and print what its node says to them."`
+	Edit    deviceEdit    `cmd:"" help:"On an edge node: set desired values of a device on this node alone, with or without the cloud. The Device in the cloud stays as it is."`
 	Convert deviceConvert `cmd:"" help:"Convert Devices and DeviceModels of v1alpha1 and v1alpha2 to v1beta1. What cannot be converted is named on standard error."`
 	New     deviceNew     `cmd:"" help:"Write a new mapper into a folder NAME: a driver, its test with a simulated device, a program and a first Device."`
 	Adopt   deviceAdopt   `cmd:"" help:"List the devices that a mapper has found, and print those that are named as Devices for 'kubectl apply -f -'."`

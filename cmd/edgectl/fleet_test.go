@@ -118,21 +118,27 @@ func testFleet(t *testing.T) (*fleet, *pages) {
 			map[string]any{"metadata": map[string]any{"name": "runs"}, "status": map[string]any{"phase": "InProgress"}},
 		},
 	}}
-	server := httptest.NewServer(p)
+	return fleetFor(t, p, 2), p
+}
+
+// fleetFor reads from an API server that the handler is.
+func fleetFor(t *testing.T, handler http.Handler, page int64) *fleet {
+	t.Helper()
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	f, err := newFleet(&rest.Config{Host: server.URL, QPS: -1}, "edgekit-system")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.page = 2
-	return f, p
+	f.page = page
+	return f
 }
 
 func identities(context.Context) ([]nodeidentity.Claimed, error) {
 	good := at(-60 * 24 * time.Hour)
 	return []nodeidentity.Claimed{
 		{Node: "edge-1", KeyHash: "a", Until: good}, {Node: "edge-2", KeyHash: "b", Until: at(time.Hour)}, {Node: "edge-3", KeyHash: "c"}, {Node: "edge-4", KeyHash: "d", Until: at(-time.Hour)},
-		{Node: "edge-5", KeyHash: "e", Until: good}, {Node: "freed"}, {Node: "edge-1", KeyHash: "old", Revoked: at(time.Hour), Until: at(time.Hour)},
+		{Node: "edge-5", KeyHash: "e", Until: good}, {Node: "freed"}, {Node: "edge-6", KeyHash: "f", Waits: true}, {Node: "edge-1", KeyHash: "old", Revoked: at(time.Hour), Until: at(time.Hour)},
 	}, nil
 }
 
@@ -167,7 +173,7 @@ func TestFleetStatus(t *testing.T) {
 			t.Errorf("no next command: %+v", p)
 		}
 	}
-	wantProblems := "node/edge-4 NotReady, certificate/edge-2 CertificateExpired, node/edge-2 Disconnected, cloudcore/cc-b CloudcoreLost, certificate/edge-4 CertificateEnds, job/bad JobFailed, node/edge-5 NotRegistered, node/edge-3 NeverConnected, node/edge-1 DiskPressure"
+	wantProblems := "node/edge-4 NotReady, certificate/edge-2 CertificateExpired, node/edge-2 Disconnected, cloudcore/cc-b CloudcoreLost, certificate/edge-4 CertificateEnds, job/bad JobFailed, node/edge-5 NotRegistered, node/edge-6 WaitsForApproval, node/edge-3 NeverConnected, node/edge-1 DiskPressure"
 	if strings.Join(problems, ", ") != wantProblems {
 		t.Errorf("problems\n%s\nwant\n%s", strings.Join(problems, ", "), wantProblems)
 	}
@@ -180,7 +186,7 @@ func TestFleetStatus(t *testing.T) {
 	if err := command.printFleet(&out, got); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"and 6 more", "CLOUDCORE", "cc-b", "lost", "bad", "oslo"} {
+	for _, want := range []string{"and 7 more", "CLOUDCORE", "cc-b", "lost", "bad", "oslo"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -234,6 +240,7 @@ func TestDescribeNode(t *testing.T) {
 		map[string]any{"metadata": map[string]any{"name": "pump", "namespace": "shop"}, "spec": map[string]any{"nodeName": "edge-1"}},
 		map[string]any{"metadata": map[string]any{"name": "lamp", "namespace": "shop"}, "spec": map[string]any{"nodeName": "edge-2"}},
 	}
+	served.lists[jobsBase+"nodejobresults"] = []any{map[string]any{"metadata": map[string]any{"name": "j"}, "spec": map[string]any{"kind": "NodeUpgradeJob", "job": "to-v2", "nodeName": "edge-1"}, "status": map[string]any{"phase": "RolledBack", "reason": "NotHealthy"}}}
 	served.lists[devicesBase()+"/devicestatuses"] = []any{map[string]any{"metadata": map[string]any{"name": "pump", "namespace": "shop"}, "status": map[string]any{"state": "offline"}}}
 	got, err := f.describe(t.Context(), "edge-1", identities, at(0))
 	if err != nil {
@@ -247,7 +254,7 @@ func TestDescribeNode(t *testing.T) {
 	if err := (&describeCmd{}).printNode(&out, got); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cc-a", "quic", "shop", `Wait\x1b[2J`, "Rebooted", "DiskPressure", "containerd", "1 offline", "such as shop/pump"} {
+	for _, want := range []string{"cc-a", "quic", "shop", `Wait\x1b[2J`, "Rebooted", "DiskPressure", "containerd", "1 offline", "such as shop/pump", "NodeUpgradeJob RolledBack NotHealthy"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -91,6 +91,7 @@ type joinState string
 // The states.
 const (
 	stateNone      joinState = "not joined"
+	stateWaiting   joinState = "waiting"   // for an operator's approval
 	stateJoined    joinState = "joined"    // it has its identity
 	stateStarted   joinState = "started"   // edgecore runs
 	stateConnected joinState = "connected" // it has a link

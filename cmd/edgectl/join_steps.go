@@ -80,6 +80,7 @@ type joinRun struct {
 	state   joinState // how far it has come
 	cloud   string
 	changed bool // the identity or the settings are new: edgecore must start again
+	waits   bool // the join waits for an operator; edgecore goes on with it
 }
 
 // do takes the steps that are not done yet.
@@ -115,7 +116,9 @@ func (r *joinRun) do(ctx context.Context) error {
 			return err
 		}
 	}
-	r.state = stateJoined
+	if r.state = stateJoined; r.waits {
+		r.state = stateWaiting
+	}
 	if file.Changed() {
 		if err := file.Write(); err != nil {
 			return err
@@ -133,6 +136,10 @@ func (r *joinRun) say(step, format string, args ...any) {
 // identity finds the node's name and cloud. had says that the machine has the identity
 // already, and keeps it.
 func (r *joinRun) identity() (had bool, err error) {
+	if w, ok, err := nodejoin.LoadWaiting(r.flags.DataDir); err == nil && ok && !w.Joined && !r.settings.Replace && (r.settings.Node == "" || r.settings.Node == w.Node) {
+		r.node, r.cloud, r.waits = w.Node, w.Cloud, true
+		return true, nil
+	}
 	state, err := nodejoin.Load(r.flags.DataDir)
 	switch {
 	case r.settings.Replace, errors.Is(err, join.ErrNoCredentials):
@@ -237,7 +244,10 @@ func (r *joinRun) check(ctx context.Context, token string) error {
 	}
 	findings := slices.DeleteFunc(slices.Clone(results), func(f preflight.Result) bool { return f.Status == preflight.OK })
 	r.report(joinEvent{Step: "check", Message: fmt.Sprintf("%d of %d findings are good", len(results)-len(findings), len(results)), Findings: findings})
-	serious := slices.DeleteFunc(findings, func(f preflight.Result) bool { return slices.Contains(r.settings.IgnoreCheck, f.Check) })
+	serious := slices.DeleteFunc(findings, func(f preflight.Result) bool {
+		// The network of many clusters is a DaemonSet, which comes after the join.
+		return f.Check == "cni" || slices.Contains(r.settings.IgnoreCheck, f.Check)
+	})
 	if err := failedChecks(serious); err != nil {
 		return fmt.Errorf("%w: follow the remedies, or go on with --ignore-check", err)
 	}
@@ -249,10 +259,13 @@ func (r *joinRun) join(ctx context.Context, token string) error {
 	credentials, err := nodejoin.Join(ctx, nodejoin.Request{
 		DataDir: r.flags.DataDir, Cloud: r.cloud, Token: token, Node: r.node, Replace: r.settings.Replace,
 	})
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, join.ErrPending):
+		r.changed, r.waits = true, true
+		return nil
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run as root", err)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	r.changed = true
@@ -291,7 +304,9 @@ func (r *joinRun) serve(ctx context.Context) error {
 			return r.explain(ctx, sd, err)
 		}
 	}
-	r.state = stateStarted
+	if !r.waits {
+		r.state = stateStarted
+	}
 	if r.settings.Wait == 0 {
 		r.say("service", "%s runs", serviceName)
 		return nil
@@ -355,6 +370,15 @@ func (r *joinRun) link(ctx context.Context) (linkstate.Link, error) {
 	return link, err
 }
 
+// whyNoLink says why edgecore does not answer for its link.
+func (r *joinRun) whyNoLink(err error) string {
+	w, waits, werr := nodejoin.LoadWaiting(r.flags.DataDir)
+	if r.waits = werr == nil && waits; r.waits {
+		return w.String()
+	}
+	return err.Error()
+}
+
 // waitForLink waits until the node is connected, and reports each change meanwhile.
 func (r *joinRun) waitForLink(ctx context.Context) error {
 	limit := time.NewTimer(r.settings.Wait)
@@ -366,7 +390,7 @@ func (r *joinRun) waitForLink(ctx context.Context) error {
 		link, err := r.link(ctx)
 		line := link.String()
 		if err != nil {
-			line = err.Error()
+			line = r.whyNoLink(err)
 		}
 		if line != last {
 			r.say("link", "%s", line)
@@ -379,6 +403,9 @@ func (r *joinRun) waitForLink(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-limit.C:
+			if r.waits {
+				return fmt.Errorf("not approved after %s: edgecore goes on waiting; where the cluster's administrator is: %s", r.settings.Wait, last)
+			}
 			return fmt.Errorf("no link to the cloud after %s (%s): edgecore goes on trying; see 'edgectl check cloud' and journalctl -u edgecore", r.settings.Wait, last)
 		case <-ctx.Done():
 			return ctx.Err()

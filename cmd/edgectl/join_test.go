@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/linkstate"
+	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/systemd"
@@ -45,9 +46,9 @@ type testMachine struct {
 }
 
 // newMachine makes a machine with edgecore installed, on which all checks are ignored.
-func newMachine(t *testing.T, c *jointest.Cloud) *testMachine {
+func newMachine(t *testing.T, c *jointest.Cloud, edit ...func(*join.HandlerConfig)) *testMachine {
 	t.Helper()
-	srv := httptest.NewUnstartedServer(c.Handler())
+	srv := httptest.NewUnstartedServer(c.Handler(edit...))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.Listener = tls.NewListener(srv.Listener, c.ServerTLS())
 	srv.Start()
@@ -92,7 +93,7 @@ func (m *testMachine) serveAPI() {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.service.Active != "active" || r.URL.Path != linkstate.Path {
+		if m.service.Active != "active" || m.link.Node == "" || r.URL.Path != linkstate.Path {
 			http.Error(w, "not running", http.StatusServiceUnavailable)
 			return
 		}
@@ -127,12 +128,16 @@ func (m *testMachine) State(context.Context, string) (systemd.State, error) {
 
 func (m *testMachine) Enable(context.Context, string) error {
 	m.note("enable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = true
 	return nil
 }
 
 func (m *testMachine) Disable(context.Context, string) error {
 	m.note("disable")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Enabled = false
 	return nil
 }
@@ -144,6 +149,8 @@ func (m *testMachine) Reload(context.Context) error {
 
 func (m *testMachine) Restart(context.Context, string) error {
 	m.note("restart")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.fail != nil {
 		return m.fail
 	}
@@ -153,6 +160,8 @@ func (m *testMachine) Restart(context.Context, string) error {
 
 func (m *testMachine) Stop(context.Context, string) error {
 	m.note("stop")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.service.Active = "inactive"
 	return nil
 }
@@ -252,6 +261,29 @@ func TestJoinGoesOn(t *testing.T) {
 	}
 	if had, err := join.LoadCredentials(filepath.Join(m.dir, "data", "identity")); err != nil || had.Node != "edge-1" {
 		t.Error("the identity was touched:", err)
+	}
+}
+
+// TestJoinWaitsForApproval: edgecore is started and waits; the next run needs no token, and
+// ends when the node is approved and connected.
+func TestJoinWaitsForApproval(t *testing.T) {
+	c := jointest.NewCloud(t)
+	m := newMachine(t, c, func(cfg *join.HandlerConfig) { cfg.Approvals, cfg.ApproveAll = &c.Store, true })
+	cmd := m.command(joinSettings{Cloud: m.addr, Node: "edge-1", Token: c.Token("edge-1").String()})
+	cmd.Wait = time.Millisecond
+	out, calls, err := m.join(cmd)
+	if err == nil || !strings.Contains(err.Error(), "not approved after 1ms") || !strings.Contains(out, "edgectl node approve edge-1") || calls != "reload enable restart" {
+		t.Fatal(out, calls, err)
+	}
+	if err := c.Decide("edge-1", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nodejoin.Wait(t.Context(), cmd.DataDir, nil); err != nil { // edgecore's part
+		t.Fatal(err)
+	}
+	m.link = linkstate.Link{Node: "edge-1", Cloud: m.addr, Connected: true}
+	if out, calls, err = m.join(m.command(joinSettings{})); err != nil || calls != "" || !strings.Contains(out, "is connected") {
+		t.Error(out, calls, err)
 	}
 }
 

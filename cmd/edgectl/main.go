@@ -12,15 +12,16 @@ import (
 
 type cli struct {
 	program.Common
-	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE"`
+	Kubeconfig string `help:"Kubeconfig of the API server. Default: the service account of the pod, or KUBECONFIG, or ~/.kube/config." placeholder:"FILE" aliases:"kube-config"`
 	Namespace  string `help:"Namespace of edgekit's own objects." default:"edgekit-system"`
 
 	Check checkCmd `cmd:"" help:"On this machine: check whether it can be, or is, an edge node. Each finding says the remedy."`
 	Join  joinCmd  `cmd:"" help:"Make this machine an edge node: check it, get its identity, install and start the service, and wait for the link. With --many, do so for machines over SSH."`
+	Reset resetCmd `cmd:"" help:"Take the node off this machine: list what goes, ask, and remove it."`
 
 	Token  tokenCmd  `cmd:"" help:"Join tokens: what a machine needs to become a node."`
 	Device deviceCmd `cmd:"" help:"Devices: convert old files, see and set live values."`
-	Node   nodeCmd   `cmd:"" help:"Nodes that have joined: list, release, abandon, remove or revoke them."`
+	Node   nodeCmd   `cmd:"" help:"Nodes: approve, list, release, abandon, retire, replace or revoke them."`
 	MQTT   mqttCmd   `cmd:"" name:"mqtt" help:"On an edge node: the users of its MQTT broker."`
 	CA     caCmd     `cmd:"" name:"ca" help:"Certificate authorities: list them, and rotate to a new one."`
 
@@ -33,23 +34,44 @@ type cli struct {
 	Exec     execCmd     `cmd:"" help:"On an edge node: run a command in a container."`
 	Top      topCmd      `cmd:"" help:"On an edge node: print the CPU and memory of the node and its pods."`
 
-	Unhold unholdCmd `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
+	Rollback rollbackCmd `cmd:"" help:"On an edge node: go back to the edgecore before the upgrade."`
+	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
+	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
 
-	Init   initCmd           `cmd:"" help:"Create the namespace, the resources of devices and rules (CRDs) and cloudcore's role in the cluster."`
-	Show   manifestCmd       `cmd:"" name:"manifest" help:"Print what 'init' creates, as YAML for kubectl apply."`
-	Access kubeconfigCmd     `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
-	Config program.ConfigCmd `cmd:"" name:"config" help:"Show the configuration."`
+	Images imagesCmd `cmd:"" help:"On an edge node: images of its container runtime, for sites without a registry."`
+	Debug  debugCmd  `cmd:"" help:"Collect what is needed to find a fault."`
+
+	Restart restartCmd `cmd:"" help:"On an edge node: restart containers of pods, with or without the cloud. The pods stay."`
+	Unhold  unholdCmd  `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
+
+	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
+	Upgrade upgradeCmd `cmd:"" help:"Upgrade the edge node on this machine, or the cloud part."`
+
+	Show   manifestCmd   `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
+	Access kubeconfigCmd `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
+	Config configCmd     `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
+
+	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
 }
 
 func main() {
+	if isKeadm(os.Args[0]) {
+		os.Exit(answerKeadm(os.Args[1:], os.Stderr))
+	}
+	os.Exit(edgectl().Main())
+}
+
+// edgectl is the program.
+func edgectl() program.Program {
 	c := &cli{}
-	os.Exit(program.Program{
+	return program.Program{
 		Name:        "edgectl",
 		Description: "For the operator of edge nodes.",
 		CLI:         c,
 		ConfigFile:  "/etc/edgekit/edgectl.yaml",
 		Command:     c.command,
-	}.Main())
+		Elsewhere:   c.elsewhere,
+	}
 }
 
 // command returns what runs a command of the grammar.

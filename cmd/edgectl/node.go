@@ -17,7 +17,8 @@ type nodeCmd struct {
 	Deny    nodeDeny    `cmd:"" help:"Deny a machine that waits to join: its key is revoked, and its name is free."`
 	Release nodeRelease `cmd:"" help:"Free a node's name, so that another machine, or the same with a new key, can join with it. The key that had it is refused from then on, and its session ends. Use this for a machine that is gone or is set up again."`
 	Abandon nodeAbandon `cmd:"" help:"Abandon a node that will not come back: its pods end without waiting for it and are replaced elsewhere."`
-	Remove  nodeRemove  `cmd:"" help:"Remove a node for good: its certificate is revoked, its session and its pods end, and its Node is deleted. After 'kubectl delete node' alone a connected node registers again."`
+	Retire  nodeRetire  `cmd:"" aliases:"remove" help:"Retire a node for good: it is drained by the Eviction API, which respects disruption budgets, its certificate is revoked, what is left of its pods ends, and its Node is deleted. Should it fail, repeat it; the node stays unschedulable. After 'kubectl delete node' alone a connected node registers again."`
+	Replace nodeReplace `cmd:"" help:"Give the place of a node to another machine. With NEW, a node that has joined: labels, annotations and taints are carried over, Devices move, the old node's certificate is revoked and its Node deleted. Without NEW the other machine joins under the old name."`
 	Revoke  nodeRevoke  `cmd:"" help:"Revoke a node's certificate: its session ends at once, and its key can no longer connect, renew or join, under any name. Its name is freed. Use this for a machine that is stolen or not trusted."`
 }
 

@@ -120,7 +120,7 @@ func (s *statusCmd) Run(ctx context.Context, cli *cli, out program.Output) error
 	}
 	var problems []problem
 	if s.isLocal(cli) {
-		local, err := s.readLocal(ctx, hostMachine(), time.Now())
+		local, err := s.readLocal(ctx, thisHost(), time.Now())
 		if err != nil {
 			return err
 		}

@@ -17,14 +17,14 @@ import (
 // unit is the name of edgecore's service.
 const unit = "edgecore.service"
 
-// machine is where the files of the operating system are; root is "/" but in tests.
-type machine struct{ root string }
+// hostRoot is where the files of the operating system are; root is "/" but in tests.
+type hostRoot struct{ root string }
 
-func hostMachine() machine { return machine{"/"} }
+func thisHost() hostRoot { return hostRoot{"/"} }
 
-func (m machine) path(name string) string { return filepath.Join(m.root, name) }
+func (m hostRoot) path(name string) string { return filepath.Join(m.root, name) }
 
-func (m machine) exists(name string) bool {
+func (m hostRoot) exists(name string) bool {
 	_, err := os.Lstat(m.path(name)) // a unit's link may lead out of a test's root
 	return err == nil
 }
@@ -38,7 +38,7 @@ type service struct {
 }
 
 // service reads them. systemd itself is not asked, so that this works for everybody.
-func (m machine) service() service {
+func (m hostRoot) service() service {
 	s := service{Unit: unit, State: "unknown"}
 	if !m.exists("run/systemd/system") {
 		return s

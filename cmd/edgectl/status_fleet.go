@@ -165,6 +165,10 @@ func (s *statusCmd) judgeIdentities(out *fleetStatus, claimed []nodeidentity.Cla
 		if !c.Revoked.IsZero() || c.KeyHash == "" {
 			continue
 		}
+		if c.Waits {
+			out.Problems = append(out.Problems, problem{severityWarning, "node/" + c.Node, "WaitsForApproval", "a machine wants to join with this name", time.Time{}, "edgectl node list --pending"})
+			continue
+		}
 		if !known[c.Node] {
 			out.Nodes.Unregistered++
 			out.Problems = append(out.Problems, problem{severityWarning, "node/" + c.Node, "NotRegistered", "a machine has joined with this name, and there is no Node: at the machine, 'edgectl status' says why", time.Time{}, "edgectl node list"})

@@ -32,7 +32,7 @@ type localStatus struct {
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // readLocal asks the node on this machine, or reads its files if it does not answer.
-func (s *statusCmd) readLocal(ctx context.Context, m machine, now time.Time) (*localStatus, error) {
+func (s *statusCmd) readLocal(ctx context.Context, m hostRoot, now time.Time) (*localStatus, error) {
 	out := &localStatus{Kind: "LocalStatus", Time: now, Service: m.service()}
 	var state nodestate.Status
 	err := s.sockets("").read(ctx, "kubelet.sock", nodestate.Path, "", &state)

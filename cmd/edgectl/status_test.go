@@ -110,7 +110,7 @@ func runStatus(t *testing.T, command *statusCmd) (string, error) {
 func TestLocalStatus(t *testing.T) {
 	state := goodStatus()
 	state.Certificate.Ends = time.Now().Add(90 * 24 * time.Hour)
-	state.Link = nodestate.Link{Cloud: "cloud:10000", Reason: "no route to \x1b[2J host", Since: time.Now().Add(-5 * time.Minute), Failed: 3, NextTry: time.Now().Add(time.Minute)}
+	state.Link = nodestate.Link{Cloud: "cloud:10000", Reason: "no route to \x1b[2J host", Since: time.Now().Add(-5 * time.Minute), Failed: 3, NextTry: time.Now().Add(time.Hour)}
 	state.Errors = []string{"level=WARN msg=\"link is down\""}
 	serveNode(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != nodestate.Path {
@@ -174,7 +174,7 @@ func TestStoppedStatus(t *testing.T) {
 
 func TestService(t *testing.T) {
 	root := t.TempDir()
-	m := machine{root}
+	m := hostRoot{root}
 	if got := m.service(); got.State != "unknown" {
 		t.Errorf("without systemd: %+v", got)
 	}

@@ -18,9 +18,10 @@ import (
 )
 
 type commands struct {
-	Build buildCommand `cmd:"" help:"Build all files of a release."`
-	Check checkCommand `cmd:"" help:"Build twice, in two folders, and compare all bytes."`
-	Key   keyCommand   `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what is signed once edgekit.pub, or trustpolicy.json and the certificate, are in their trust folder."`
+	Build   buildCommand   `cmd:"" help:"Build all files of a release."`
+	Check   checkCommand   `cmd:"" help:"Build twice, in two folders, and compare all bytes."`
+	Key     keyCommand     `cmd:"" help:"Make a key and a certificate to sign releases with. Nodes trust what it signs once they have its trust folder as /etc/edgekit/trust."`
+	Modfile modfileCommand `cmd:"" help:"Print the name of a file for 'go build -modfile', without which programs for 32-bit machines refuse to open their store."`
 }
 
 func main() {
@@ -116,7 +117,7 @@ func (c *checkCommand) Run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	began := time.Now()
-	files, err := r.Check(ctx, dir, c.Fresh)
+	files, err := r.Check(ctx, dir, c.Fresh, nil)
 	if err != nil {
 		return err
 	}
@@ -125,9 +126,26 @@ func (c *checkCommand) Run(ctx context.Context) error {
 }
 
 type keyCommand struct {
-	Dir  string `arg:"" help:"Folder for key.pem, cert.pem, edgekit.pub and trustpolicy.json." type:"path"`
+	Dir  string `arg:"" help:"Folder for key.pem, cert.pem and trust, the trust folder of nodes." type:"path"`
 	Name string `help:"Name in the certificate and of the trust store." default:"edgekit"`
 }
 
 // Run makes the key.
 func (c *keyCommand) Run() error { return sign.WriteKey(c.Dir, c.Name, time.Now()) }
+
+type modfileCommand struct {
+	Source string `help:"Root folder of edgekit's source." default:"../.." type:"existingdir"`
+}
+
+// Run writes the file and what it names.
+func (c *modfileCommand) Run(ctx context.Context) error {
+	dir, err := filepath.Abs(c.Source)
+	if err != nil {
+		return err
+	}
+	file, err := programs.Modfile(ctx, dir)
+	if err == nil {
+		fmt.Println(file)
+	}
+	return err
+}

@@ -120,8 +120,11 @@ func ExampleManifest() {
 	fmt.Println(string(first))
 	// Output:
 	// ---
+	// # Pods here must keep to the Pod Security Standard "restricted", as cloudcore's do.
 	// apiVersion: v1
 	// kind: Namespace
 	// metadata:
 	//   name: edgekit-system
+	//   labels:
+	//     pod-security.kubernetes.io/enforce: restricted
 }

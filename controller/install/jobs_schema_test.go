@@ -1,6 +1,8 @@
 package install_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,6 +82,25 @@ func jobsSchema(t *testing.T, a *apiServer) {
 			t.Errorf("%s %s: %v, want %q", tt.kind, tt.spec, err, tt.refused)
 		}
 	}
+	t.Run("examples", func(t *testing.T) {
+		files, err := filepath.Glob("../../examples/jobs/*.yaml")
+		if err != nil || len(files) != 3 {
+			t.Fatal(files, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u := new(unstructured.Unstructured)
+			if err := yaml.Unmarshal(text, &u.Object); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := in("v1alpha2", u.GetKind()).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	})
 	t.Run("defaults", func(t *testing.T) {
 		u, err := create(t, "v1alpha2", "NodeUpgradeJob", `{version: v1.24.0, nodeNames: [a], health: {}, rollout: {batches: [{limit: 1}]}}`)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -193,7 +194,13 @@ func escalations() []escalation {
 			return err
 		}},
 		{"sign a certificate", func(ctx context.Context, c *kubernetes.Clientset) error {
-			_, err := c.CertificatesV1().CertificateSigningRequests().List(ctx, metav1.ListOptions{})
+			csr := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "any"}}
+			_, err := c.CertificatesV1().CertificateSigningRequests().UpdateStatus(ctx, csr, metav1.UpdateOptions{})
+			return err
+		}},
+		{"approve a certificate", func(ctx context.Context, c *kubernetes.Clientset) error {
+			csr := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "any"}}
+			_, err := c.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, csr.Name, csr, metav1.UpdateOptions{})
 			return err
 		}},
 		{"as a node, delete its Node", func(ctx context.Context, c *kubernetes.Clientset) error {

@@ -231,3 +231,45 @@ func TestReasons(t *testing.T) {
 		}
 	}
 }
+
+// TestCertificateStats counts nodes by when their certificates end.
+func TestCertificateStats(t *testing.T) {
+	client := controllertest.NewClientset()
+	s := newStore(t, client)
+	ca, err := join.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for node, life := range map[string]time.Duration{"long-1": 1000 * time.Hour, "long-2": 1000 * time.Hour, "soon": 24 * time.Hour, "over": time.Minute} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := ca.IssueNode(key.Public(), node, time.Now(), life)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Claim(t.Context(), node, join.KeyHash(cert)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Issued(t.Context(), node, cert, "pin"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	applied(t, s, "waits")
+	w, err := s.Watch(nodeidentity.WatchConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx, nodeidentity.Changes{Names: func(string, []string) {}}) }()
+	<-w.Synced()
+	if got, want := w.Certificates(time.Now().Add(time.Hour)), (nodeidentity.CertificateStats{Valid: 2, Ending: 1, Ended: 1, Waiting: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

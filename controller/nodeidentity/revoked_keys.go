@@ -58,6 +58,9 @@ type Claimed struct {
 	Waits   bool      // the machine waits for an approval, and has no certificate yet
 }
 
+// listPage is how many claims one answer of the API server has.
+const listPage = 500
+
 func claimed(s *corev1.Secret) Claimed {
 	c := Claimed{Node: string(s.Data[fieldNode]), KeyHash: string(s.Data[fieldKey]), Issuer: string(s.Data[fieldIssuer])}
 	// The field is for people only, so a damaged one is ignored.
@@ -193,13 +196,19 @@ func (s *Store) freeRevoked(ctx context.Context, node, keyHash string) error {
 // ListNodes returns the names that are claimed or were freed, and the keys that
 // were revoked, by name, those that were revoked last.
 func (s *Store) ListNodes(ctx context.Context) ([]Claimed, error) {
-	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")"})
-	if err != nil {
-		return nil, fmt.Errorf("nodeidentity: list nodes: %w", err)
-	}
-	out := make([]Claimed, 0, len(list.Items))
-	for i := range list.Items {
-		out = append(out, claimed(&list.Items[i]))
+	var out []Claimed
+	options := metav1.ListOptions{LabelSelector: KindLabel + " in (" + KindNode + "," + KindRevoked + ")", Limit: listPage}
+	for {
+		list, err := s.secrets.List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("nodeidentity: list nodes: %w", err)
+		}
+		for i := range list.Items {
+			out = append(out, claimed(&list.Items[i]))
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			break
+		}
 	}
 	slices.SortFunc(out, func(a, b Claimed) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Revoked.Compare(b.Revoked), cmp.Compare(a.KeyHash, b.KeyHash))

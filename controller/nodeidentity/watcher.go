@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,7 +89,7 @@ func stripClaims() func(*corev1.Secret) {
 		}
 		s.Type, s.Annotations, s.OwnerReferences, s.Labels = "", nil, nil, labels
 		maps.DeleteFunc(s.Data, func(field string, _ []byte) bool {
-			return field != fieldNode && field != fieldKey && field != fieldKeyBefore
+			return field != fieldNode && field != fieldKey && field != fieldKeyBefore && field != fieldUntil && field != fieldApproval
 		})
 	}
 }
@@ -152,4 +153,44 @@ func (w *Watcher) keyRevoked(key string, why Reason, revoked bool) {
 	case w.changes.Revoked != nil:
 		w.changes.Revoked(key, revoked)
 	}
+}
+
+// CertificateStats are numbers of nodes.
+type CertificateStats struct {
+	Valid   int // nodes whose certificate, as far as is known, is good for longer than a week
+	Ending  int // nodes whose certificate ends within a week
+	Ended   int // nodes whose certificate has ended; they renew when they are back
+	Waiting int // machines that wait for an approval
+}
+
+// endingSoon is the time before its end in which a certificate should have been renewed,
+// whatever its life.
+const endingSoon = 7 * 24 * time.Hour
+
+// Certificates counts the nodes by when their certificates end. Names must be followed, see
+// Changes.
+func (w *Watcher) Certificates(now time.Time) CertificateStats {
+	var out CertificateStats
+	for _, name := range w.secrets.Names() {
+		item, ok := w.secrets.Load(name)
+		if !ok || item.Object.Labels[KindLabel] != KindNode || len(item.Object.Data[fieldKey]) == 0 {
+			continue
+		}
+		if string(item.Object.Data[fieldApproval]) == stateWaits {
+			out.Waiting++
+			continue
+		}
+		until, err := time.Parse(time.RFC3339, string(item.Object.Data[fieldUntil]))
+		switch left := until.Sub(now); {
+		case err != nil:
+			// it joined a moment ago
+		case left <= 0:
+			out.Ended++
+		case left < endingSoon:
+			out.Ending++
+		default:
+			out.Valid++
+		}
+	}
+	return out
 }

@@ -54,8 +54,10 @@
 //
 // A connected node whose Node is deleted registers again within seconds, with
 // what it reports of itself. What others had set on the Node is lost, including
-// AutonomyLabel: only an operator may set it on the new Node. [Remove] takes a
-// node out for good ("edgectl node remove").
+// AutonomyLabel: only an operator may set it on the new Node. [Retire] takes a node out of
+// service ("edgectl node retire"): [Drain] evicts its pods as disruption budgets allow, its
+// identity is revoked, its Devices are unbound, and the Node is deleted; [Remove] is the part
+// after the drain. [Replace] gives a node's place to another one ("edgectl node replace").
 //
 // # Several cloudcores, and none
 //

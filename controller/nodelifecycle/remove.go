@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -95,24 +94,11 @@ func (cfg *RemoveConfig) checkPods(ctx context.Context) error {
 	if cfg.Force {
 		return nil
 	}
-	pods, err := cfg.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", cfg.Node).String(),
-	})
+	pods, err := drainable(ctx, cfg.Client, cfg.Node)
 	if err != nil {
-		return fmt.Errorf("nodelifecycle: %w", err)
+		return err
 	}
-	var kept []string
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		owner := metav1.GetControllerOf(pod)
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
-		if pod.Spec.NodeName == cfg.Node && !ended && !mirror && (owner == nil || owner.Kind != "DaemonSet") {
-			kept = append(kept, pod.Namespace+"/"+pod.Name)
-		}
-	}
-	if len(kept) > 0 {
-		slices.Sort(kept)
+	if kept := names(pods, func(*corev1.Pod) bool { return true }); len(kept) > 0 {
 		return &PodsError{Node: cfg.Node, Pods: kept}
 	}
 	return nil

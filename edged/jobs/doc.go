@@ -27,4 +27,47 @@
 // it no more: after the end of an upgrade or a change of the configuration, and with the job
 // itself for a pull of images, whose images must stay until then. A Report whose NodeJob is
 // gone can be deleted.
+//
+// # On the node
+//
+//	r, err := jobs.New(jobs.Config{Store: store, Reporter: mgr, Programs: upgrader, Settings: settings, Images: agent, Version: "v1.2.3"})
+//	err = r.Run(ctx)
+//
+// A Runner does one job at a time, the oldest that has something to do; others are Pending with
+// the reason WaitingForJob. A job that waits for its turn or for a confirmation holds up none but
+// younger ones of its kind. While a trial is on, nothing else is done.
+//
+// All that it has to remember is in the node's store, each step before what follows it: a kill of
+// the program or a power cut anywhere goes on to the same end. A trial itself belongs to package
+// edged/upgrade: the Runner asks for it, and after the restart reads what became of it.
+//
+//	kind              steps                                              what is undone if it goes before it has begun
+//	NodeUpgradeJob    Check WaitingConfirmation BackUp Upgrade RollBack  the download is discarded
+//	ImagePrePullJob   Check Pull                                         the images are not pinned any more
+//	ConfigUpdateJob   Check BackUp Update RollBack                       nothing was done
+//
+// A job whose trial has begun goes on to its end, though it is cancelled, deleted or replaced.
+//
+// # At the machine
+//
+// Confirm, Refuse, Upgrade and Rollback are what somebody at the machine may do, without the cloud
+// too. A yes counts while it is the node's turn, and for no later one. An upgrade that was begun at
+// the machine is a job of this node alone; the cloud does not hear of it.
+//
+// # Events
+//
+// Config.Event gets these reasons, where KIND is NodeUpgrade, ImagePrePull or ConfigUpdate:
+//
+//	KINDStarted                 Normal   the job has begun to change the node
+//	KINDWaitingForConfirmation  Normal   somebody at the machine must say yes
+//	KINDSuccessful              Normal   it has ended well
+//	KINDFailed                  Warning  it has failed, was refused or cancelled; the node is as it was
+//	KINDRolledBack              Warning  the node was changed, and went back
+//
+// The reasons of a Report are the constants Reason... of this package and of v1alpha2.
+//
+// # Secrets
+//
+// Pull secrets travel with the job and are forgotten at its end; nothing logs them. The log of a
+// program that was rolled back goes up with what looks like a secret taken out.
 package jobs

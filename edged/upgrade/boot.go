@@ -43,25 +43,7 @@ type Start struct {
 // may be those of a newer program. It never fails: when a program of a slot cannot run, Boot
 // returns in the base and Start says why.
 func Boot(cfg BootConfig) Start {
-	b := booter{dir: filepath.Join(cfg.DataDir, SlotsDir), command: cfg.Command, disk: osDisk{}, exec: execProgram, now: time.Now, args: os.Args}
-	slot, base := os.Getenv(envSlot), os.Getenv(envBase)
-	_, inSlot := os.LookupEnv(envSlot)
-	why := os.Getenv(envWhy)
-	for _, name := range []string{envSlot, envBase, envWhy} {
-		_ = os.Unsetenv(name) // it can only fail for a wrong name
-	}
-	var err error
-	if b.self, err = os.Executable(); err != nil {
-		return Start{dir: b.dir, Problem: "the path of this program is not known: " + err.Error()}
-	}
-	b.self = strings.TrimSuffix(b.self, " (deleted)")
-	if inSlot && Slot(slot).valid() {
-		return b.inSlot(Slot(slot), base, why)
-	}
-	if within(b.self, b.dir) { // started by hand
-		return Start{Slot: Slot(filepath.Base(filepath.Dir(b.self))), Base: "", dir: b.dir, Problem: "this program of a slot was not started by the base"}
-	}
-	return b.boot()
+	return booter{dir: filepath.Join(cfg.DataDir, SlotsDir), command: cfg.Command, disk: osDisk{}, exec: execProgram, now: time.Now, args: os.Args}.start()
 }
 
 // booter is Boot with what tests replace.
@@ -73,6 +55,27 @@ type booter struct {
 	exec    func(path string, args, env []string) error
 	now     func() time.Time
 	args    []string
+}
+
+// start finds out whether this is the base or the program of a slot, and goes on as that.
+func (b booter) start() Start {
+	slot, inSlot := os.LookupEnv(envSlot)
+	base, problem := os.Getenv(envBase), os.Getenv(envWhy)
+	for _, name := range []string{envSlot, envBase, envWhy} {
+		_ = os.Unsetenv(name) // it can only fail for a wrong name
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return Start{dir: b.dir, Problem: "the path of this program is not known: " + err.Error()}
+	}
+	b.self = strings.TrimSuffix(self, " (deleted)")
+	if inSlot && Slot(slot).valid() {
+		return b.inSlot(Slot(slot), base, problem)
+	}
+	if within(b.self, b.dir) { // started by hand
+		return Start{Slot: Slot(filepath.Base(filepath.Dir(b.self))), dir: b.dir, Problem: "this program of a slot was not started by the base"}
+	}
+	return b.boot()
 }
 
 // inSlot is the start of a slot's program.
@@ -123,7 +126,7 @@ func (b booter) boot() Start {
 
 // try starts the trial. It returns the record to go on with if it does not.
 func (b booter) try(s *Start, r record) record {
-	reason := ""
+	var reason string
 	switch {
 	case r.Started:
 		reason = "it was started, and ended neither committed nor in order: it crashed, or the power was cut"
@@ -142,7 +145,7 @@ func (b booter) try(s *Start, r record) record {
 			return r
 		}
 		r = next
-		reason = fmt.Sprintf("it cannot be started: %v", b.start(r.Candidate, ""))
+		reason = fmt.Sprintf("it cannot be started: %v", b.run(r.Candidate, ""))
 	}
 	s.Problem = reason
 	next, err := r.rolledBack(reason, b.now())
@@ -158,7 +161,7 @@ func (b booter) runActive(s Start, r record) Start {
 	for r.Active != Base {
 		problem := b.problem(r, r.Active, quickCheck)
 		if problem == "" {
-			problem = fmt.Sprintf("it cannot be started: %v", b.start(r.Active, s.Problem))
+			problem = fmt.Sprintf("it cannot be started: %v", b.run(r.Active, s.Problem))
 		}
 		s.Problem = fmt.Sprintf("the program %s in slot %s is not run: %s", r.release(r.Active).Version, r.Active, problem)
 		r = r.dropped("", s.Problem, b.now())
@@ -180,8 +183,8 @@ func (b booter) save(s *Start, r record) {
 	}
 }
 
-// start replaces this process. It returns only if that fails.
-func (b booter) start(slot Slot, problem string) error {
+// run replaces this process by the program of a slot. It returns only if that fails.
+func (b booter) run(slot Slot, problem string) error {
 	env := append(os.Environ(), envSlot+"="+string(slot), envBase+"="+b.self, envWhy+"="+short(problem))
 	return b.exec(filepath.Join(b.dir, string(slot), Program), b.args, env)
 }

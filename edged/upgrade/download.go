@@ -59,6 +59,8 @@ func (u *Upgrader) checkRequest(req Request) error {
 		return fmt.Errorf("upgrade: Request.ID has %d bytes, at most %d are allowed", len(req.ID), maxID)
 	case u.current().Phase == Trial:
 		return ErrBusy
+	case noExec(u.cfg.DataDir):
+		return fmt.Errorf("upgrade: programs in %s cannot be run, because its file system is mounted with noexec: mount it without, or put %s on another file system", u.cfg.DataDir, u.dir)
 	}
 	return nil
 }

@@ -24,3 +24,11 @@ func inode(info fs.FileInfo) uint64 {
 	}
 	return 0
 }
+
+// noExec reports whether programs on the file system of a folder cannot be run (mount option
+// noexec).
+func noExec(dir string) bool {
+	const flag = 8 // ST_NOEXEC of statfs(2)
+	var s syscall.Statfs_t
+	return syscall.Statfs(dir, &s) == nil && s.Flags&flag != 0
+}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// checkEvery is how often a trial is looked at.
+// checkEvery is how often a trial is looked at, at least.
 const checkEvery = time.Second
 
 // Run judges the trial that this start is in, if it is in one, commits or rolls back, and removes
@@ -23,7 +23,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 	}
 	r := u.current()
 	if r.Phase == Trial {
-		if !u.cfg.Start.Trial {
+		if !u.onTrial(r) {
 			// Boot did not start it and could not write so.
 			u.take(func(r record) (record, error) {
 				return r.rolledBack("the trial could not be started: "+u.cfg.Start.Problem, u.cfg.Now())
@@ -46,7 +46,7 @@ func (u *Upgrader) try(ctx context.Context, r record) (done bool, err error) {
 	candidate := r.Slots[r.Candidate].Version
 	g := gate{health: r.Health.withDefaults(), begun: time.Now()}
 	u.cfg.Logger.Info("this program is on trial", "version", candidate, "from", r.From, "try", r.Tries, "timeout", g.health.Timeout, "stable", g.health.Stable)
-	tick := time.NewTicker(checkEvery)
+	tick := time.NewTicker(min(checkEvery, max(g.health.Stable/4, 10*time.Millisecond)))
 	defer tick.Stop()
 	for {
 		if u.current().Phase != Trial { // Commit or Rollback were called
@@ -142,7 +142,7 @@ func (u *Upgrader) clean() {
 // Commit ends the trial with success, whatever the gate says. ErrNothing: this program is not on
 // trial.
 func (u *Upgrader) Commit(context.Context) error {
-	if !u.cfg.Start.Trial {
+	if !u.onTrial(u.current()) {
 		return ErrNothing
 	}
 	if err := u.step(func(r record) (record, error) { return r.committed(u.cfg.Now()) }); err != nil {
@@ -158,7 +158,8 @@ func (u *Upgrader) Commit(context.Context) error {
 
 // Rollback goes back: from a trial to the committed program, and else from the committed program
 // to the one before. The caller then stops the program in order (Restart). A *FormatError: the
-// program before cannot read the store as it is. ErrNothing: the base runs.
+// program before cannot read the store as it is. ErrNothing: the base runs. A caller that crashed
+// may repeat it with the same id: it goes back once.
 func (u *Upgrader) Rollback(_ context.Context, id, reason string) error {
 	return u.step(func(r record) (record, error) {
 		if r.Phase == Trial {
@@ -175,10 +176,15 @@ func (u *Upgrader) Stopped(context.Context) error {
 	u.mu.Lock()
 	failed := u.failed
 	u.mu.Unlock()
-	if !u.cfg.Start.Trial || failed || u.current().Phase != Trial {
+	if failed || !u.onTrial(u.current()) {
 		return nil
 	}
 	return u.step(record.stopped)
+}
+
+// onTrial reports whether the trial of a record is the one that this process is.
+func (u *Upgrader) onTrial(r record) bool {
+	return u.cfg.Start.Trial && r.Phase == Trial && r.Started && r.Candidate == u.cfg.Start.Slot
 }
 
 // setFailed lets Stopped be without effect: the next Boot must not start this trial again.

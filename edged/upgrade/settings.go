@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -146,6 +147,9 @@ func (s *Settings) Switch(_ context.Context, id, file string, content []byte, h 
 		return ErrBusy
 	}
 	next := settingsRecord{Phase: Trial, ID: id, File: file, Health: h, Link: s.cfg.Linked(), Pods: readyPods(s.cfg.Pods()), Outcome: s.rec.Outcome}
+	if info, err := os.Stat(file); err == nil {
+		next.Mode = uint32(info.Mode().Perm())
+	}
 	old, err := readBounded(file, maxSettings)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

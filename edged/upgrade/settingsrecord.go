@@ -30,6 +30,7 @@ type settingsRecord struct {
 	ID      string   `json:"id,omitempty"`
 	File    string   `json:"file,omitempty"`   // absolute path of the file of settings
 	Absent  bool     `json:"absent,omitempty"` // there was no file before
+	Mode    uint32   `json:"mode,omitempty"`   // permissions of the file before
 	Tries   int      `json:"tries,omitempty"`
 	Started bool     `json:"started,omitempty"`
 	Health  Health   `json:"health,omitzero"`
@@ -87,13 +88,17 @@ func saveSettings(d disk, dir string, r settingsRecord) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(d, filepath.Join(dir, settingsFile), text)
+	return replaceFile(d, filepath.Join(dir, settingsFile), text, 0o600)
 }
 
 // replaceFile replaces a file durably: a power cut leaves the old one or the new one.
-func replaceFile(d disk, name string, content []byte) error {
+func replaceFile(d disk, name string, content []byte, mode fs.FileMode) error {
 	fresh := name + ".edgekit-new"
-	if err := d.write(fresh, content); err != nil {
+	err := d.write(fresh, content)
+	if err == nil {
+		err = os.Chmod(fresh, mode)
+	}
+	if err != nil {
 		return errors.Join(err, d.remove(fresh))
 	}
 	if err := d.rename(fresh, name); err != nil {
@@ -123,14 +128,11 @@ func (r settingsRecord) copy(d disk, from string) error {
 	if err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(r.File); err == nil {
-		mode = info.Mode().Perm()
+	mode := fs.FileMode(r.Mode).Perm() // as it was: others may read it
+	if r.Mode == 0 {
+		mode = 0o600
 	}
-	if err := replaceFile(d, r.File, content); err != nil {
-		return err
-	}
-	return os.Chmod(r.File, mode) // as it was: others may read it
+	return replaceFile(d, r.File, content, mode)
 }
 
 // rolledBack ends the trial without success.

@@ -118,11 +118,14 @@ func (r record) rolledBack(reason string, now time.Time) (record, error) {
 	return r.withoutTrial(), nil
 }
 
-// returned goes back from the committed program to the one before.
+// returned goes back from the committed program to the one before. Repeating it with the same id
+// changes nothing.
 func (r record) returned(id, reason string, now time.Time) (record, error) {
 	switch {
 	case r.Phase == Trial:
 		return r, ErrBusy
+	case id != "" && r.Phase == RolledBack && r.Outcome != nil && r.Outcome.ID == id:
+		return r, nil // it was done before a crash
 	case r.Active == Base:
 		return r, ErrNothing
 	}

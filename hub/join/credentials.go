@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -76,8 +77,9 @@ func LoadCredentials(dir string) (Credentials, error) {
 
 // Save writes the credentials into dir, which it makes if needed, as one 0600 file,
 // atomically and durably. If it fails, on a full disk for example, the earlier file is
-// unchanged. It removes the stored keys of a join and of a renewal that were under way:
-// both have ended.
+// unchanged. A key that is one of Keys is not written. It removes the stored keys of a join and of a renewal that were under way:
+// both have ended. It also removes what writes that were cut off have left, which may hold a
+// key.
 func (c Credentials) Save(dir string) error {
 	b, err := c.encode()
 	if err != nil {
@@ -92,6 +94,7 @@ func (c Credentials) Save(dir string) error {
 	for _, name := range []string{PendingFile, RenewalFile} {
 		_ = os.Remove(filepath.Join(dir, name)) // a file that stays does no harm
 	}
+	removeCutOff(dir)
 	return nil
 }
 
@@ -140,10 +143,25 @@ func DropPendingKey(dir string) error {
 	return nil
 }
 
+// temporary begins the names that writeFile uses meanwhile.
+func temporary(name string) string { return "." + name + "-" }
+
+// removeCutOff removes what writes that were cut off have left in dir.
+func removeCutOff(dir string) {
+	files, _ := os.ReadDir(dir) // a file that stays does no harm
+	for _, f := range files {
+		for _, name := range []string{File, PendingFile, RenewalFile} {
+			if strings.HasPrefix(f.Name(), temporary(name)) {
+				_ = os.Remove(filepath.Join(dir, f.Name()))
+			}
+		}
+	}
+}
+
 // writeFile replaces a 0600 file atomically and makes that durable.
 func writeFile(name string, b []byte) (err error) {
 	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+"-*") // 0600 by contract
+	f, err := os.CreateTemp(dir, temporary(filepath.Base(name))+"*") // 0600 by contract
 	if err != nil {
 		return err
 	}
@@ -174,20 +192,33 @@ func writeFile(name string, b []byte) (err error) {
 }
 
 func (c Credentials) encode() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("join: encode the key: %w", err)
+	var b []byte
+	if key, ok := c.Key.(*ecdsa.PrivateKey); ok { // any other key is kept by Keys
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return nil, fmt.Errorf("join: encode the key: %w", err)
+		}
+		b = encodePEM(pemKey, der)
 	}
 	leaf := &pem.Block{Type: pemCertificate, Bytes: c.Leaf.Raw}
 	if !c.RenewAt.IsZero() {
 		leaf.Headers = map[string]string{renewHeader: c.RenewAt.UTC().Format(time.RFC3339)}
 	}
-	b := append(encodePEM(pemKey, der), pem.EncodeToMemory(leaf)...)
+	b = append(b, pem.EncodeToMemory(leaf)...)
 	return append(b, encodeCerts(c.Roots)...), nil
 }
 
 // parseCredentials reads a key, one certificate of it, and the authorities.
 func parseCredentials(b []byte) (Credentials, error) {
+	c, err := readCredentials(b)
+	if err != nil {
+		return c, err
+	}
+	return c, c.whole()
+}
+
+// readCredentials reads what there is of credentials.
+func readCredentials(b []byte) (Credentials, error) {
 	var c Credentials
 	for {
 		var block *pem.Block
@@ -196,10 +227,11 @@ func parseCredentials(b []byte) (Credentials, error) {
 		}
 		switch block.Type {
 		case pemKey:
-			var err error
-			if c.Key, err = parseKey(block.Bytes); err != nil {
+			key, err := parseKey(block.Bytes)
+			if err != nil {
 				return c, err
 			}
+			c.Key = key
 		case pemCertificate:
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
@@ -214,10 +246,15 @@ func parseCredentials(b []byte) (Credentials, error) {
 			}
 		}
 	}
+	return c, nil
+}
+
+// whole verifies that no part is missing and that they belong together, and sets Node.
+func (c *Credentials) whole() error {
 	if c.Key == nil || c.Leaf == nil || len(c.Roots) == 0 {
-		return c, errors.New("want a key, a certificate and an authority's certificate")
+		return errors.New("want a key, a certificate and an authority's certificate")
 	}
-	return c, c.check()
+	return c.check()
 }
 
 // check verifies that the parts belong together, and sets Node.

@@ -46,9 +46,19 @@
 //	...
 //	err = id.Run(ctx) // renews, until ctx ends
 //
+// # Approval
+//
+// With [HandlerConfig.ApproveAll], or by [Record.Approve], a join waits until an operator
+// approves it. The token is checked and used up, and the name is claimed, before the machine
+// waits: so a token makes one waiting machine, a name has one, and who has no token changes
+// nothing and learns nothing. The cloud answers [ErrPending]; [JoinWhenApproved] asks again, with
+// the same key, for which the approval is, also when the token is over. A machine that is denied
+// gets [ErrDenied], and its key is revoked.
+//
 // # What is renewed, and when
 //
-//   - The node's certificate (90 days): at two thirds of its life, and within half
+//   - The node's certificate (90 days, or what [HandlerConfig.Life] and [Lives] say): at two
+//     thirds of its life, or when the cloud's answer says (RenewAt), and within half
 //     a day when its authority no longer signs, with a new key. The present session
 //     goes on; the next connection shows the new certificate.
 //   - The server's certificate (a year): at two thirds of its life, and when the

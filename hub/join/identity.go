@@ -28,6 +28,7 @@ type IdentityConfig struct {
 	Credentials Credentials  // what LoadCredentials or Join returned
 	URL         string       // the cloud's, "https://host:port"
 	Dir         string       // where renewed credentials are saved; empty for nowhere
+	Keys        Keys         // makes the keys of renewals; nil makes them here and saves them in Dir
 	Clock       *Clock       // nil means the system's
 	Logger      *slog.Logger // nil discards
 }
@@ -251,7 +252,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 		}
 	}()
 	old := i.Credentials()
-	key, err := i.nextKey(old.Key)
+	key, err := i.nextKey(ctx, old.Key)
 	if err != nil {
 		// The certificate must not expire because a disk is full.
 		i.cfg.Logger.Warn("no new key was made: the certificate is renewed for the old one", "err", err)
@@ -267,6 +268,7 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 	if err := i.put(c); err != nil {
 		return err
 	}
+	i.retain(ctx, c.Leaf)
 	i.cfg.Clock.Learn(c.Leaf.NotBefore)
 	i.cfg.Logger.Info("certificate was renewed", "until", c.Leaf.NotAfter, "newKey", !sameKey(c.Key, old.Key))
 	if !sameKey(c.Key, old.Key) {
@@ -277,7 +279,10 @@ func (i *Identity) Renew(ctx context.Context) (err error) {
 
 // nextKey returns the key of the next certificate: that of an attempt whose answer
 // was lost, or else a new one.
-func (i *Identity) nextKey(used crypto.Signer) (crypto.Signer, error) {
+func (i *Identity) nextKey(ctx context.Context, used crypto.Signer) (crypto.Signer, error) {
+	if i.cfg.Keys != nil {
+		return i.nextOfKeys(ctx, used)
+	}
 	if i.cfg.Dir != "" {
 		return keptKey(filepath.Join(i.cfg.Dir, RenewalFile), used)
 	}

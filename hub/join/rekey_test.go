@@ -70,8 +70,8 @@ func TestRenewBringsANewKey(t *testing.T) {
 // does. What is on disk then is a working identity: it links and it renews.
 func TestRenewIsCutAnywhere(t *testing.T) {
 	for _, step := range []string{
-		"before the key is on disk", "before the request", "the answer is lost", "before the new identity is on disk",
-		"before the kept key is removed", "before the new key is shown", "done",
+		"before the key is on disk", "while the key is written", "before the request", "the answer is lost", "before the new identity is on disk",
+		"while the new identity is written", "before the new identity is renamed", "before the kept key is removed", "before the new key is shown", "done",
 	} {
 		t.Run(step, func(t *testing.T) {
 			c := newCloud(t)
@@ -96,14 +96,24 @@ func TestRenewIsCutAnywhere(t *testing.T) {
 				}
 				c.Handler().ServeHTTP(w, r)
 			}), c.ServerTLS())
-			if step != "before the key is on disk" {
+			if step != "before the key is on disk" && step != "while the key is written" {
 				err := identity(t, c, cred, func(cfg *join.IdentityConfig) { cfg.Dir, cfg.URL = dir, url }).Renew(t.Context())
 				if lost := step == "before the request" || step == "the answer is lost"; lost != (err != nil) {
 					t.Fatal(err)
 				}
 			}
 			switch step { // what the disk has if the power was cut there
+			case "while the key is written":
+				write(t, filepath.Join(dir, ".renewal.pem-47"), before[:20])
 			case "before the new identity is on disk":
+				write(t, file, before)
+				write(t, kept, key)
+			case "while the new identity is written", "before the new identity is renamed":
+				written := read(t, file)
+				if step == "while the new identity is written" {
+					written = written[:len(written)/2]
+				}
+				write(t, filepath.Join(dir, ".identity.pem-11"), written)
 				write(t, file, before)
 				write(t, kept, key)
 			case "before the kept key is removed":
@@ -128,6 +138,9 @@ func TestRenewIsCutAnywhere(t *testing.T) {
 			}
 			if got := keysOf(t, c, "edge-1"); len(got) != 1 {
 				t.Errorf("%d keys have the name", len(got))
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+				t.Errorf("keys are left behind: %v, %v", left, err)
 			}
 		})
 	}

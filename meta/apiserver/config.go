@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/meta"
@@ -85,8 +84,12 @@ type Config struct {
 	Kubelet http.Handler
 	// Extensions serve paths that are not Kubernetes' own, by the prefix of the path, for
 	// example "/twin/v1/". A path among Kubernetes' own that does not end with a slash
-	// is served as it is, for example "/api/v1/pods/unhold-upgrade". Clients are authenticated as for all other paths. What each may do
-	// is up to the handler: IdentityOf says who asks.
+	// is served as it is, for example "/api/v1/pods/unhold-upgrade". Clients are authenticated as
+	// for all other paths. What each may do is up to the handler: IdentityOf says who asks.
+	//
+	// A key with a method, for example "POST /api/v1/namespaces/*/pods/restart", is a pattern
+	// in which * stands for one segment of a path of Kubernetes' own. It is for the node's
+	// administrator alone: other clients are answered as if it did not exist.
 	Extensions map[string]http.Handler
 	// Version is the version in the answer to /version. "" means "v1.37.2".
 	Version string
@@ -162,12 +165,9 @@ func (c Config) check() error {
 	case c.Listen.IsValid() && c.Listen.Addr().IsUnspecified():
 		return fmt.Errorf("meta/apiserver: Config.Listen %s stands for every address of the node: set one address, such as 127.0.0.1", c.Listen)
 	}
-	for prefix := range c.Extensions {
-		if (strings.HasPrefix(prefix, "/api/") || strings.HasPrefix(prefix, "/apis/")) && !strings.HasSuffix(prefix, "/") {
-			continue // one path
-		}
-		if !strings.HasPrefix(prefix, "/") || !strings.HasSuffix(prefix, "/") || strings.HasPrefix(prefix, "/api/") || strings.HasPrefix(prefix, "/apis/") || prefix == "/" {
-			return fmt.Errorf("meta/apiserver: Config.Extensions: prefix %q must begin and end with a slash and be none of Kubernetes' own, or be one path of those without a slash at its end", prefix)
+	for key := range c.Extensions {
+		if err := checkExtension(key); err != nil {
+			return err
 		}
 	}
 	for _, r := range c.Custom {

@@ -78,7 +78,7 @@ func (s *Server) AdminHandler() http.Handler {
 func (s *Server) serve(inner http.ResponseWriter, r *http.Request, who Identity) {
 	w := &response{ResponseWriter: inner, counts: &s.counts, source: SourceLocal}
 	q, ok := parseRequest(r.Method, r.URL)
-	extension := s.extension(r.URL.Path)
+	extension := s.extension(r, who)
 	online := s.link.next() // before the state of the link is read
 	if extension == nil && s.passes(r, who) {
 		done, err := s.pass(w, r, q, who)

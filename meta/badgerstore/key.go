@@ -56,6 +56,14 @@ func readKey(name string, mayMake bool) ([]byte, error) {
 	return key, nil
 }
 
+// ReadKey reads a key file: 64 hexadecimal digits, mode 0600.
+func ReadKey(name string) ([]byte, error) {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) || name == "" {
+		return nil, fmt.Errorf("badgerstore: key file %q does not exist", name)
+	}
+	return readKey(name, false)
+}
+
 // makeKey writes a new key and syncs it before anything is encrypted with it.
 func makeKey(name string) ([]byte, error) {
 	key := make([]byte, keyBytes)

@@ -37,6 +37,9 @@ func openAbove(cfg Config, reached uint64) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkAllocator(); err != nil {
+		return nil, err
+	}
 	lock, err := claim(cfg.Dir)
 	if err != nil {
 		return nil, err

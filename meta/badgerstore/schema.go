@@ -16,6 +16,9 @@ import (
 //	2  the state holds the sum of the content; the files FORMAT and REVISION
 const schema = 2
 
+// Format is the version of the stored form that Open brings a store to. It reads 1 to Format.
+const Format = schema
+
 // state describes the store at a revision. The last transaction of the revision stores it.
 type state struct {
 	revision uint64

@@ -149,13 +149,13 @@ func nodeDeleted(t *testing.T, s *site.Site) {
 func removed(t *testing.T, s *site.Site) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	remove := func(more ...string) (string, error) {
-		return s.Run(ctx, "edgectl", append([]string{"--kubeconfig", s.Kubeconfig(), "node", "remove", tour.Node}, more...)...)
+	retire := func(more ...string) (string, error) {
+		return s.Run(ctx, "edgectl", append([]string{"--kubeconfig", s.Kubeconfig(), "node", "retire", tour.Node}, more...)...)
 	}
-	if out, err := remove(); err == nil || !strings.Contains(err.Error(), "kubectl drain") {
-		t.Fatalf("a node with pods was taken out: %s, %v", out, err)
+	if out, err := retire(); err == nil || !strings.Contains(err.Error(), "--devices=unbind") {
+		t.Fatalf("a node with devices was retired: %s, %v", out, err)
 	}
-	out, err := remove("--force")
+	out, err := retire("--force", "--timeout=90s", "--devices=keep")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Setting is a setting of edgecore with the value of a field.
@@ -56,6 +58,40 @@ func Load(file, dir string) (*Config, error) {
 		return nil, err
 	}
 	return decide(fields, all), nil
+}
+
+// FromNode reads the fields of a KubeletConfiguration from a YAML mapping without apiVersion and
+// kind, which is a part of another file; name is that file's.
+func FromNode(name string, n *yaml.Node) (*Config, error) {
+	fields := Fields()
+	r := &reader{file: name, out: make(map[string]value)}
+	r.object(n, shapes(fields), "", r.out)
+	if err := errors.Join(r.wrong...); err != nil {
+		return nil, err
+	}
+	if err := contradictions(r.out); err != nil {
+		return nil, err
+	}
+	return decide(fields, r.out), nil
+}
+
+// UnusedField is a field that has no effect.
+type UnusedField struct {
+	Field string // its path
+	Use   Use
+	Why   string
+}
+
+// UnusedFields lists the fields of the files that have no effect, sorted by Use and path.
+func (c *Config) UnusedFields() []UnusedField {
+	var out []UnusedField
+	for _, use := range slices.Sorted(maps.Keys(c.unused)) {
+		for _, text := range slices.Sorted(slices.Values(c.unused[use])) {
+			field, why, _ := strings.Cut(text, ": ")
+			out = append(out, UnusedField{field, use, why})
+		}
+	}
+	return out
 }
 
 // decide sorts the values into settings and what is not used.

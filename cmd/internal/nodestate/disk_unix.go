@@ -11,5 +11,5 @@ func DiskOf(path string) (d Disk, ok bool) {
 		return Disk{Path: path}, false
 	}
 	size := uint64(fs.Bsize)
-	return Disk{Path: path, TotalBytes: uint64(fs.Blocks) * size, FreeBytes: uint64(fs.Bavail) * size, FreeInodes: uint64(fs.Ffree)}, true
+	return Disk{Path: path, TotalBytes: uint64(fs.Blocks) * size, FreeBytes: uint64(fs.Bavail) * size, FreeInodes: uint64(fs.Ffree)}, true //nolint:unconvert // other systems have other types
 }

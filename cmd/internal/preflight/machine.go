@@ -82,7 +82,7 @@ func syncFile(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // what stays does no harm
 	_, err = f.WriteString("edgectl check")
 	if err == nil {
 		err = f.Sync()

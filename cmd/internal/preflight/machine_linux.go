@@ -21,9 +21,9 @@ func filesystem(path string) (Filesystem, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return Filesystem{}, fmt.Errorf("%s: %w", path, err)
 	}
-	size := uint64(st.Bsize) //nolint:unconvert // not the same type on every architecture
+	size := uint64(st.Bsize)
 	return Filesystem{
-		Type: types[int64(st.Type)], Size: uint64(st.Blocks) * size, Free: uint64(st.Bfree) * size, //nolint:unconvert // nor these
+		Type: types[int64(st.Type)], Size: uint64(st.Blocks) * size, Free: uint64(st.Bfree) * size, //nolint:unconvert // not the same types on every architecture
 		Inodes: uint64(st.Files), FreeInodes: uint64(st.Ffree), ReadOnlyBoot: st.Flags&unix.ST_RDONLY != 0, //nolint:unconvert // nor these
 	}, nil
 }

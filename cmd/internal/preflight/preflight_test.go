@@ -198,7 +198,7 @@ func TestFindings(t *testing.T) {
 		"old containerd": {"runtime", nil, func(_ *Machine, r *fakeRuntime, _ *Config) { r.version.Version = "1.5.9" }, Fail, "does not speak CRI v1"},
 		"runtime ill":    {"runtime", nil, func(_ *Machine, r *fakeRuntime, _ *Config) { r.health = runtime.Health{RuntimeMessage: "ill"} }, Fail, "ill"},
 		"runtime silent": {"runtime", nil, func(_ *Machine, r *fakeRuntime, _ *Config) { r.err = fault }, Fail, "how it is"},
-		"no network": {"runtime", nil, func(_ *Machine, r *fakeRuntime, _ *Config) {
+		"no network": {"cni", nil, func(_ *Machine, r *fakeRuntime, _ *Config) {
 			r.health.NetworkReady = false
 			r.health.NetworkMessage = "no cni"
 		}, Fail, "no cni"},

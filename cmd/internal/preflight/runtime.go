@@ -35,10 +35,8 @@ func checkRuntime(ctx context.Context, e *env) []Result {
 		return append(out, failure("look at the runtime's log, or restart it", "the runtime does not say how it is: %v", err))
 	case !h.RuntimeReady:
 		out = append(out, failure("look at the runtime's log, or restart it", "the runtime is not ready: %s", h.RuntimeMessage))
-	case !h.NetworkReady:
-		out = append(out, failure("install a CNI configuration and its plugins (see the check cni), then restart the runtime if it does not notice", "the runtime's network is not ready: %s", h.NetworkMessage))
 	default:
-		out = append(out, good("the runtime and its network are ready"))
+		out = append(out, good("the runtime is ready"))
 	}
 	if names := handlers(h.Handlers); names != "" {
 		out = append(out, good("handlers of runtime classes: %s", names))
@@ -85,9 +83,23 @@ func binDirs() []string { return []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/
 
 const cniRemedy = "install a network: a CNI of your cluster as a DaemonSet, or the plain plugins (apt-get install containernetworking-plugins) and a file /etc/cni/net.d/10-edge.conflist; on Debian set containerd's bin_dir to /usr/lib/cni"
 
-// checkCNI looks at the network configuration that the runtime uses, the first by name, and
-// for the plugins that it names.
-func checkCNI(_ context.Context, e *env) []Result {
+// checkCNI looks at the network configuration, and asks the runtime whether it has a network.
+func checkCNI(ctx context.Context, e *env) []Result {
+	out := []Result{e.cniConfig()}
+	rt, err := e.Runtime(ctx, e.cfg.RuntimeEndpoint)
+	if err != nil {
+		return out // the check of the runtime says it
+	}
+	defer rt.Close()
+	if h, err := rt.Health(ctx); err == nil && !h.NetworkReady {
+		out = append(out, failure(cniRemedy+"; restart the runtime if it does not notice", "the runtime's network is not ready: %s", h.NetworkMessage))
+	}
+	return out
+}
+
+// cniConfig looks at the configuration that the runtime uses, the first by name, and for the
+// plugins that it names.
+func (e *env) cniConfig() Result {
 	const dir = "/etc/cni/net.d"
 	entries, err := os.ReadDir(e.path(dir))
 	var names []string
@@ -97,7 +109,7 @@ func checkCNI(_ context.Context, e *env) []Result {
 		}
 	}
 	if err != nil || len(names) == 0 {
-		return []Result{failure(cniRemedy, "there is no network configuration in %s: only pods in the host's network start", dir)}
+		return failure(cniRemedy, "there is no network configuration in %s: only pods in the host's network start", dir)
 	}
 	slices.Sort(names)
 	name := filepath.Join(dir, names[0])
@@ -113,7 +125,7 @@ func checkCNI(_ context.Context, e *env) []Result {
 	}
 	text := e.read(name)
 	if len(text) > mebi || json.Unmarshal([]byte(text), &network) != nil {
-		return []Result{failure("correct it, or remove it", "%s is not JSON", name)}
+		return failure("correct it, or remove it", "%s is not JSON", name)
 	}
 	wanted := map[string]bool{network.Type: true}
 	for _, p := range network.Plugins {
@@ -132,9 +144,9 @@ func checkCNI(_ context.Context, e *env) []Result {
 	slices.Sort(missing)
 	switch {
 	case len(wanted) == 0:
-		return []Result{failure("correct it, or remove it", "%s names no plugin", name)}
+		return failure("correct it, or remove it", "%s names no plugin", name)
 	case len(missing) > 0:
-		return []Result{failure(cniRemedy, "%s names plugins that are not in %s: %s", name, strings.Join(binDirs(), ", "), strings.Join(missing, ", "))}
+		return failure(cniRemedy, "%s names plugins that are not in %s: %s", name, strings.Join(binDirs(), ", "), strings.Join(missing, ", "))
 	}
-	return []Result{good("network %s of %s", network.Name, name)}
+	return good("network %s of %s", network.Name, name)
 }

@@ -38,13 +38,21 @@ func (p Program) call(ctx context.Context, kctx *kong.Context) error {
 	return run(ctx, Output{p.Stdout})
 }
 
+// callConfig runs a command that looks at the configuration file.
+func (p Program) callConfig(kctx *kong.Context) error {
+	cmd := onConfig(selected(kctx).Target.Addr().Interface())
+	return cmd.run(p, kctx.Model.Node, p.configFile(kctx), p.Stdout)
+}
+
 // runner returns nil for a node that has commands below it and does nothing of its own.
 func (p Program) runner(root, node *kong.Node) Runner {
 	if !node.Target.IsValid() || !node.Target.CanAddr() {
 		return nil
 	}
 	switch c := node.Target.Addr().Interface().(type) {
-	case *PrintCmd:
+	case *PrintCmd, *GetCmd, *SetCmd, *DiffCmd, *ValidateCmd:
+		return func(context.Context, Output) error { return nil } // callConfig runs them
+	case *CompletionCmd:
 		return func(_ context.Context, out Output) error { return c.print(root, out) }
 	case interface {
 		Run(context.Context, Output) error

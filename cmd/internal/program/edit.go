@@ -1,153 +1,252 @@
 package program
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 )
 
-// UnknownSettingError says that a program has no setting of a name.
-type UnknownSettingError struct {
-	Setting string
-	Nearest string // a setting with a similar name
-}
+// MarshalConfig writes a configuration file. A value is a string, a []string or a
+// map[string]string.
+func MarshalConfig(settings map[string]any) ([]byte, error) { return yaml.Marshal(settings) }
 
-func (e *UnknownSettingError) Error() string {
-	return fmt.Sprintf("unknown setting %q; did you mean %q?", e.Setting, e.Nearest)
-}
-
-// noValue removes a setting from a file, so that its default counts again.
-const noValue = "null"
-
-// EditConfig returns the text of a configuration file with other values of some settings; all
-// else, comments too, stays. A value has the form that it has on the command line; "null"
-// removes the setting, and {a,b} is a list. name is that of the file, for errors. An empty
-// text is an empty file. The settings are not checked: see Program.CheckConfig.
-func EditConfig(name string, text []byte, set map[string]string) ([]byte, error) {
+// EditConfig returns the configuration file text with settings changed and removed; comments
+// and the order of lines stay. name is the file's, for errors. A value in set is as on the
+// command line. Whether a setting exists is not checked.
+func EditConfig(name string, text []byte, set map[string]string, unset []string) ([]byte, error) {
 	if len(text) > maxConfig {
 		return nil, fmt.Errorf("%s: over %d bytes: not a configuration file", name, maxConfig)
 	}
-	if _, err := parseYAML(name, text); err != nil {
-		return nil, err
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, err
-	}
-	if len(doc.Content) == 0 {
-		doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{{Kind: yaml.MappingNode, Tag: "!!map"}}}
-	}
-	top := doc.Content[0]
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		setValue(top, key, set[key])
-	}
-	if len(top.Content) == 0 {
-		return nil, nil
-	}
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := errors.Join(enc.Encode(&doc), enc.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return out.Bytes(), nil
-}
-
-func setValue(top *yaml.Node, key, value string) {
-	i := 0
-	for i < len(top.Content) && top.Content[i].Value != key {
-		i += 2
-	}
-	there := i < len(top.Content)
-	if value == noValue {
-		if there {
-			top.Content = slices.Delete(top.Content, i, i+2)
+	for _, key := range unset {
+		if _, both := set[key]; both {
+			return nil, fmt.Errorf("%s: both set and unset: leave one out", key)
 		}
-		return
 	}
-	if inner, ok := strings.CutPrefix(value, "{"); ok && strings.HasSuffix(inner, "}") {
-		value = strings.TrimSuffix(inner, "}")
-	}
-	node := &yaml.Node{}
-	node.SetString(value)
-	if there {
-		node.LineComment, node.HeadComment, node.FootComment = top.Content[i+1].LineComment, top.Content[i+1].HeadComment, top.Content[i+1].FootComment
-		top.Content[i+1] = node
-		return
-	}
-	top.Content = append(top.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, node)
-}
-
-// CheckConfig reports what would keep the program from starting with these arguments if it
-// read its settings from another file: an error in the file, or a value that no setting
-// takes. What only the start itself finds out is not among it. changed are settings that the
-// file is to change: one that the program does not have is an *UnknownSettingError, and one
-// that the command line or the environment sets too is an error, for it goes before the file.
-//
-// The grammar, p.CLI, must be a fresh one: it is filled in.
-func (p Program) CheckConfig(args []string, file string, changed []string) error {
-	p.ConfigFile = ""
-	args = append(withoutConfig(args), "--config="+file)
-	under := &below{values: p.Below}
-	parser, err := p.parser(under)
+	before, err := parseYAML(name, text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	flags := settings(parser.Model.Node)
-	names := make([]string, 0, len(flags))
-	for _, f := range flags {
-		names = append(names, f.Name)
-	}
-	for _, name := range changed {
-		i := slices.Index(names, name)
-		if i < 0 {
-			return &UnknownSettingError{Setting: name, Nearest: nearest(name, slices.Clone(names))}
-		}
-		if inEnvironment(flags[i]) {
-			return fmt.Errorf("the environment sets %s, which goes before the file: remove %s there", name, strings.Join(flags[i].Envs, " or "))
+	lines := newLines(text)
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if err := lines.set(name, before, key, set[key]); err != nil {
+			return nil, err
 		}
 	}
-	kctx, done, err := p.parse(parser, under, args)
-	switch {
-	case under.err != nil:
-		return under.err
-	case err != nil:
-		return under.explain(err)
-	case done:
-		return errors.New("the arguments ask for help or the version")
+	for _, key := range unset {
+		if _, ok := before.values[key]; ok {
+			if lines.replace(before, key, nil); lines.bad {
+				break
+			}
+		}
 	}
-	return onCommandLine(kctx, changed)
+	out := lines.text()
+	if after, err := parseYAML(name, out); lines.bad || err != nil || !edited(before, after, set, unset) {
+		return nil, fmt.Errorf("%s: its form does not allow to change one line of it: write each setting as 'name: value' on a line of its own", name)
+	}
+	return out, nil
 }
 
-// onCommandLine refuses settings that the command line has.
-func onCommandLine(kctx *kong.Context, names []string) error {
-	for _, path := range kctx.Path {
-		if path.Flag != nil && !path.Resolved && slices.Contains(names, path.Flag.Name) {
-			return fmt.Errorf("the command line sets %s, which goes before the file: remove --%s there", path.Flag.Name, path.Flag.Name)
+// edited reports whether a file is as it was, but for what was changed.
+func edited(before, after *file, set map[string]string, unset []string) bool {
+	want := make(map[string]bool)
+	for key, node := range before.values {
+		if _, changed := set[key]; changed || slices.Contains(unset, key) {
+			continue
+		}
+		now := after.values[key]
+		if now == nil || !sameNode(node, now) {
+			return false
+		}
+		want[key] = true
+	}
+	for key, value := range set {
+		now := after.values[key]
+		if now == nil || now.Kind != yaml.ScalarNode || now.Value != value || now.Tag == "!!null" {
+			return false
+		}
+		want[key] = true
+	}
+	return len(want) == len(after.values)
+}
+
+func sameNode(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.Value != b.Value || a.Tag != b.Tag || len(a.Content) != len(b.Content) {
+		return false
+	}
+	for i := range a.Content {
+		if !sameNode(a.Content[i], b.Content[i]) {
+			return false
 		}
 	}
+	return true
+}
+
+// fileLines are the lines of a file while settings are changed. A line that is removed is nil,
+// so that the numbers stay.
+type fileLines struct {
+	lines [][]string // what stands in the place of each line, and then what is added
+	given int        // lines of the file
+	bad   bool       // a setting is not on lines of its own
+}
+
+func newLines(text []byte) *fileLines {
+	l := &fileLines{}
+	if len(text) == 0 {
+		return l
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\n"), "\n") {
+		l.lines = append(l.lines, []string{line})
+	}
+	l.given = len(l.lines)
+	return l
+}
+
+func (l *fileLines) text() []byte {
+	var out strings.Builder
+	for _, line := range slices.Concat(l.lines...) {
+		out.WriteString(line + "\n")
+	}
+	return []byte(out.String())
+}
+
+// set changes a setting, or adds it: below the comment that shows it, or at the end.
+func (l *fileLines) set(name string, f *file, key, value string) error {
+	if strings.ContainsAny(key, " \t\n:#\"'{}[]") || key == "" {
+		return fmt.Errorf("%s: %q is not the name of a setting", name, key)
+	}
+	line, err := settingLine(key, value)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", name, key, err)
+	}
+	if node, ok := f.values[key]; ok {
+		if node.LineComment != "" && node.Kind == yaml.ScalarNode {
+			line += " " + node.LineComment
+		}
+		l.replace(f, key, []string{line})
+		return nil
+	}
+	for i, old := range l.lines {
+		if len(old) == 1 && strings.HasPrefix(old[0], "# "+key+":") {
+			l.lines[i] = append(old, line)
+			return nil
+		}
+	}
+	l.lines = append(l.lines, []string{line})
 	return nil
 }
 
-// withoutConfig leaves --config out.
-func withoutConfig(args []string) []string {
-	var out []string
-	for i := 0; i < len(args); i++ {
-		switch {
-		case args[i] == "--":
-			return append(out, args[i:]...)
-		case args[i] == "--config":
-			i++
-		case strings.HasPrefix(args[i], "--config="):
-		default:
-			out = append(out, args[i])
+// settingLine is a setting in a file: plain if that means the same.
+func settingLine(key, value string) (string, error) {
+	plain := key + ": " + value
+	if f, err := parseYAML("", []byte(plain)); err == nil && !strings.ContainsAny(value, "\n\r") {
+		if n := f.values[key]; n != nil && n.Kind == yaml.ScalarNode && n.Tag != "!!null" && n.Value == value && n.Anchor == "" && n.LineComment == "" {
+			return plain, nil
 		}
 	}
-	return out
+	quoted, err := yaml.Marshal(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: value})
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(string(quoted), "\n")
+	if strings.Contains(text, "\n") {
+		return "", errors.New("its value is too long for a line")
+	}
+	return key + ": " + text, nil
+}
+
+// replace puts lines in the place of a setting's, from its name to the line before the next
+// setting and its comments.
+func (l *fileLines) replace(f *file, key string, with []string) {
+	at := slices.IndexFunc(f.keys, func(n *yaml.Node) bool { return n.Value == key })
+	first, end := f.keys[at].Line-1, l.given
+	if at+1 < len(f.keys) {
+		end = f.keys[at+1].Line - 1
+	}
+	if f.keys[at].Column != 1 || end <= first || end > l.given {
+		l.bad = true
+		return
+	}
+	last := end
+	for last > first+1 && apart(l.lines[last-1]) {
+		last--
+	}
+	for i := first; i < last; i++ {
+		l.lines[i] = nil
+	}
+	l.lines[first] = with
+}
+
+// apart reports whether a line belongs to no setting: a comment, an empty line, the end of a
+// document.
+func apart(line []string) bool {
+	for _, text := range line {
+		text = strings.TrimRight(text, " \t\r")
+		if text != "" && !strings.HasPrefix(text, "#") && text != "..." {
+			return false
+		}
+	}
+	return true
+}
+
+// WriteConfig writes a configuration file whole or not at all, and makes its folder. A file
+// that is there keeps its mode; its owner is the caller's. It returns "created", "configured"
+// or "unchanged".
+func WriteConfig(path string, text []byte, mode os.FileMode) (string, error) {
+	outcome := "configured"
+	old, err := os.ReadFile(path)
+	switch {
+	case err == nil && string(old) == string(text):
+		return "unchanged", nil
+	case err == nil:
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		mode = info.Mode().Perm()
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return "", err
+		}
+	case errors.Is(err, os.ErrNotExist):
+		outcome = "created"
+	default:
+		return "", err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as packages make it
+		return "", err
+	}
+	if err := writeWhole(dir, path, text, mode); err != nil {
+		return "", fmt.Errorf("%s: %w: the file is as it was", path, err)
+	}
+	return outcome, nil
+}
+
+// writeWhole writes a file beside path, and renames it.
+func writeWhole(dir, path string, text []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // there is none after the rename
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	_ = folder.Sync() // some file systems have none
+	return nil
 }

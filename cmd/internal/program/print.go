@@ -8,16 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// ConfigCmd is the command "config".
-type ConfigCmd struct {
-	Print PrintCmd `cmd:"" help:"Print a configuration file with every setting at its default and what it means."`
-}
-
-// PrintCmd is the command "config print".
-type PrintCmd struct{}
-
-// print writes the file. A setting without a default is written as a comment.
-func (PrintCmd) print(root *kong.Node, out io.Writer) error {
+// run writes the file. A setting without a default is written as a comment.
+func (*PrintCmd) run(_ Program, root *kong.Node, _ string, out io.Writer) error {
 	if _, err := fmt.Fprintf(out, "# Settings of %s at their defaults. Each can also be given as a flag (--name)\n# or in the environment (the name in brackets).\n", root.Name); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -38,9 +39,12 @@ type Program struct {
 	// nor the configuration file has. It is called at most once, for a command that has
 	// settings. Its argument returns what those three have for a setting, "" for nothing. A
 	// nil Below means that there are no such values.
-	Below  func(setting func(name string) string) (Values, error)
-	Stdout io.Writer // nil means os.Stdout
-	Stderr io.Writer // nil means os.Stderr
+	Below func(setting func(name string) string) (Values, error)
+	// Elsewhere may run a command of ConfigCmd in another program: handled says that it did. A
+	// nil Elsewhere means that there is no other program.
+	Elsewhere func(args []string) (handled bool, err error)
+	Stdout    io.Writer // nil means os.Stdout
+	Stderr    io.Writer // nil means os.Stderr
 }
 
 // Common holds the flags that every program has.
@@ -67,6 +71,9 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	}
 	if p.Stderr == nil {
 		p.Stderr = os.Stderr
+	}
+	if code, done := p.runConfig(args); done {
+		return code
 	}
 	under := &below{values: p.Below}
 	parser, err := p.parser(under)
@@ -110,6 +117,49 @@ func (p Program) parser(under *below) (*kong.Kong, error) {
 		err = p.checkGrammar(parser.Model.Node)
 	}
 	return parser, err
+}
+
+// runConfig runs a command that looks at the configuration file, which is not read for it. done
+// is false if args name another.
+func (p Program) runConfig(args []string) (code int, done bool) {
+	if !slices.Contains(args, "config") {
+		return 0, false
+	}
+	parser, err := kong.New(p.CLI, kong.Name(p.Name), kong.Description(p.Description), kong.DefaultEnvars(strings.ToUpper(p.Name)), kong.Writers(p.Stdout, p.Stderr))
+	if err != nil || !p.configCommand(parser, args) {
+		return 0, false
+	}
+	kctx, err := kong.Trace(parser, args)
+	if err != nil {
+		return p.fail(exitUsage, err), true
+	}
+	if answered, err := p.answer(kctx); err != nil {
+		return p.fail(exitFailed, err), true
+	} else if answered {
+		return exitOK, true
+	}
+	if err := kctx.Reset(); err != nil {
+		return p.fail(exitUsage, err), true
+	}
+	if _, err := kctx.Apply(); err != nil {
+		return p.fail(exitUsage, err), true
+	}
+	if p.Elsewhere != nil {
+		if handled, err := p.Elsewhere(args); err != nil {
+			return p.fail(exitFailed, err), true
+		} else if handled {
+			return exitOK, true
+		}
+	}
+	var usage *UsageError
+	switch err := p.callConfig(kctx); {
+	case err == nil:
+		return exitOK, true
+	case errors.As(err, &usage):
+		return p.fail(exitUsage, err), true
+	default:
+		return p.fail(exitFailed, err), true
+	}
 }
 
 func (p Program) fail(code int, err error) int {

@@ -233,7 +233,7 @@ func (c *Client) Run(ctx context.Context, command Command, in io.Reader, out io.
 	case ctx.Err() != nil:
 		return fmt.Errorf("sshhost: %w", ctx.Err())
 	case errors.As(err, &exit):
-		return &ExitError{Status: exit.ExitStatus(), Stderr: tail.String()}
+		return &ExitError{Status: exit.ExitStatus(), Stderr: tail.kept.String()}
 	}
 	return fmt.Errorf("sshhost: %w", err)
 }
@@ -249,13 +249,13 @@ func (c *Client) Close() {
 }
 
 // tailBuffer keeps the end of what is written.
-type tailBuffer struct{ bytes.Buffer }
+type tailBuffer struct{ kept bytes.Buffer }
 
 // Write keeps at most maxStderr bytes.
 func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.Buffer.Write(p) // it never fails
-	if over := t.Len() - maxStderr; over > 0 {
-		t.Next(over)
+	t.kept.Write(p) // it never fails
+	if over := t.kept.Len() - maxStderr; over > 0 {
+		t.kept.Next(over)
 	}
 	return len(p), nil
 }

@@ -3,6 +3,7 @@ package dist
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,23 +15,29 @@ import (
 
 // Check builds the release twice, each time from a copy of the source in a folder of its own, in
 // the folder dir, and returns how many files have the same bytes. Files that differ are an error. With
-// fresh, the second build uses an empty build cache, so that all is compiled anew.
-// Signatures are left out: those in Notation's form hold the time.
-func (r Release) Check(ctx context.Context, dir string, fresh bool) (files int, err error) {
-	r.Signer = nil
+// fresh, the second build uses an empty build cache, so that all is compiled anew. inspect, unless it
+// is nil, is called with the folder of the first build. Only signatures in Notation's form differ: the
+// Signer must have no certificate.
+func (r Release) Check(ctx context.Context, dir string, fresh bool, inspect func(out string) error) (files int, err error) {
+	if r.Log == nil {
+		r.Log = io.Discard
+	}
 	names, err := programs.Files(ctx, r.Source)
 	if err != nil {
 		return 0, err
 	}
 	var sums [2]map[string]string
-	for i, place := range []string{"first", "another/folder/for-the-second"} {
+	places := []string{"first", "another/folder/for-the-second"}
+	for _, place := range places { // before the builds: what somebody edits meanwhile is in neither
+		if err := copyTree(filepath.Join(dir, place, "source"), r.Source, names); err != nil {
+			return 0, err
+		}
+	}
+	for i, place := range places {
 		one := r
 		one.Source, one.Out = filepath.Join(dir, place, "source"), filepath.Join(dir, place, "out")
 		if i == 1 && fresh {
 			one.Cache = filepath.Join(dir, "cache")
-		}
-		if err := copyTree(one.Source, r.Source, names); err != nil {
-			return 0, err
 		}
 		r.logf("build %d of 2", i+1)
 		if err := one.Write(ctx); err != nil {
@@ -38,6 +45,11 @@ func (r Release) Check(ctx context.Context, dir string, fresh bool) (files int, 
 		}
 		if sums[i], err = folderSums(one.Out); err != nil {
 			return 0, err
+		}
+		if i == 0 && inspect != nil {
+			if err := inspect(one.Out); err != nil {
+				return 0, err
+			}
 		}
 		if err := os.RemoveAll(filepath.Join(dir, strings.Split(place, "/")[0])); err != nil {
 			return 0, fmt.Errorf("dist: %w", err)

@@ -170,10 +170,7 @@ func (a Artifact) manifest(ctx context.Context, store *oci.Store, p programs.Pla
 
 func compress(body []byte) ([]byte, error) {
 	var buf bytes.Buffer
-	z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	z := gzip.NewWriter(&buf)
 	if _, err := z.Write(body); err != nil {
 		return nil, err
 	}

@@ -79,6 +79,14 @@ func (b Build) Programs(ctx context.Context, p Platform, dir string, names ...st
 		return fmt.Errorf("programs: %w", err)
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags=grpcnotrace", "-ldflags=-s -w -buildid= -X " + versionVariable + "=" + b.Version, "-o", dir + "/"}
+	if p.narrow() {
+		modfile, err := Modfile(ctx, b.Source)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(filepath.Dir(modfile))
+		args = append(args, "-modfile="+modfile)
+	}
 	for _, name := range names {
 		args = append(args, "./cmd/"+name)
 	}

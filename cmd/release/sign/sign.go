@@ -195,25 +195,17 @@ func (s *Signer) notation(ctx context.Context, dir string, target ocispec.Descri
 	return err
 }
 
-// WriteKey makes a key and a certificate of its own that lasts ten years, and writes to the folder
-// key.pem, cert.pem, edgekit.pub and trustpolicy.json. It overwrites nothing.
+// WriteKey makes a key and a certificate of its own that lasts ten years. It writes to the folder
+// key.pem, cert.pem and the folder trust, which is a trust folder of nodes (/etc/edgekit/trust) as a
+// whole: NAME.pub, trustpolicy.json and x509/ca/NAME/cert.pem. It overwrites nothing.
 func WriteKey(dir, name string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	cert, err := selfSigned(key, name, now)
 	if err != nil {
-		return fmt.Errorf("sign: %w", err)
-	}
-	subject := pkix.Name{CommonName: name, Organization: []string{name}, Country: []string{"XX"}, Province: []string{"none"}}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: subject, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return fmt.Errorf("sign: %w", err)
+		return err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -230,9 +222,7 @@ func WriteKey(dir, name string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("sign: %w", err)
-	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	var errs []error
 	for _, f := range []struct {
 		name string
@@ -240,16 +230,38 @@ func WriteKey(dir, name string, now time.Time) error {
 		body []byte
 	}{
 		{"key.pem", 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})},
-		{"cert.pem", 0o644, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})},
-		{"edgekit.pub", 0o644, public},
-		{"trustpolicy.json", 0o644, append(policy, '\n')},
+		{"cert.pem", 0o644, certificate},
+		{"trust/" + name + ".pub", 0o644, public},
+		{"trust/trustpolicy.json", 0o644, append(policy, '\n')},
+		{"trust/x509/ca/" + name + "/cert.pem", 0o644, certificate},
 	} {
 		errs = append(errs, create(filepath.Join(dir, f.name), f.mode, f.body))
 	}
 	return errors.Join(errs...)
 }
 
+// selfSigned makes a certificate of the key that Notation accepts for signatures.
+func selfSigned(key *ecdsa.PrivateKey, name string, now time.Time) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name, Organization: []string{name}, Country: []string{"XX"}, Province: []string{"none"}},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return cert, nil
+}
+
 func create(path string, mode os.FileMode, body []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)

@@ -63,6 +63,7 @@ type Health struct {
 	Started bool
 	Failed  string        // why it must be restarted, "" if it need not
 	Grace   time.Duration // the probe's own grace period, 0 for the pod's
+	Restart bool          // somebody at the machine wants it restarted
 }
 
 // Keys in situation.retry besides the names of containers.
@@ -280,8 +281,11 @@ func keepRunning(s Situation, d *Decision, c *corev1.Container, run *runtime.Con
 		if h.Grace > 0 {
 			grace = h.Grace
 		}
-	case resizeRestarts(s, c, run):
+	case h.Restart, resizeRestarts(s, c, run):
 		reason = fmt.Sprintf("Container %s resize requires restart", c.Name)
+		if h.Restart {
+			reason = fmt.Sprintf("Container %s is restarted by the node's administrator", c.Name)
+		}
 		d.add(Action{Kind: ActKill, ID: run.ID, Name: c.Name, Grace: grace, Reason: reason}, Action{Kind: ActStart, Name: c.Name, Attempt: nextAttempt(s, c, run)})
 		return false // it did not crash: there is no back-off
 	default:

@@ -184,6 +184,11 @@ type NodeCounts struct {
 	RolledBack int32 `json:"rolledBack,omitempty"`
 	// Unknown are those of Failed whose result may still come.
 	Unknown int32 `json:"unknown,omitempty"`
+	// NotStarted are those of Failed that were never given the job: there is no such node, or
+	// the deadline was over.
+	NotStarted int32 `json:"notStarted,omitempty"`
+	// Cancelled had the job and dropped it, because it was cancelled or had failed elsewhere.
+	Cancelled int32 `json:"cancelled,omitempty"`
 	// Away are those of Pending that have no link.
 	Away int32 `json:"away,omitempty"`
 }

@@ -1,6 +1,8 @@
 package v1alpha2_test
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 
@@ -60,6 +62,19 @@ func TestScheme(t *testing.T) {
 			if _, err := s.New(v1alpha2.GroupVersion().WithKind(kind)); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// TestExamples: the YAML in examples has no unknown field. controller/install applies it.
+func TestExamples(t *testing.T) {
+	for file, into := range map[string]runtime.Object{"upgrade.yaml": &v1alpha2.NodeUpgradeJob{}, "prepull.yaml": &v1alpha2.ImagePrePullJob{}, "config.yaml": &v1alpha2.ConfigUpdateJob{}} {
+		text, err := os.ReadFile(filepath.Join("../../../examples/jobs", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(text, into); err != nil {
+			t.Errorf("%s: %v", file, err)
 		}
 	}
 }

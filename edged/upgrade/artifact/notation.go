@@ -89,9 +89,40 @@ func envelopeOf(ctx context.Context, source source, d ocispec.Descriptor) ([]byt
 	return envelope, m.Layers[0].MediaType, err
 }
 
+// jsonEnvelope is the form of a signature in JSON (JWS), as far as it takes memory.
+type jsonEnvelope struct {
+	Payload   string `json:"payload"`
+	Protected string `json:"protected"`
+	Signature string `json:"signature"`
+	Header    struct {
+		Chain [][]byte `json:"x5c"`
+	} `json:"header"`
+}
+
+// maxChain is how many certificates a signature may bring.
+const maxChain = 16
+
+// checkEnvelope refuses a signature that costs much memory, before notation reads it.
+func checkEnvelope(envelope []byte, mediaType string) error {
+	if mediaType != "application/jose+json" {
+		return nil
+	}
+	var e jsonEnvelope
+	if err := jsonlimit.Unmarshal(envelope, &e); err != nil {
+		return err
+	}
+	if len(e.Header.Chain) > maxChain {
+		return fmt.Errorf("the signature has %d certificates, at most %d are read", len(e.Header.Chain), maxChain)
+	}
+	return nil
+}
+
 // verify verifies one signature of d and returns who made it. notation judges all but the times,
 // for which it would ask the system's clock: those are judged here.
 func (p *policy) verify(ctx context.Context, scope string, d ocispec.Descriptor, envelope []byte, mediaType string, now time.Time) (string, error) {
+	if err := checkEnvelope(envelope, mediaType); err != nil {
+		return "", err
+	}
 	reference := scope + "@" + string(d.Digest)
 	statement, err := p.document.GetApplicableTrustPolicy(reference)
 	if err != nil {

@@ -56,10 +56,11 @@ func unpackTo(root *os.Root, layer io.Reader, cfg Config) (program unpacked, err
 	bounded := &allowance{r: zipped}
 	archive := tar.NewReader(bounded)
 	seen := make(map[string]bool)
+	buffer := make([]byte, 16<<10)
 	for {
 		bounded.left = maxHeader
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -70,7 +71,7 @@ func unpackTo(root *os.Root, layer io.Reader, cfg Config) (program unpacked, err
 		}
 		seen[header.Name] = true
 		bounded.left = header.Size
-		written, err := writeProgram(root, header, archive, cfg.Platform)
+		written, err := writeProgram(root, header, archive, cfg.Platform, buffer)
 		if err != nil {
 			return program, err
 		}
@@ -78,7 +79,7 @@ func unpackTo(root *os.Root, layer io.Reader, cfg Config) (program unpacked, err
 			program = written
 		}
 	}
-	if err := checkEnd(zipped); err != nil {
+	if err := checkEnd(zipped, buffer); err != nil {
 		return program, err
 	}
 	if !seen[upgrade.Program] || !seen[upgrade.Control] {
@@ -129,9 +130,9 @@ func checkEntry(h *tar.Header, seen map[string]bool, most int64) error {
 }
 
 // writeProgram writes one program, which must be one for this platform.
-func writeProgram(root *os.Root, h *tar.Header, content io.Reader, p Platform) (unpacked, error) {
-	head := make([]byte, 20)
-	if _, err := io.ReadFull(content, head[:min(int64(len(head)), h.Size)]); err != nil {
+func writeProgram(root *os.Root, h *tar.Header, content io.Reader, p Platform, buffer []byte) (unpacked, error) {
+	head := make([]byte, min(20, h.Size))
+	if _, err := io.ReadFull(content, head); err != nil {
 		return unpacked{}, refuse("layer", "entry %s is cut off: %v", h.Name, err)
 	}
 	if err := checkProgram(head, p); err != nil {
@@ -146,7 +147,7 @@ func writeProgram(root *os.Root, h *tar.Header, content io.Reader, p Platform) (
 	_, err = f.Write(head)
 	if err == nil {
 		var n int64
-		if n, err = io.Copy(io.MultiWriter(f, sum), content); err == nil && n != h.Size-int64(len(head)) {
+		if n, err = io.CopyBuffer(io.MultiWriter(f, sum), content, buffer); err == nil && n != h.Size-int64(len(head)) {
 			err = io.ErrUnexpectedEOF
 		}
 	}
@@ -199,18 +200,22 @@ func checkProgram(head []byte, p Platform) error {
 }
 
 // checkEnd refuses anything but padding after the tar.
-func checkEnd(r io.Reader) error {
-	rest, err := io.ReadAll(io.LimitReader(r, maxPadding+1))
-	if err != nil {
-		return refuse("layer", "its end: %v", err)
-	}
-	if len(rest) > maxPadding {
-		return refuse("layer", "more than %d bytes follow the tar", maxPadding)
-	}
-	for _, b := range rest {
-		if b != 0 {
-			return refuse("layer", "data follows the tar")
+func checkEnd(r io.Reader, buffer []byte) error {
+	for total := 0; ; {
+		n, err := r.Read(buffer)
+		for _, b := range buffer[:n] {
+			if b != 0 {
+				return refuse("layer", "data follows the tar")
+			}
+		}
+		if total += n; total > maxPadding {
+			return refuse("layer", "more than %d bytes follow the tar", maxPadding)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return refuse("layer", "its end: %v", err)
 		}
 	}
-	return nil
 }

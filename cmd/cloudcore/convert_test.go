@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/edgekit/edgekit/cmd/internal/kubeedgeconfig"
+	"github.com/edgekit/edgekit/cmd/internal/program"
+)
+
+// TestConvertedConfig checks what 'edgectl config convert' makes of a file of KubeEdge as this
+// program checks its file.
+func TestConvertedConfig(t *testing.T) {
+	text, err := os.ReadFile("../internal/kubeedgeconfig/testdata/cloudcore.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := kubeedgeconfig.Convert("cloudcore.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := program.MarshalConfig(result.Settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := program.Program{Name: "cloudcore", CLI: &cli{}}
+	if err := p.ValidateConfig("cloudcore.yaml", config); err != nil {
+		t.Errorf("%v in\n%s", err, config)
+	}
+	for _, name := range kubeedgeconfig.Settings("cloudcore") {
+		if !p.HasSetting(name) {
+			t.Errorf("the converter sets %s, which is no setting", name)
+		}
+	}
+}

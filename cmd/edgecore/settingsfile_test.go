@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/edgekit/edgekit/edged/jobs"
+	"github.com/edgekit/edgekit/edged/upgrade"
+)
+
+// TestSettingsFile: a job changes edgecore's file as edgecore would accept it, and nothing else.
+func TestSettingsFile(t *testing.T) {
+	t.Setenv("EDGECORE_CLUSTER_DOMAIN", "env.local")
+	for name, tt := range map[string]struct {
+		set     map[string]string
+		same    bool
+		want    string // in the file
+		unknown string // key of an UnknownKeyError
+		err     string
+	}{
+		"own":             {set: map[string]string{"max-pods": "50", "node-labels": "a=b;c=d"}, want: "max-pods: 50\n"},
+		"same":            {set: map[string]string{"mqtt-mode": "internal"}, same: true},
+		"list":            {set: map[string]string{"cluster-dns": "{10.0.0.1,10.0.0.2}"}, want: "cluster-dns: 10.0.0.1,10.0.0.2"},
+		"removed":         {set: map[string]string{"mqtt-mode": "null"}, want: "# a comment\n"},
+		"KubeEdge":        {set: map[string]string{"modules.edged.tailoredKubeletConfig.maxPods": "70", "modules.eventBus.mqttMode": "0"}, want: "max-pods: 70"},
+		"no twin":         {set: map[string]string{"modules.edgeHub.heartbeat": "20"}, unknown: "modules.edgeHub.heartbeat"},
+		"not KubeEdge's":  {set: map[string]string{"modules.nothing.here": "20"}, unknown: "modules.nothing.here"},
+		"unknown":         {set: map[string]string{"max-podz": "50"}, unknown: "max-podz", err: "did you mean max-pods?"},
+		"bad value":       {set: map[string]string{"max-pods": "many"}, err: "max-pods"},
+		"bad choice":      {set: map[string]string{"mqtt-mode": "some"}, err: "mqtt-mode"},
+		"data folder":     {set: map[string]string{"data-dir": "/other"}, err: "cannot be changed by a job"},
+		"trust":           {set: map[string]string{"upgrade-trust": "/tmp"}, err: "cannot be changed by a job"},
+		"environment":     {set: map[string]string{"cluster-domain": "x.local"}, err: "EDGECORE_CLUSTER_DOMAIN"},
+		"command line":    {set: map[string]string{"log-level": "debug"}, err: "remove --log-level there"},
+		"twice":           {set: map[string]string{"max-pods": "1", "modules.edged.tailoredKubeletConfig.maxPods": "2"}, err: "set twice"},
+		"within another":  {set: map[string]string{"modules.edged": "1", "modules.edged.enable": "true"}, err: "modules.edged"},
+		"empty part":      {set: map[string]string{"modules..x": "1"}, err: "within"},
+		"a secret of old": {set: map[string]string{"modules.eventBus.mqttPassword": "x", "modules.eventBus.mqttMode": "2"}, unknown: "modules.eventBus.mqttPassword"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "edgecore.yaml")
+			const before = "# a comment\nmqtt-mode: internal\n"
+			if err := os.WriteFile(file, []byte(before), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			data := t.TempDir()
+			inner, err := upgrade.NewSettings(upgrade.SettingsConfig{DataDir: data})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &settingsFile{Settings: inner, args: []string{"--config", file, "--log-level=info"}}
+			changes, err := s.Check(maps.Clone(tt.set))
+			unknown, _ := errors.AsType[*jobs.UnknownKeyError](err)
+			switch {
+			case tt.unknown != "" && (unknown == nil || unknown.Key != tt.unknown):
+				t.Fatalf("%v", err)
+			case tt.unknown == "" && tt.err == "" && err != nil, !strings.Contains(errText(err), tt.err):
+				t.Fatalf("%v, want %q", err, tt.err)
+			case tt.unknown != "" || tt.err != "":
+				return
+			case changes == tt.same:
+				t.Errorf("changes: %v", changes)
+			}
+			if err := s.Switch(t.Context(), "job", tt.set, upgrade.Health{Timeout: time.Minute, Stable: time.Second}); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := os.ReadFile(file); err != nil || string(text) != before {
+				t.Errorf("the file is changed before the next start: %s, %v", text, err)
+			}
+			if start := upgrade.BootSettings(data); !start.Trial {
+				t.Fatalf("%+v", start)
+			}
+			text, err := os.ReadFile(file)
+			if info, statErr := os.Stat(file); err != nil || statErr != nil || !strings.Contains(string(text), tt.want) || info.Mode().Perm() != 0o640 {
+				t.Errorf("%s, %v, %v", text, err, info.Mode())
+			}
+			if start := upgrade.BootSettings(data); start.Trial || !strings.Contains(start.Problem, "neither committed nor in order") {
+				t.Errorf("a second start: %+v", start)
+			}
+			if text, err := os.ReadFile(file); err != nil || string(text) != before {
+				t.Errorf("the settings before do not come back: %s, %v", text, err)
+			}
+		})
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// TestBootArguments: the data folder is found before the flags are parsed.
+func TestBootArguments(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "edgecore.yaml")
+	if err := os.WriteFile(file, []byte("data-dir: /file\nnew-setting: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args  []string
+		env   string
+		dir   string
+		agent bool
+	}{
+		{nil, "", defaultData, true},
+		{[]string{"--config", file}, "", "/file", true},
+		{[]string{"--config=" + file}, "/env", "/env", true},
+		{[]string{"run", "--config", file, "--data-dir", "/flag"}, "/env", "/flag", true},
+		{[]string{"--data-dir=/flag", "--cloud", "a:1"}, "", "/flag", true},
+		{[]string{"--data-dir"}, "", defaultData, true},
+		{[]string{"--config", "/nowhere.yaml"}, "", defaultData, true},
+		{[]string{"join", "--data-dir=/flag"}, "", "/flag", false},
+		{[]string{"--version"}, "", defaultData, false},
+		{[]string{"store", "backup", "x"}, "", defaultData, false},
+	} {
+		t.Setenv("EDGECORE_DATA_DIR", tt.env)
+		if dir, agent := dataDir(tt.args), isAgent(tt.args); dir != tt.dir || agent != tt.agent {
+			t.Errorf("%q: %s, %v", tt.args, dir, agent)
+		}
+	}
+	parser, err := kong.New(&cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, child := range parser.Model.Children {
+		if child.Name != "run" && isAgent([]string{child.Name}) {
+			t.Errorf("the command %s is missing among shortCommands", child.Name)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+)
+
+// leaseName is the Lease of the cloudcore that does the work of jobs.
+const leaseName = "edgekit-jobs"
+
+// Times of the Lease, those of Kubernetes' own controllers. The one that leads stops its work
+// for want of a renewal before another may begin.
+const (
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	renewEvery    = 2 * time.Second
+	releaseTime   = 5 * time.Second // for the release when it stops
+)
+
+// elector makes one cloudcore at a time lead. client-go's own elector releases the Lease while
+// the work may still run; this one joins the work first. A Lease that was not renewed for
+// leaseDuration, by the clock of whoever looks, is free; clocks are not compared.
+type elector struct {
+	leases coordinationclient.LeaseInterface
+	id     string
+	log    *slog.Logger
+
+	seen   string    // the resource version that was last seen
+	seenAt time.Time // since when
+}
+
+// run leads whenever it can, until ctx ends.
+func (e *elector) run(ctx context.Context, lead func(context.Context)) {
+	for sleep(ctx, 0) {
+		if at, err := e.acquire(ctx); err != nil {
+			e.log.Debug("the Lease of jobs cannot be had", "err", err)
+		} else if !at.IsZero() {
+			e.hold(ctx, at, lead)
+			continue
+		}
+		if !sleep(ctx, renewEvery+rand.N(renewEvery/2)) {
+			return
+		}
+	}
+}
+
+// acquire takes the Lease if it is free. It returns since when it holds it; zero if it does
+// not.
+func (e *elector) acquire(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, renewDeadline)
+	defer cancel()
+	at := time.Now()
+	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}}
+		e.sign(lease, at, true)
+		_, err := e.leases.Create(ctx, lease, metav1.CreateOptions{})
+		return e.got(at, err)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("controller/jobs: %w", err)
+	}
+	if lease.ResourceVersion != e.seen {
+		e.seen, e.seenAt = lease.ResourceVersion, at
+	}
+	holder := lease.Spec.HolderIdentity
+	if holder != nil && *holder != "" && *holder != e.id && at.Sub(e.seenAt) < leaseDuration {
+		return time.Time{}, nil
+	}
+	e.sign(lease, at, true)
+	_, err = e.leases.Update(ctx, lease, metav1.UpdateOptions{}) // refused if somebody was faster
+	return e.got(at, err)
+}
+
+func (e *elector) got(at time.Time, err error) (time.Time, error) {
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("controller/jobs: %w", err)
+	}
+	return at, nil
+}
+
+// sign makes this cloudcore the holder.
+func (e *elector) sign(lease *coordinationv1.Lease, at time.Time, first bool) {
+	now := metav1.NewMicroTime(at)
+	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &e.id, &now
+	lease.Spec.LeaseDurationSeconds = new(int32(leaseDuration / time.Second))
+	if first {
+		lease.Spec.AcquireTime = &now
+		n := int32(0)
+		if lease.Spec.LeaseTransitions != nil {
+			n = *lease.Spec.LeaseTransitions + 1
+		}
+		lease.Spec.LeaseTransitions = &n
+	}
+}
+
+// hold leads until ctx ends or the Lease is lost, and joins the work before it returns.
+func (e *elector) hold(ctx context.Context, renewed time.Time, lead func(context.Context)) {
+	work, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lead(work)
+	}()
+	for sleep(ctx, renewEvery) {
+		at, err := e.renew(ctx, renewed)
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("the Lease of jobs was not renewed", "err", err)
+		}
+		if !at.IsZero() {
+			renewed = at
+		}
+		if apierrors.IsConflict(err) || time.Since(renewed) >= renewDeadline {
+			e.log.Warn("another cloudcore may do the work of jobs now")
+			break
+		}
+	}
+	stop()
+	<-done
+	if ctx.Err() != nil {
+		e.release(ctx)
+	}
+}
+
+// renew renews the Lease. A conflict says that another holds it.
+func (e *elector) renew(ctx context.Context, renewed time.Time) (time.Time, error) {
+	ctx, cancel := context.WithDeadline(ctx, renewed.Add(renewDeadline))
+	defer cancel()
+	at := time.Now()
+	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != e.id {
+		return time.Time{}, apierrors.NewConflict(coordinationv1.Resource("leases"), leaseName, fmt.Errorf("another cloudcore holds it"))
+	}
+	e.sign(lease, at, false)
+	lease, err = e.leases.Update(ctx, lease, metav1.UpdateOptions{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	e.seen, e.seenAt = lease.ResourceVersion, at
+	return at, nil
+}
+
+// release gives the Lease up, so that another need not wait for its end.
+func (e *elector) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != e.id {
+		return
+	}
+	lease.Spec.HolderIdentity = new("")
+	if _, err := e.leases.Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
+		e.log.Debug("the Lease of jobs was not released", "err", err)
+	}
+}
+
+// sleep waits and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
