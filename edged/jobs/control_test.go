@@ -314,6 +314,44 @@ func TestRollback(t *testing.T) {
 		if err != nil || s.Version != oldVersion || !p.restarts() || w.version != oldVersion {
 			t.Errorf("%+v, %v", s, err)
 		}
+		id := w.program.outcome.ID
+		if again, err := p.runner.Rollback(t.Context(), Rollback{}); err != nil || again.Version != s.Version || again.From != s.From || w.program.outcome.ID != id {
+			t.Errorf("repeated: %+v, %v", again, err)
+		}
+		if _, err := p.runner.Rollback(t.Context(), Rollback{To: "v1.0.0"}); err == nil || !strings.Contains(err.Error(), "is going back to "+oldVersion) {
+			t.Errorf("to another version then: %v", err)
+		}
 		p.end()
+	})
+}
+
+// TestLateRefusal: an upgrade does not begin if it was refused, or lost its turn, just before.
+func TestLateRefusal(t *testing.T) {
+	during(t, func(t *testing.T, w *world, p *process) {
+		p.cancel()
+		if err := <-p.done; err != nil { // the runner has ended: the work of a job is called here
+			t.Error(err)
+		}
+		p.done <- nil
+		no := "no"
+		for name, test := range map[string]struct {
+			change func(*record)
+			want   error
+		}{
+			"refused":            {func(r *record) { r.Refused = &no }, errGivenUp},
+			"cancelled":          {func(r *record) { r.Job.Phase = v1alpha2.Cancelled }, errGivenUp},
+			"another one's turn": {func(r *record) { r.Job.Phase = v1alpha2.Download }, nil},
+			"not confirmed":      {func(r *record) { r.Confirmed = false }, nil},
+		} {
+			rec := &record{Job: upgradeJob("one"), Step: stepChecked, Confirmed: true, Report: Report{UID: "uid-one"}}
+			upgrade := *rec.Job.Upgrade
+			upgrade.RequireConfirmation = true
+			rec.Job.Upgrade = &upgrade
+			test.change(rec)
+			p.runner.records["one"] = rec
+			if err := p.runner.acceptUpgrade(t.Context(), "one"); !errors.Is(err, test.want) || p.runner.records["one"].Step != stepChecked || w.program.trial {
+				t.Errorf("%s: step %q, %v", name, p.runner.records["one"].Step, err)
+			}
+		}
 	})
 }

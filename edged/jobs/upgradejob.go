@@ -116,7 +116,11 @@ func (r *Runner) request(rec *record) (upgrade.Request, error) {
 
 // acceptUpgrade begins: from here on the job goes on to its end.
 func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
+	accepted := false
 	err := r.change(ctx, name, func(next *record) {
+		if accepted = next.mayAccept(); !accepted { // it is another node's turn, since the work began
+			return
+		}
 		now := r.cfg.Now()
 		next.accept(now)
 		next.Step, next.Waiting = stepSwitched, nil
@@ -125,7 +129,7 @@ func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
 		next.set(v1alpha2.ActionUpgrade, metav1.ConditionUnknown, "", now)
 		next.Report.HistoricVersion = r.cfg.Version
 	})
-	if err != nil {
+	if err != nil || !accepted {
 		return err
 	}
 	r.send(ctx)
