@@ -260,7 +260,7 @@ func (c *Controller) putResult(res *v1alpha2.NodeJobResult) {
 		return
 	}
 	c.markDirty(res)
-	if before == nil || before.version != now.version || before.final() != now.final() {
+	if before == nil || before.version != now.version {
 		c.notifier.Notify(res.Spec.NodeName, keyOf(res))
 	}
 }

@@ -276,6 +276,20 @@ func (m *machine) stored(ctx context.Context) (down, local int) {
 	return down, local
 }
 
+// downText is what the node has from the cloud about jobs.
+func (m *machine) downText(ctx context.Context) string {
+	m.t.Helper()
+	records, _, err := m.store.List(ctx, meta.Down+nodejobs.Resource+"/")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, rec := range records {
+		text.Write(rec.Value)
+	}
+	return text.String()
+}
+
 // startAll starts a whole cloudcore for the links of net.
 func (c *cluster) startAll(t *testing.T, net *memconn.Network) (stop func()) {
 	t.Helper()
@@ -408,6 +422,9 @@ func TestBothHalves(t *testing.T) {
 				synctest.Wait()
 				if tt.check != nil {
 					tt.check(t, m, res)
+				}
+				if text := m.downText(t.Context()); strings.Contains(text, "dockerConfigJSON") {
+					t.Errorf("after the end the node still has the pull secret: %s", text)
 				}
 				down, local := m.stored(t.Context())
 				if keeps := tt.kind == prepull; (down == 1) != keeps || (local == 1) != keeps {
