@@ -108,6 +108,19 @@ func (x *index) results(uid string) map[string]*v1alpha2.NodeJobResult {
 	return all
 }
 
+// failed counts the nodes of a job that reported that they failed.
+func (x *index) failed(uid string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for _, i := range x.byJob[uid] {
+		if i.final() && isFailed(i.res.Status.Phase) {
+			n++
+		}
+	}
+	return n
+}
+
 // node returns the results of a node.
 func (x *index) node(name string) []*item {
 	x.mu.Lock()
