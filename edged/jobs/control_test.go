@@ -367,3 +367,28 @@ func TestSourceOfVersion(t *testing.T) {
 		t.Errorf("%+v, %v; want %s", got, err, want)
 	}
 }
+
+// TestListStarting: jobs that are not read yet are not jobs that are gone.
+func TestListStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, err := New(Config{Store: w.store, Reporter: &process{w: w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := r.List(); !l.Starting {
+			t.Errorf("before Run: %+v", l)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		if l := r.List(); l.Starting {
+			t.Errorf("in Run: %+v", l)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
