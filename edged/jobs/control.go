@@ -75,6 +75,7 @@ func (r *Runner) List() List {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	out.Starting = !r.loaded
 	for _, name := range r.namesLocked() {
 		out.Items = append(out.Items, r.status(r.records[name]))
 	}

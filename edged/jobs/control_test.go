@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -352,6 +353,80 @@ func TestLateRefusal(t *testing.T) {
 			if err := p.runner.acceptUpgrade(t.Context(), "one"); !errors.Is(err, test.want) || p.runner.records["one"].Step != stepChecked || w.program.trial {
 				t.Errorf("%s: step %q, %v", name, p.runner.records["one"].Step, err)
 			}
+		}
+	})
+}
+
+// TestRefusedMeanwhile: a job that is refused, or whose permission is taken back, does not begin
+// though the step that begins it is under way.
+func TestRefusedMeanwhile(t *testing.T) {
+	for name, job := range map[string]NodeJob{"upgrade": upgradeJob("one"), "settings": configJob("one", map[string]v1alpha2.FieldValue{"max-pods": "50"}), "pull": pullJob("one", "a")} {
+		for _, refuse := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s refused %v", name, refuse), func(t *testing.T) {
+				w := newWorld(t)
+				p := &process{w: w, ctx: t.Context(), cancel: func() {}}
+				r, err := New(Config{Store: killable{w.store, p}, Reporter: p, Programs: programs{p}, Settings: settings{p}, Images: p, Version: oldVersion, Restart: p.again})
+				if err != nil {
+					t.Fatal(err)
+				}
+				key := Key(job.Kind, job.Name)
+				rec := &record{Job: job, Report: Report{UID: job.UID}}
+				if job.Upgrade != nil {
+					rec.Step, w.program.id, w.program.verified = stepChecked, job.UID, true
+				}
+				rec.say(v1alpha2.NodePending, "", "")
+				r.records[key] = rec
+				do := r.next(rec)
+				if refuse {
+					if _, err := r.Refuse(t.Context(), Refusal{Job: "one"}); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					next := rec.clone()
+					next.Job.Phase = v1alpha2.Paused
+					r.records[key] = next
+				}
+				if err := do(t.Context(), key); err != nil && !errors.Is(err, errGivenUp) {
+					t.Fatal(err)
+				}
+				if got := r.records[key]; got.Step == stepSwitched || got.Step == stepAccepted || got.Report.AcceptedTime != nil || w.program.trial || w.settings.trial || len(w.pulls) > 0 {
+					t.Errorf("it has begun: %+v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestSourceOfVersion: a version with a plus sign has a tag without.
+func TestSourceOfVersion(t *testing.T) {
+	r := &Runner{cfg: Config{Repository: "registry.example/node"}}
+	got, err := r.request(&record{Job: NodeJob{Upgrade: &Upgrade{Version: "v1.3.0+k8s"}}})
+	if want := "oci://registry.example/node:v1.3.0_k8s"; err != nil || got.Source != want || got.Version != "v1.3.0+k8s" {
+		t.Errorf("%+v, %v; want %s", got, err, want)
+	}
+}
+
+// TestListStarting: jobs that are not read yet are not jobs that are gone.
+func TestListStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, err := New(Config{Store: w.store, Reporter: &process{w: w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := r.List(); !l.Starting {
+			t.Errorf("before Run: %+v", l)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		if l := r.List(); l.Starting {
+			t.Errorf("in Run: %+v", l)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
