@@ -11,7 +11,6 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/cmd/internal/settings"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -23,7 +22,7 @@ type machineFlags struct {
 
 // preflight is the configuration of checks, by edgecore's settings.
 func (f machineFlags) preflight() (preflight.Config, error) {
-	file, err := settings.Read(f.ConfigFile)
+	file, err := program.LoadConfig(f.ConfigFile)
 	if err != nil {
 		return preflight.Config{}, &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
 	}

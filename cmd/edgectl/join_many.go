@@ -83,6 +83,9 @@ func readHosts(name string) ([]host, error) {
 		case h.Port < 0 || h.Port > 65535:
 			return nil, bad("machine %d (%s): port is %d", i+1, h.Address, h.Port)
 		}
+		if err := (&joinSettings{Labels: h.Labels, Set: h.Set}).check(); err != nil {
+			return nil, bad("machine %d (%s): %v", i+1, h.Address, err)
+		}
 		seen[h.Node] = true
 	}
 	return hosts, nil

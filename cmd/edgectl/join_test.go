@@ -212,7 +212,7 @@ func TestJoin(t *testing.T) {
 		t.Error(string(unit), err)
 	}
 	text, err := os.ReadFile(filepath.Join(m.dir, "edgecore.yaml"))
-	if err != nil || !strings.Contains(string(text), "site: plant-1") || !strings.Contains(string(text), `max-pods: "50"`) {
+	if err != nil || !strings.Contains(string(text), "node-labels: site=plant-1\n") || !strings.Contains(string(text), "max-pods: 50\n") {
 		t.Error(string(text), err)
 	}
 	first.Token = ""
@@ -314,6 +314,7 @@ func TestJoinConfig(t *testing.T) {
 	}
 	for _, bad := range []joinSettings{
 		{Cloud: "c"}, {Set: map[string]string{"modules.edged.x": "1"}}, {Set: map[string]string{"": "1"}}, {IgnoreCheck: []string{"moon"}}, {Wait: -1},
+		{Labels: map[string]string{"site": "a;b=c"}}, {Labels: map[string]string{"a b": "c"}},
 	} {
 		var usage *program.UsageError
 		if err := bad.check(); !errors.As(err, &usage) {
