@@ -97,7 +97,7 @@ func (r *joinRun) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if had && !file.Changed() && r.isConnected(ctx) {
+	if had && !file.Changed() && r.isConnected(ctx, file) {
 		r.state = stateConnected
 		r.say("link", "node %s is connected to %s: there is nothing to do", r.node, r.cloud)
 		return nil
@@ -194,12 +194,16 @@ func (r *joinRun) editSettings() (*program.ConfigFile, error) {
 // defaultDataDir is edgecore's.
 const defaultDataDir = "/var/lib/edgekit"
 
-// isConnected reports whether the service runs and has a link.
-func (r *joinRun) isConnected(ctx context.Context) bool {
+// isConnected reports whether the service runs and has a link to the right cloud.
+func (r *joinRun) isConnected(ctx context.Context, file *program.ConfigFile) bool {
 	if r.changed {
 		return false
 	}
 	link, err := r.link(ctx)
+	if err == nil && link.Cloud != r.cloud && file.Values("cloud") == nil {
+		r.changed = true // a run that did not come to its end has saved another address
+		return false
+	}
 	if err != nil || !link.Connected || link.Node != r.node {
 		return false
 	}

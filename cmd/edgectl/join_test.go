@@ -253,6 +253,14 @@ func TestJoinGoesOn(t *testing.T) {
 	if out, calls, err := m.join(m.command(s)); err != nil || calls != "" {
 		t.Error(calls, err, out)
 	}
+	// A run that was killed has saved another address; edgecore still has the first.
+	name := strings.Replace(m.addr, "127.0.0.1", "localhost", 1)
+	if err := nodejoin.SaveCloud(filepath.Join(m.dir, "data", "identity"), name); err != nil {
+		t.Fatal(err)
+	}
+	if out, calls, err := m.join(m.command(joinSettings{})); err != nil || calls != "restart" {
+		t.Error("another address:", calls, err, out)
+	}
 	failing := m.command(joinSettings{Cloud: m.addr, Node: "edge-1", Replace: true, Token: c.Token("edge-1").String()})
 	failing.IgnoreCheck = nil
 	out, calls, err := m.join(failing)
