@@ -226,11 +226,11 @@ func (m *manyJoin) joinHost(ctx context.Context, h host) (joinState, error) {
 		return stateNone, err
 	}
 	defer client.Close()
-	var id bytes.Buffer
-	if err := client.Run(ctx, userCommand, nil, &id); err != nil {
+	id, err := client.Output(ctx, userCommand)
+	if err != nil {
 		return stateNone, err
 	}
-	root := strings.TrimSpace(id.String()) == "0"
+	root := strings.TrimSpace(id) == "0"
 	if m.flags.Programs != "" {
 		if err := m.copyPrograms(ctx, client, h, root); err != nil {
 			return stateNone, err
