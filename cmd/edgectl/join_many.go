@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/sshhost"
@@ -128,7 +129,7 @@ func (j *joinCmd) runMany(ctx context.Context, cli *cli, out program.Output) err
 	}
 	results := m.run(ctx, hosts)
 	if j.Form == "json" {
-		err = printJSON(out, results)
+		err = printer.Flags{}.PrintObject(out, results)
 	} else {
 		err = printHosts(out, results)
 	}

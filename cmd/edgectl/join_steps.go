@@ -89,6 +89,9 @@ func (r *joinRun) do(ctx context.Context) error {
 	if err := r.settings.check(); err != nil {
 		return err
 	}
+	if _, err := r.flags.load(); err != nil {
+		return err
+	}
 	had, err := r.identity()
 	if err != nil {
 		return err
