@@ -41,7 +41,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -110,6 +110,8 @@ churn-quick: ## The short form of churn; part of make test (root)
 	@cd cmd/demo && go run ./churn --pods=50 --kills=2 --trouble=15s
 vm: ## Run edgecore on emulated Debian machines with systemd, through power cuts: LEGS=2-cgroupfs,... PARTS=pods,... ARCH=arm64 SHORT=1 KEEP=1, see cmd/demo/vm (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./vm --arch=$(or $(ARCH),amd64) $(if $(LEGS),--legs=$(LEGS)) $(if $(PARTS),--parts=$(PARTS)) $(if $(SHORT),--short) $(if $(KEEP),--keep)
+vm-upgrade: ## Install the Debian package on an emulated machine, join, upgrade and return by NodeUpgradeJobs while the power is cut CUTS=n (12) times: ARCH=arm64 (root, Debian; RESULT lines)
+	@cd cmd/demo && go run ./vm --upgrade --cuts=$(or $(CUTS),12) --arch=$(or $(ARCH),amd64) $(if $(LEGS),--legs=$(LEGS)) $(if $(PARTS),--parts=$(PARTS)) $(if $(KEEP),--keep)
 stock: ## Run stock kubectl and kube-proxy against the node's own API, with a cloud and without (root)
 	cd cmd/cluster/kube && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(CURDIR)/$(BIN)/ k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-proxy
 	go test -c -o $(BIN)/apiserver.test ./meta/apiserver

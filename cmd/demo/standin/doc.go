@@ -1,5 +1,5 @@
-// Command standin takes the place of programs that clusters commonly run, in the test
-// "make e2e-cluster". Its first argument says which: it reads the same places and uses the
+// Command standin takes the place of programs that clusters commonly run, in the tests
+// "make e2e-cluster" and "make vm". Its first argument says which: it reads the same places and uses the
 // Kubernetes API in the same way (in-cluster configuration, informers, leader election) as the
 // real program does, and has just enough of the rest to tell whether that works.
 //
@@ -13,4 +13,6 @@
 //	operator            leader election, an informer and writes
 //	ingress             follows Ingresses, Services and EndpointSlices, and proxies HTTP
 //	database            appends to a file in a volume
+//	device-plugin       a device plugin of the kubelet's API, on the machine itself ("make vm")
+//	dra-driver          a driver of dynamic resource allocation, on the machine itself ("make vm")
 package main

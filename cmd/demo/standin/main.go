@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string) error {
 	programs := map[string]func(context.Context, *app) error{
 		"node-exporter": nodeExporter, "fluent-bit": fluentBit, "kube-state-metrics": stateMetrics, "prometheus": prometheus,
 		"metrics-server": metricsServer, "operator": operator, "ingress": ingress, "database": database,
+		"device-plugin": devicePlugin, "dra-driver": draDriver,
 	}
 	if len(args) == 0 || programs[args[0]] == nil {
 		return errors.New("the first argument must name a program, see the package's documentation")

@@ -11,9 +11,11 @@
 //	cloudcore   runs cloudcore as its unit: its sandbox, no API server, wrong settings
 //	node        joins the cluster; a wrong cgroup driver is reported; the unit's sandbox
 //	pods        limits, probes, volumes, resize, logs, exec, Services, DNS, a device twin
+//	plugins     a device plugin, a DRA driver (containerd 2), runtime classes
 //	pressure    evicts for memory and for disk; an emptyDir that is too large; rotates logs
 //	restart     restarts and kills edgecore and containerd: no container restarts
 //	power       cuts the power three times, starts without a network, reboots in order
+//	settings    a kubelet's configuration file, metrics of pods, another address, a shutdown in order
 //	end         deletes everything and looks for what is left
 //
 // Each check ends with a line "ok LEG/NAME" or "FAILED LEG/NAME: why". The last lines are
@@ -25,6 +27,20 @@
 // The short form (--short) has the parts setup, node, pods (limits and cgroups only), restart,
 // power (one cut) and end. With --arch arm64 the machine has another processor, which takes
 // longer still: only the short form, with Debian's containerd. The programs are cross-compiled.
+//
+// With --upgrade the machine is a stock one with Debian's containerd, and the parts are
+//
+//	setup       boots and sets containerd up
+//	package     installs the Debian package, checks the machine and joins it by edgectl
+//	upgrade     brings the node to another version and back by NodeUpgradeJobs, then again with
+//	            the power cut at each step of an upgrade (--cuts)
+//	end         deletes everything and looks for what is left
+//
+// and further last lines are
+//
+//	RESULT upgrade_cuts N cuts
+//	RESULT upgrade_broken N cuts
+//	RESULT upgrade_pods_restarted N starts   beyond the one that a cut itself makes
 //
 // With --keep the machine stays, and --again with its leg runs parts on it once more: for those who
 // write a check. The next run without --again removes it.

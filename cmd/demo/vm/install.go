@@ -16,8 +16,20 @@ const (
 	hostIP    = "10.0.2.2" // the host's loopback, seen from the machine
 )
 
-// setupSteps boot the machine and install everything, as an operator does.
+// setupSteps boot the machine and install everything from single files.
 func setupSteps() []step {
+	return append(bootSteps(), []step{
+		{name: "install", run: sh(`
+			install -m755 -t /usr/bin /root/kit/cloudcore /root/kit/edgecore /root/kit/edgectl
+			install -D -m644 -t /etc/systemd/system /root/kit/*.service
+			install -d /etc/edgekit && systemctl daemon-reload`), must: true},
+		{name: "units-verify", run: sh(`out=$(systemd-analyze verify /etc/systemd/system/edgecore.service /etc/systemd/system/cloudcore.service 2>&1)
+			[ -z "$out" ] || { echo "$out"; exit 1; }`)},
+	}...)
+}
+
+// bootSteps boot the machine and set its container runtime up.
+func bootSteps() []step {
 	return []step{
 		{name: "boot", run: func(ctx context.Context, l *leg) error { return l.machine.boot(ctx, true) }, must: true},
 		{name: "systemd-and-cgroup-v2", run: sh(`[ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && [ "$(cat /proc/1/comm)" = systemd ]`)},
@@ -28,12 +40,6 @@ func setupSteps() []step {
 			return shWait(3*time.Minute, `ctr --version | grep -q "`+map[string]string{"1.6": " 1\\.6\\.", "2": " v\\?2\\."}[l.containerd]+`" && ctr -n k8s.io version >/dev/null`)(ctx, l)
 		}, must: true},
 		{name: "images", run: sh(`ctr -n k8s.io images import /root/kit/images.tar >/dev/null`), must: true},
-		{name: "install", run: sh(`
-			install -m755 -t /usr/bin /root/kit/cloudcore /root/kit/edgecore /root/kit/edgectl
-			install -D -m644 -t /etc/systemd/system /root/kit/*.service
-			install -d /etc/edgekit && systemctl daemon-reload`), must: true},
-		{name: "units-verify", run: sh(`out=$(systemd-analyze verify /etc/systemd/system/edgecore.service /etc/systemd/system/cloudcore.service 2>&1)
-			[ -z "$out" ] || { echo "$out"; exit 1; }`)},
 	}
 }
 
@@ -163,6 +169,7 @@ container-log-monitor-interval: 3s
 cluster-dns: [`+machineIP+`]
 local-api-listen: `+machineIP+`:6443
 local-api-services: true
+plugin-registry-dir: /var/lib/kubelet/plugins_registry
 `+more+`
 YAML
 systemctl restart edgecore`)

@@ -30,7 +30,7 @@ type step struct {
 func allParts(short bool) []part {
 	all := []part{
 		{"setup", setupSteps()}, {"stock", stockSteps()}, {"cloudcore", cloudcoreSteps()}, {"node", nodeSteps()}, {"pods", podSteps()},
-		{"pressure", pressureSteps()}, {"restart", restartSteps()}, {"power", powerSteps()}, {"end", endSteps()},
+		{"plugins", pluginSteps()}, {"pressure", pressureSteps()}, {"restart", restartSteps()}, {"power", powerSteps()}, {"settings", settingsSteps()}, {"end", endSteps()},
 	}
 	if !short {
 		return all
@@ -39,6 +39,11 @@ func allParts(short bool) []part {
 		{"setup", setupSteps()}, {"node", nodeSteps()}, {"pods", shortPodSteps()},
 		{"restart", restartSteps()}, {"power", shortPowerSteps()}, {"end", endSteps()},
 	}
+}
+
+// upgradeParts lists the parts of a leg with --upgrade.
+func upgradeParts(cuts int) []part {
+	return []part{{"setup", bootSteps()}, {"package", packageSteps()}, {"upgrade", upgradeSteps(cuts)}, {"end", endSteps()}}
 }
 
 // stepLimit bounds one check, on a machine that is emulated on busy cores.
@@ -54,6 +59,7 @@ type leg struct {
 	arch    string
 	results *results
 
+	releasePort  int  // of the releases that the host serves
 	failedBefore int  // checks of earlier legs
 	logsKept     bool // see keepLogs
 
@@ -68,7 +74,7 @@ func (w *workshop) leg(ctx context.Context, v variant, parts []part, all *result
 		return err
 	}
 	l := &leg{variant: v, site: w.site, kube: w.site.Kube(), machine: m, node: "vm-" + strings.ReplaceAll(v.String(), ".", "-"),
-		arch: w.opts.Arch, results: all}
+		arch: w.opts.Arch, results: all, releasePort: w.releasePort}
 	l.failedBefore = len(all.failed)
 	defer func() {
 		l.keepLogs(context.WithoutCancel(ctx), err)

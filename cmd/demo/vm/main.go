@@ -18,13 +18,15 @@ import (
 )
 
 type options struct {
-	Arch  string   `help:"Processor of the machine: amd64 or arm64." default:"amd64" enum:"amd64,arm64"`
-	Legs  []string `help:"Legs to run: CONTAINERD-DRIVER, of 1.6-systemd, 2-cgroupfs, 1.6-cgroupfs, 2-systemd. Default: all; with arm64 only 1.6-systemd." placeholder:"LEG"`
-	Parts []string `help:"Parts to run after setup: stock, cloudcore, node, pods, pressure, restart, power, end. Default: all. Those from pods on need node." placeholder:"PART"`
-	Short bool     `help:"The short form, as with arm64."`
-	Accel string   `help:"Accelerator of qemu: tcg emulates and runs everywhere; kvm." default:"tcg" enum:"tcg,kvm"`
-	Keep  bool     `help:"Leave the cluster and the last leg's machine up at the end."`
-	Again bool     `help:"Run parts once more on the machine that --keep left: give its leg and the parts, without setup."`
+	Arch    string   `help:"Processor of the machine: amd64 or arm64." default:"amd64" enum:"amd64,arm64"`
+	Legs    []string `help:"Legs to run: CONTAINERD-DRIVER, of 1.6-systemd, 2-cgroupfs, 1.6-cgroupfs, 2-systemd. Default: all; with arm64 only 1.6-systemd." placeholder:"LEG"`
+	Parts   []string `help:"Parts to run after setup: stock, cloudcore, node, pods, plugins, pressure, restart, power, settings, end. Default: all. Those from pods on need node." placeholder:"PART"`
+	Upgrade bool     `help:"Install the Debian package, join by edgectl, and upgrade through power cuts: its own parts are package, upgrade and end. Default leg: 1.6-systemd."`
+	Cuts    int      `help:"With --upgrade: how many power cuts." default:"12"`
+	Short   bool     `help:"The short form, as with arm64."`
+	Accel   string   `help:"Accelerator of qemu: tcg emulates and runs everywhere; kvm." default:"tcg" enum:"tcg,kvm"`
+	Keep    bool     `help:"Leave the cluster and the last leg's machine up at the end."`
+	Again   bool     `help:"Run parts once more on the machine that --keep left: give its leg and the parts, without setup."`
 }
 
 // errFailed is returned when the run itself went well, and checks failed.
@@ -53,7 +55,7 @@ func (v variant) String() string { return v.containerd + "-" + v.driver }
 // variants gives the legs that were asked for.
 func (o options) variants() ([]variant, error) {
 	all := []variant{{"1.6", "systemd"}, {"2", "cgroupfs"}, {"1.6", "cgroupfs"}, {"2", "systemd"}}
-	if o.Arch != "amd64" {
+	if o.Arch != "amd64" || o.Upgrade && len(o.Legs) == 0 {
 		all = all[:1] // containerd 2 is built for this machine only
 	}
 	if len(o.Legs) == 0 {
@@ -73,6 +75,9 @@ func (o options) variants() ([]variant, error) {
 // parts gives the parts that were asked for, in their order.
 func (o options) parts() ([]part, error) {
 	all := allParts(o.Short || o.Arch != "amd64")
+	if o.Upgrade {
+		all = upgradeParts(o.Cuts)
+	}
 	if len(o.Parts) == 0 {
 		return all, nil
 	}
@@ -120,6 +125,12 @@ func run(ctx context.Context, opts options) (err error) {
 	} else if err := w.prepare(ctx); err != nil {
 		return err
 	}
+	port, closed, err := w.serveReleases()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closed()) }()
+	w.releasePort = port
 	all := &results{}
 	for i, v := range legs {
 		began := time.Now()
@@ -134,10 +145,11 @@ func run(ctx context.Context, opts options) (err error) {
 
 // results counts the checks of all legs.
 type results struct {
-	passed int
-	failed []string
-	logs   []string // files that a failed leg left
-	mib    float64  // the most that edgecore had resident
+	passed   int
+	failed   []string
+	logs     []string // files that a failed leg left
+	upgrades upgrades
+	mib      float64 // the most that edgecore had resident
 }
 
 func (r *results) report() error {
@@ -149,6 +161,9 @@ func (r *results) report() error {
 	}
 	if r.mib > 0 {
 		fmt.Printf("RESULT vm_edgecore_mib %.1f MiB\n", r.mib)
+	}
+	if u := r.upgrades; u.jobs > 0 {
+		fmt.Printf("RESULT upgrade_cuts %d cuts\nRESULT upgrade_broken %d cuts\nRESULT upgrade_pods_restarted %d starts\n", u.cuts, len(u.broken), u.restarted)
 	}
 	fmt.Printf("RESULT vm_passed %d checks\n", r.passed)
 	fmt.Printf("RESULT vm_failed %d checks\n", len(r.failed))

@@ -38,7 +38,7 @@ func TestOptions(t *testing.T) {
 		legs, parts int
 		err         string
 	}{
-		"all":            {options{Arch: "amd64"}, 4, 9, ""},
+		"all":            {options{Arch: "amd64"}, 4, 11, ""},
 		"short":          {options{Arch: "arm64"}, 1, 6, ""},
 		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 6, ""},
 		"some":           {options{Arch: "amd64", Legs: []string{"2-systemd"}, Parts: []string{"stock"}}, 1, 2, ""},

@@ -35,6 +35,8 @@ type workshop struct {
 	site *site.Site
 	opts options
 	dir  string // kernel, initrd, disk and key that machines are copied from
+
+	releasePort int // where this program serves the releases
 }
 
 // prepare brings up the cluster and makes the disk that every machine starts with.
@@ -221,6 +223,9 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 			return err
 		}
 	}
+	if err := w.build(ctx, filepath.Join(repo, "cmd", "demo"), filepath.Join(kit, "standin"), "build", "./standin"); err != nil {
+		return err
+	}
 	if w.opts.Arch == "amd64" {
 		if err := w.site.BuildExtra(ctx, "coredns"); err != nil {
 			return err
@@ -238,6 +243,11 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 	}
 	for _, file := range copies {
 		if _, err := command(ctx, "cp", file, kit); err != nil {
+			return err
+		}
+	}
+	if w.opts.Upgrade {
+		if err := w.releases(ctx, kit); err != nil {
 			return err
 		}
 	}
