@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
@@ -47,7 +49,7 @@ func (a *Agent) RestartContainers(ctx context.Context, namespace, name string, c
 			m.restart = make(map[string]string)
 		}
 		for _, n := range names {
-			m.restart[n] = ""
+			_, m.restart[n], _ = strings.Cut(plan.FindStatus(&pod.Status, n).ContainerID, "://")
 		}
 	})
 	w.wakeUp()
@@ -105,17 +107,11 @@ func restartable(pod *corev1.Pod, wanted []string) ([]string, error) {
 }
 
 // restartLocked reports whether a running container is to be restarted: the one that ran when
-// that was asked, and not its successor.
+// that was asked, and not its successor, also when it has exited by itself since.
 func (w *worker) restartLocked(c runtime.Container) bool {
 	id, asked := w.mem.restart[c.Name]
-	switch {
-	case !asked:
-		return false
-	case id == "":
-		w.mem.restart[c.Name] = c.ID
-	case id != c.ID:
+	if asked && id != c.ID {
 		delete(w.mem.restart, c.Name)
-		return false
 	}
-	return true
+	return asked && id == c.ID
 }

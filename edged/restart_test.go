@@ -60,6 +60,32 @@ func TestRestartContainers(t *testing.T) {
 	})
 }
 
+// TestRestartExited: a container that exits by itself before it is stopped is not restarted a
+// second time.
+func TestRestartExited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		agent := b.startAgent(b.config())
+		defer func() { b.stop() }()
+		p := newPod("web", busybox("serve"))
+		b.put(p)
+		settle(time.Second)
+		for range 3 { // its next starts wait for their back-off
+			b.rt.Exit("main", 1)
+			settle(time.Minute)
+		}
+		before := b.container(p.UID)
+		if _, err := agent.RestartContainers(t.Context(), "default", "web"); err != nil {
+			t.Fatal(err)
+		}
+		b.rt.Exit("main", 1) // most likely before the agent stops it
+		settle(20 * time.Minute)
+		if after := b.container(p.UID); after.State.Running == nil || after.RestartCount != before.RestartCount+1 {
+			t.Errorf("before: %+v, after: %+v", before, after)
+		}
+	})
+}
+
 // TestRestartRefused says why a container is not restarted.
 func TestRestartRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -85,7 +85,7 @@ type memory struct {
 	waiting                     map[string]plan.Waiting
 	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
 	hold                        hold
-	restart                     map[string]string // by name: the container to be restarted, by its id once it was seen
+	restart                     map[string]string // by name: the id of the container to be restarted
 	restartAllUntil             time.Time         // the end of the pause after all containers were removed to restart
 	restartAllDelay             time.Duration     // of that pause
 }

@@ -271,12 +271,15 @@ func (s *Store) KeepDecisions(ctx context.Context) error {
 	}
 	var errs []error
 	for _, w := range all {
+		if w.decision == "" { // most wait: they cost no further call
+			continue
+		}
 		claim, err := s.claim(ctx, w.Node)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
 			continue
-		case w.decision == "" || claim == nil || !slices.Contains(keysOf(claim), w.KeyHash) || string(claim.Data[fieldApproval]) != stateWaits:
+		case claim == nil || !slices.Contains(keysOf(claim), w.KeyHash) || string(claim.Data[fieldApproval]) != stateWaits:
 			continue
 		}
 		if err := s.applyDecision(ctx, w); err != nil && !errors.Is(err, join.ErrDenied) && !errors.Is(err, join.ErrNameInUse) {

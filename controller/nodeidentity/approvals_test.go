@@ -148,6 +148,50 @@ func TestAbandonedApplication(t *testing.T) {
 	}
 }
 
+// TestJoinedWithAnotherToken: a machine that waits, and joins with a token that needs no approval,
+// keeps its name when its request is removed or denied.
+func TestJoinedWithAnotherToken(t *testing.T) {
+	client := controllertest.NewClientset()
+	s := newStore(t, client)
+	ca, err := join.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make(map[string]string)
+	for _, node := range []string{"removed", "denied"} {
+		a := applied(t, s, node)
+		block, _ := pem.Decode([]byte(a.CSR))
+		csr, err := x509.ParseCertificateRequest(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := ca.IssueNode(csr.PublicKey, node, time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Issued(t.Context(), node, cert, "pin"); err != nil {
+			t.Fatal(err)
+		}
+		keys[node] = a.KeyHash
+	}
+	decide(t, s, "denied", nodeidentity.Deny)
+	if err := s.KeepDecisions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, client)
+	for node, key := range keys {
+		if _, err := s.Claim(t.Context(), node, strings.Repeat("a", 64)); !errors.Is(err, join.ErrNameInUse) {
+			t.Errorf("%s: another machine got the name: %v", node, err)
+		}
+		if err := s.Revoked(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", node, err)
+		}
+	}
+	if nodes, err := s.ListNodes(t.Context()); err != nil || len(nodes) != 2 || nodes[0].Waits || nodes[1].Waits {
+		t.Errorf("%+v, %v", nodes, err)
+	}
+}
+
 // TestWaitingIsBounded: no more machines than that wait.
 func TestWaitingIsBounded(t *testing.T) {
 	client := controllertest.NewClientset()

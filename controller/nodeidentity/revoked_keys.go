@@ -93,6 +93,11 @@ func (s *Store) Issued(ctx context.Context, node string, cert *x509.Certificate,
 			return nil // freed since
 		}
 		claim.Data[fieldIssuer], claim.Data[fieldUntil] = []byte(issuer), []byte(cert.NotAfter.UTC().Format(time.RFC3339))
+		if string(claim.Data[fieldApproval]) == stateWaits {
+			// It used another token meanwhile, which needs no approval: a name that waits could
+			// be given to another machine.
+			claim.Data[fieldApproval] = []byte(stateApproved)
+		}
 		_, err = s.secrets.Update(ctx, claim, metav1.UpdateOptions{})
 		if err == nil {
 			return nil

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Two small files beside badger's.
@@ -74,9 +75,17 @@ func writeFormat(data string, f format) error {
 }
 
 // replaceFile replaces a file by one with this text and mode 0600. After a crash there is the
-// old file or the new one, complete.
+// old file or the new one, complete. It removes what an earlier one that was cut off has left.
 func replaceFile(name string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*") // makes it 0600
+	// A hidden name: "meta.key-2" may be somebody's copy of the key.
+	dir, cutOff := filepath.Dir(name), "."+filepath.Base(name)+"-"
+	files, _ := os.ReadDir(dir) // a file that stays does no harm
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), cutOff) && f.Type().IsRegular() {
+			_ = os.Remove(filepath.Join(dir, f.Name()))
+		}
+	}
+	f, err := os.CreateTemp(dir, cutOff+"*") // makes it 0600
 	if err != nil {
 		return err
 	}

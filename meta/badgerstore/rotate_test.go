@@ -98,3 +98,38 @@ func TestWrongKeyIsNoDamage(t *testing.T) {
 		t.Errorf("a damaged key registry: reported %v", reported)
 	}
 }
+
+// TestCutOffFiles: what a crash left of a key file, or of FORMAT, is removed when the file is
+// written again. Files of somebody else stay.
+func TestCutOffFiles(t *testing.T) {
+	keys := memoryDir(t)
+	cfg := badgerstore.Config{Dir: memoryDir(t), KeyFile: filepath.Join(keys, "key")}
+	data := filepath.Join(cfg.Dir, "data")
+	left := []string{filepath.Join(keys, ".key-123"), filepath.Join(keys, ".key.next-123"), filepath.Join(data, ".FORMAT-123")}
+	stay := []string{filepath.Join(keys, "key-2"), filepath.Join(keys, ".other-1")}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(left, stay...) {
+		if err := os.WriteFile(name, []byte("00"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	filled(t, cfg)
+	if err := badgerstore.RotateKey(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range left {
+		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", name, err)
+		}
+	}
+	for _, name := range stay {
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if names, err := filepath.Glob(filepath.Join(keys, "*")); err != nil || len(names) != 3 {
+		t.Errorf("%v, %v: want the key and the others", names, err)
+	}
+}

@@ -21,6 +21,8 @@ const (
 
 	saltBytes  = 32
 	pieceBytes = 64 << 10
+	// firstRead is how much room a Reader has before it knows that the stream is longer.
+	firstRead = 4 << 10
 )
 
 // Errors of a Reader. ErrKey is a sealed stream of another key, or one whose beginning is
@@ -139,9 +141,10 @@ func (w *Writer) Close() error {
 type Reader struct {
 	in     io.Reader
 	pieces pieces
-	buf    []byte // a piece as it is in the stream, and a byte of the next
+	buf    []byte // a piece as it is in the stream, and a byte of the next; grows to that
 	have   int    // bytes of the next piece in buf
-	rest   []byte // of the piece that was opened
+	plain  []byte // the room of the piece that was opened
+	rest   []byte // what of it was not yet read
 	ended  bool
 	err    error
 }
@@ -159,7 +162,7 @@ func NewReader(in io.Reader, key []byte) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{in: in, pieces: p, buf: make([]byte, pieceBytes+p.aead.Overhead()+1)}, nil
+	return &Reader{in: in, pieces: p, buf: make([]byte, firstRead)}, nil
 }
 
 // Read reads what was sealed.
@@ -178,11 +181,22 @@ func (r *Reader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// fill reads a piece and one byte further, which shows whether another follows, and returns how
+// much is in buf. The room grows with what has come.
+func (r *Reader) fill() (n int, err error) {
+	most := pieceBytes + r.pieces.aead.Overhead() + 1
+	for n = r.have; ; {
+		more, err := io.ReadFull(r.in, r.buf[n:])
+		if n += more; err != nil || n == most {
+			return n, err
+		}
+		r.buf = append(r.buf, make([]byte, min(n, most-n))...)
+	}
+}
+
 // next opens the next piece.
 func (r *Reader) next() {
-	// One byte further shows whether a piece follows.
-	n, err := io.ReadFull(r.in, r.buf[r.have:])
-	n += r.have
+	n, err := r.fill()
 	k, whole := further, len(r.buf)-1
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -193,7 +207,7 @@ func (r *Reader) next() {
 	}
 	following := r.buf[len(r.buf)-1]
 	first := r.pieces.count == 0
-	plain, err := r.pieces.aead.Open(r.buf[:0], r.pieces.nonce(k), r.buf[:whole], nil)
+	plain, err := r.pieces.aead.Open(r.plain[:0], r.pieces.nonce(k), r.buf[:whole], nil)
 	switch {
 	case err != nil && first:
 		r.err = ErrKey
@@ -203,7 +217,6 @@ func (r *Reader) next() {
 	if r.err != nil {
 		return
 	}
-	// The rest is used up before the buffer is filled again, but for this byte.
-	r.rest = append([]byte(nil), plain...)
+	r.plain, r.rest = plain, plain
 	r.buf[0], r.have = following, 1
 }

@@ -16,13 +16,9 @@ type machine struct {
 	dirs []string // seen in the machine as /debs0, /debs1, ...
 }
 
-// run runs a script in a fresh machine and returns what it prints. A systemctl that writes what it
-// is asked for to /systemctl.log stands in for systemd.
-func (m machine) run(script string) string {
-	m.t.Helper()
-	place := m.t.TempDir()
-	var outside strings.Builder
-	outside.WriteString(`set -e
+// enter makes a fresh machine in the folder PLACE. A systemctl that writes what it is asked for to
+// /systemctl.log stands in for systemd.
+const enter = `set -e
 mount -t tmpfs -o size=512m tmpfs "$PLACE"
 mkdir "$PLACE/upper" "$PLACE/work" "$PLACE/root"
 mount -t overlay -o lowerdir=/,upperdir="$PLACE/upper",workdir="$PLACE/work" overlay "$PLACE/root"
@@ -32,40 +28,52 @@ mount --bind /dev dev
 mount -t tmpfs tmpfs run
 mkdir -p run/systemd/system
 rm -rf var/lib/edgekit etc/edgekit usr/bin/keadm
-`)
+printf '#!/bin/sh\necho "$*" >> /systemctl.log\n' > usr/bin/systemctl.new
+chmod 755 usr/bin/systemctl.new
+mv usr/bin/systemctl.new usr/bin/systemctl
+`
+
+// run runs a script in a fresh machine and returns what it prints.
+func (m machine) run(script string) string {
+	m.t.Helper()
+	var outside strings.Builder
+	outside.WriteString(enter)
 	for i, dir := range m.dirs {
 		name := "debs" + string(rune('0'+i))
 		outside.WriteString("mkdir " + name + "\ncp '" + dir + "'/*_amd64.deb '" + dir + "'/*_all.deb '" + dir + "'/*.rpm " + name + "/\n")
 	}
-	outside.WriteString(`printf '#!/bin/sh\necho "$*" >> /systemctl.log\n' > usr/bin/systemctl.new
-chmod 755 usr/bin/systemctl.new
-mv usr/bin/systemctl.new usr/bin/systemctl
-cat > script.sh
-exec chroot . sh -e script.sh
-`)
-	cmd := exec.CommandContext(m.t.Context(), "unshare", "--mount", "--pid", "--fork", "--net", "sh", "-c", outside.String())
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PLACE=" + place, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
-	cmd.Stdin = strings.NewReader(script)
-	out, err := cmd.CombinedOutput()
+	outside.WriteString("cat > script.sh\nexec chroot . sh -e script.sh\n")
+	out, err := inNamespaces(m.t, outside.String(), script)
 	if err != nil {
 		m.t.Fatalf("%v\n%s", err, out)
 	}
-	return string(out)
+	return out
 }
 
-// newMachine skips the test where there can be no machine.
+// inNamespaces runs a script, which mounts what it likes, without a network.
+func inNamespaces(t *testing.T, script, stdin string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--pid", "--fork", "--net", "sh", "-c", script)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PLACE=" + t.TempDir(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// newMachine skips the test where there can be no machine: a container may not be allowed to
+// mount, or may have its packages' records elsewhere.
 func newMachine(t *testing.T, dirs ...string) machine {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, program := range []string{"apt-get", "unshare", "chroot"} {
+	for _, program := range []string{"apt-get", "dpkg-query", "unshare", "chroot"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("needs " + program)
 		}
 	}
-	if err := exec.CommandContext(t.Context(), "grep", "-qw", "overlay", "/proc/filesystems").Run(); err != nil {
-		t.Skip("needs overlayfs")
+	if out, err := inNamespaces(t, enter+"exec chroot . dpkg-query -W dpkg\n", ""); err != nil {
+		t.Skipf("this machine cannot be copied by an overlay mount in its own namespaces: %v: %s", err, out)
 	}
 	return machine{t, dirs}
 }
