@@ -36,10 +36,9 @@ func RunApprovals(t *testing.T, s ApprovalsSuite) {
 // applicant claims the name for the key and returns what a Handler passes on.
 func applicant(t *testing.T, s StoreWithApprovals, node string) join.Applicant {
 	t.Helper()
-	csr, key := join.Applicant{Node: node, Address: "192.0.2.7", Machine: "serial 7", Token: "t"}, ""
-	csr.CSR, key = newCSR(t)
-	csr.KeyHash = key
-	checkClaim(t, s, node, key, true, nil)
+	csr := join.Applicant{Node: node, Address: "192.0.2.7", Machine: "serial 7", Token: "t"}
+	csr.CSR, csr.KeyHash = newCSR(t)
+	checkClaim(t, s, node, csr.KeyHash, true, nil)
 	return csr
 }
 
