@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -520,5 +521,32 @@ func TestSilentNode(t *testing.T) {
 				t.Errorf("a node that reports: %+v", n)
 			}
 		})
+	}
+}
+
+// TestAttackJobStatus: nodes that say as much as they may do not make the status of their job
+// larger than the API server takes.
+func TestAttackJobStatus(t *testing.T) {
+	names := make([]string, v1alpha2.MaxNodeStatus)
+	for i := range names {
+		names[i] = fmt.Sprintf("n%02d", i)
+	}
+	s := newSim(t, configJob(func(o *v1alpha2.ConfigUpdateJob) { o.Spec.Concurrency, o.Spec.FailureTolerate = 100, "1" }), named(names...)...)
+	s.step()
+	for _, name := range names {
+		st := v1alpha2.NodeTaskStatus{Phase: v1alpha2.NodeFailure, Reason: strings.Repeat("<", 256), Message: strings.Repeat("<", 2048)}
+		for range 16 {
+			st.ActionFlow = append(st.ActionFlow, v1alpha2.ActionStatus{Action: "x", Reason: strings.Repeat("<", 1024)})
+		}
+		s.results[name].Status.NodeTaskStatus, s.results[name].Status.Reported = st, true
+	}
+	s.step()
+	text, err := json.Marshal(s.last.status)
+	if err != nil || len(text) > 1<<20 {
+		t.Errorf("the status has %d bytes, %v", len(text), err)
+	}
+	nodes := s.last.status.NodeStatus
+	if len(nodes) != len(names) || nodes[0].Message == "" || nodes[len(nodes)-1].Phase != v1alpha2.NodeFailure || nodes[len(nodes)-1].Reason == "" {
+		t.Errorf("%d nodes", len(nodes))
 	}
 }

@@ -395,7 +395,7 @@ func TestBothHalves(t *testing.T) {
 						st := c.status(t, tt.kind, "j")
 						return st != nil && len(st.NodeStatus) == 1 && st.NodeStatus[0].Reason == nodejobs.ReasonWaitingForConfirmation
 					})
-					time.Sleep(10 * time.Minute) // nobody else wants the node's turn
+					time.Sleep(time.Minute)
 					synctest.Wait()
 					if _, err := m.runner.Confirm(t.Context(), "j"); err != nil {
 						t.Fatal(err)

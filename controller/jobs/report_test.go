@@ -20,10 +20,13 @@ func TestLogsOfManyNodes(t *testing.T) {
 		}
 		c.add(t, config, "x", map[string]any{"updateFields": map[string]any{"a": "b"}, "labelSelector": all(), "concurrency": int64(200), "failureTolerate": "1"})
 		until(t, "all have the job", nil, func() bool { return len(c.results(t)) == whole+more })
-		for _, res := range c.results(t) {
-			n := newStandIn(t, res.Spec.NodeName)
+		for i, res := range c.results(t) {
+			n, log := newStandIn(t, res.Spec.NodeName), "short"
+			if i >= whole-1 {
+				log = strings.Repeat("\u00e9", nodejobs.MaxLog/2-1) + "!" // its last 4 KiB begin in the middle of a letter
+			}
 			n.report(cc, "configupdatejob.x", &nodejobs.Report{
-				UID: res.Spec.JobUID, Log: strings.Repeat("\u00e9", nodejobs.MaxLog/2-1) + "!", // its 4 KiB end in the middle of a letter
+				UID: res.Spec.JobUID, Log: log,
 				NodeTaskStatus: v1alpha2.NodeTaskStatus{Phase: v1alpha2.NodeRolledBack},
 			})
 		}
@@ -31,7 +34,7 @@ func TestLogsOfManyNodes(t *testing.T) {
 		for _, res := range c.results(t) {
 			sizes[len(res.Status.Log)]++
 		}
-		if sizes[nodejobs.MaxLog-1] != whole || sizes[4095] != more {
+		if sizes[len("short")] != whole-1 || sizes[nodejobs.MaxLog-1] != 1 || sizes[4095] != more {
 			t.Errorf("nodes by the size of their log: %v", sizes)
 		}
 	})

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -131,9 +132,14 @@ func (r *round) explain() {
 	}
 }
 
+// maxDetails bounds what nodes say of themselves in the status of their job, in bytes; of the
+// nodes after that it has phase and reason. The API server takes objects of some 1.5 MiB, and what
+// a job's status has no room for is in the results.
+const maxDetails = 512 << 10
+
 // nodeStatus lists the nodes that failed, and all of a small job.
 func (r *round) nodeStatus() []v1alpha2.NodeStatus {
-	all := r.counts.Total <= v1alpha2.MaxNodeStatus
+	all, room := r.counts.Total <= v1alpha2.MaxNodeStatus, maxDetails
 	var list []v1alpha2.NodeStatus
 	if r.job.finished() { // those that never had the job are in the last status only
 		for _, s := range r.job.status.NodeStatus {
@@ -148,7 +154,12 @@ func (r *round) nodeStatus() []v1alpha2.NodeStatus {
 		if len(list) >= v1alpha2.MaxNodeStatus || !all && !bad {
 			continue
 		}
-		list = append(list, m.status())
+		s := m.status()
+		text, err := json.Marshal(s)
+		if room -= len(text); err != nil || room < 0 {
+			s = v1alpha2.NodeStatus{NodeName: s.NodeName, NodeTaskStatus: v1alpha2.NodeTaskStatus{Phase: s.Phase, Reason: s.Reason}}
+		}
+		list = append(list, s)
 	}
 	return list
 }
