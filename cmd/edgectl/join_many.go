@@ -147,12 +147,15 @@ func (j *joinCmd) runMany(ctx context.Context, cli *cli, out program.Output) err
 
 // printHosts prints the summary.
 func printHosts(out io.Writer, results []hostResult) error {
-	w := columns(out)
-	fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tERROR")
+	t := printer.Table{Columns: []printer.Column{{Name: "NODE"}, {Name: "ADDRESS"}, {Name: "STATE"}, {Name: "ERROR"}}}
 	for _, r := range results {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Node, r.Address, r.State, cmp.Or(oneLine(r.Error), "-"))
+		row := printer.Row{Name: "node/" + r.Node, Cells: []any{r.Node, r.Address, string(r.State), r.Error}}
+		if r.Error != "" {
+			row.Level = printer.LevelError
+		}
+		t.Rows = append(t.Rows, row)
 	}
-	return w.Flush()
+	return printer.Flags{}.Print(out, t, nil)
 }
 
 // tokens makes tokens by the API server, which is asked only if one is needed.

@@ -14,9 +14,6 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
 )
 
-// unit is the name of edgecore's service.
-const unit = "edgecore.service"
-
 // hostRoot is where the files of the operating system are; root is "/" but in tests.
 type hostRoot struct{ root string }
 
@@ -39,19 +36,19 @@ type service struct {
 
 // service reads them. systemd itself is not asked, so that this works for everybody.
 func (m hostRoot) service() service {
-	s := service{Unit: unit, State: "unknown"}
+	s := service{Unit: serviceName, State: "unknown"}
 	if !m.exists("run/systemd/system") {
 		return s
 	}
 	s.State = "not installed"
 	for _, dir := range []string{"etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system", "run/systemd/system"} {
-		if m.exists(filepath.Join(dir, unit)) {
+		if m.exists(filepath.Join(dir, serviceName)) {
 			s.State = "inactive"
 		}
-		s.Enabled = s.Enabled || m.exists(filepath.Join(dir, "multi-user.target.wants", unit))
+		s.Enabled = s.Enabled || m.exists(filepath.Join(dir, "multi-user.target.wants", serviceName))
 	}
 	for _, dir := range []string{"sys/fs/cgroup/system.slice", "sys/fs/cgroup/systemd/system.slice"} { // cgroup v2 and v1
-		text, err := os.ReadFile(m.path(filepath.Join(dir, unit, "cgroup.procs")))
+		text, err := os.ReadFile(m.path(filepath.Join(dir, serviceName, "cgroup.procs")))
 		if pids := len(strings.Fields(string(text))); err == nil && pids > 0 {
 			s.State, s.PIDs = "active", pids
 		}

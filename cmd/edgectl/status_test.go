@@ -221,10 +221,10 @@ func TestService(t *testing.T) {
 		file, text string
 		want       service
 	}{
-		{"run/systemd/system/x", "", service{Unit: unit, State: "not installed"}},
-		{"usr/lib/systemd/system/" + unit, "", service{Unit: unit, State: "inactive"}},
-		{"etc/systemd/system/multi-user.target.wants/" + unit, "", service{Unit: unit, State: "inactive", Enabled: true}},
-		{"sys/fs/cgroup/system.slice/" + unit + "/cgroup.procs", "12\n", service{Unit: unit, State: "active", Enabled: true, PIDs: 1}},
+		{"run/systemd/system/x", "", service{Unit: serviceName, State: "not installed"}},
+		{"usr/lib/systemd/system/" + serviceName, "", service{Unit: serviceName, State: "inactive"}},
+		{"etc/systemd/system/multi-user.target.wants/" + serviceName, "", service{Unit: serviceName, State: "inactive", Enabled: true}},
+		{"sys/fs/cgroup/system.slice/" + serviceName + "/cgroup.procs", "12\n", service{Unit: serviceName, State: "active", Enabled: true, PIDs: 1}},
 	} {
 		writeFile(t, filepath.Join(root, step.file), step.text)
 		if got := m.service(); got != step.want {
