@@ -172,7 +172,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		"kubelet": kubelet.Run, "identity": n.identity.Run, "meta": mgr.Run, "meta client": objects.Run, "hub": func(ctx context.Context) error { return link.run(ctx, endpoints) },
 		"edged": agent.Run, "local API": api.Run,
 		"store":   func(ctx context.Context) error { return n.watchStore(ctx, objects) },
-		"systemd": reportToSystemd(n, mgr, component(log, "systemd")),
+		"systemd": reportToSystemd(ctx, n, mgr, component(log, "systemd")),
 	}
 	if plugins != nil {
 		all["device plugins"] = plugins.Run

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/sdnotify"
 	"github.com/edgekit/edgekit/edged/upgrade"
 )
 
@@ -16,8 +17,8 @@ const (
 	defaultData   = "/var/lib/edgekit"
 )
 
-// shortCommands are the commands that are not the agent.
-var shortCommands = [...]string{"join", "store", "config"}
+// shortCommands are the commands that are not the agent, with their aliases.
+var shortCommands = [...]string{"join", "store", "state", "config"}
 
 // isAgent reports whether arguments start the agent, and not a short command, --help or
 // --version.
@@ -69,6 +70,7 @@ type starts struct {
 	program  upgrade.Start
 	settings upgrade.SettingsStart
 	again    bool // the agent has ended in order, and is to start again
+	asked    bool // somebody asked the agent to end
 }
 
 // boot replaces this process by the program that the node is to run, or returns if that is this
@@ -84,11 +86,15 @@ func boot(args []string) starts {
 
 // exit is what the process ends with. If the agent is to start again, or what it tries has failed,
 // exit starts it in the place of this process and returns only if that fails; systemd must
-// start it then, so that the code is never that of wrong settings.
+// start it then, so that the code is never that of wrong settings. An agent that was asked to end
+// does: the next start goes on with what is tried.
 func (s starts) exit(code int) int {
 	failed := code != 0 && (s.program.Trial || s.settings.Trial)
-	if !s.again && !failed {
+	if s.asked || !s.again && !failed {
 		return code
+	}
+	if err := sdnotify.Replaced(); err != nil {
+		fmt.Fprintf(os.Stderr, "edgecore: systemd cannot be notified: %v\n", err)
 	}
 	err := s.program.Restart()
 	fmt.Fprintf(os.Stderr, "edgecore: it cannot start itself again, systemd must: %v\n", err)

@@ -84,7 +84,7 @@ func sdnotifyWaiting(ctx context.Context, line string, log *slog.Logger) func() 
 	reporter := sdnotify.New(sdnotify.Config{
 		Healthy:   func(context.Context) error { return nil },
 		Status:    func(ctx context.Context, set func(string)) { set(line); <-ctx.Done() },
-		Continues: true, Logger: log,
+		Continues: func() bool { return true }, Logger: log,
 	})
 	return func() error { return reporter.Run(ctx) }
 }

@@ -67,6 +67,8 @@ type runCmd struct {
 // Run starts every part of the agent and waits until one fails or ctx ends.
 // No part waits for the cloud.
 func (r *runCmd) Run(ctx context.Context, cli *cli) error {
+	asked := ctx
+	defer func() { cli.starts.asked = asked.Err() != nil }() // last: it may be asked while it ends
 	log := cli.Log.Logger(io.MultiWriter(cli.starts.program.Log(os.Stderr), &r.recent))
 	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)

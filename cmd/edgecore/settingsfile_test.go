@@ -98,6 +98,30 @@ func errText(err error) string {
 	return err.Error()
 }
 
+// TestExit: an agent that is to start again tries to, but not if it was asked to end.
+func TestExit(t *testing.T) {
+	trial := starts{program: upgrade.Start{Trial: true}}
+	asked := starts{again: true, asked: true}
+	askedTrial := trial
+	askedTrial.asked = true
+	for name, test := range map[string]struct {
+		starts starts
+		code   int
+		want   int // 1: it tried, and there is no base
+	}{
+		"as it ends":            {starts{}, 2, 2},
+		"again":                 {starts{again: true}, 0, 1},
+		"a trial has failed":    {trial, 2, 1},
+		"a trial ends":          {trial, 0, 0},
+		"asked, and to go on":   {asked, 0, 0},
+		"asked, a trial failed": {askedTrial, 2, 2},
+	} {
+		if got := test.starts.exit(test.code); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
 // TestBootArguments: the data folder is found before the flags are parsed.
 func TestBootArguments(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "edgecore.yaml")
@@ -131,8 +155,10 @@ func TestBootArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, child := range parser.Model.Children {
-		if child.Name != "run" && isAgent([]string{child.Name}) {
-			t.Errorf("the command %s is missing among shortCommands", child.Name)
+		for _, name := range append(child.Aliases, child.Name) {
+			if child.Name != "run" && isAgent([]string{name}) {
+				t.Errorf("the command %s is missing among shortCommands", name)
+			}
 		}
 	}
 }

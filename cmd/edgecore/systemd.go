@@ -24,8 +24,9 @@ const answerLimit = 20 * time.Second
 
 // reportToSystemd is the part that says that the agent is ready, what its link does, and, for
 // the watchdog, that it is healthy: the store can be read, and both of the node's own servers
-// answer. That the cloud or the container runtime is away is no reason for a restart.
-func reportToSystemd(n *node, mgr *manager.Manager, log *slog.Logger) func(context.Context) error {
+// answer. That the cloud or the container runtime is away is no reason for a restart. asked ends
+// when the program is asked to stop: if its parts end before, it may start itself again.
+func reportToSystemd(asked context.Context, n *node, mgr *manager.Manager, log *slog.Logger) func(context.Context) error {
 	return sdnotify.New(sdnotify.Config{
 		Healthy: func(ctx context.Context) error { return healthy(ctx, n.store, filepath.Join(n.data, apiDir)) },
 		Status: func(ctx context.Context, set func(string)) {
@@ -33,7 +34,8 @@ func reportToSystemd(n *node, mgr *manager.Manager, log *slog.Logger) func(conte
 				set(linkOf(n, info).String())
 			}
 		},
-		Logger: log,
+		Continues: func() bool { return asked.Err() == nil },
+		Logger:    log,
 	}).Run
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,10 +47,12 @@ type machine struct {
 	t                *testing.T
 	data, trust, ctl string
 	key              *ecdsa.PrivateKey
+	socket           string // where systemd listens
 
 	mu      sync.Mutex
 	process *os.Process
 	log     bytes.Buffer
+	notes   []string // what systemd is notified of
 	starts  int
 }
 
@@ -60,6 +63,46 @@ func (m *machine) Write(b []byte) (int, error) {
 	return m.log.Write(b)
 }
 
+// listen takes what edgecore says to systemd, until the test ends.
+func (m *machine) listen() {
+	m.t.Helper()
+	dir, err := os.MkdirTemp("", "ek") // a socket's path is short
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.socket = filepath.Join(dir, "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: m.socket, Net: "unixgram"})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for text := make([]byte, 4096); ; {
+			n, err := l.Read(text)
+			if err != nil {
+				return
+			}
+			m.mu.Lock()
+			m.notes = append(m.notes, string(text[:n]))
+			m.mu.Unlock()
+		}
+	}()
+	m.t.Cleanup(func() {
+		if err := errors.Join(l.Close(), os.RemoveAll(dir)); err != nil {
+			m.t.Error(err)
+		}
+		<-done
+	})
+}
+
+// notified reports whether systemd was notified of something.
+func (m *machine) notified(text string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Contains(m.notes, text)
+}
+
 // supervise runs edgecore until ctx ends.
 func (m *machine) supervise(ctx context.Context, program string, args []string) {
 	for ctx.Err() == nil {
@@ -67,6 +110,7 @@ func (m *machine) supervise(ctx context.Context, program string, args []string) 
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.WaitDelay = time.Minute
 		cmd.Stderr = m
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.socket, "WATCHDOG_USEC=180000000")
 		m.mu.Lock()
 		err := cmd.Start()
 		m.process = cmd.Process
@@ -182,6 +226,7 @@ func TestUpgradeReal(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", broken, source).CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
+	m.listen()
 	m.trust = artifacttest.Trust(t, map[string]*ecdsa.PublicKey{"release": &m.key.PublicKey})
 	config := filepath.Join(t.TempDir(), "edgecore.yaml")
 	if err := os.WriteFile(config, []byte("rules-queue-mib: 32\n"), 0o600); err != nil {
@@ -225,6 +270,11 @@ func TestUpgradeReal(t *testing.T) {
 		t.Fatalf("rollback: %v: %s", err, out)
 	}
 	m.wait("the version before runs", runs(oldVersion))
+	// It was replaced twice, in one process: systemd would have killed it soon after STOPPING, or
+	// while it starts for longer than its watchdog allows.
+	if m.notified("STOPPING=1") || !m.notified("WATCHDOG=1\nWATCHDOG_USEC=900000000") || !m.notified("WATCHDOG_USEC=180000000") {
+		t.Errorf("systemd was notified of %q", m.notes)
+	}
 	if out, err := m.edgectl("upgrade", m.artefact("v1.4.0", broken, m.key), "--stable", "1s"); err == nil || !strings.Contains(out, "RolledBack") || !strings.Contains(out, "crashed") {
 		t.Errorf("a broken program: %v: %s", err, out)
 	}

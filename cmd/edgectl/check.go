@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"strings"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/cmd/internal/settings"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -21,11 +20,24 @@ type machineFlags struct {
 	ConfigFile string `help:"Configuration file of edgecore." name:"edgecore-config" default:"/etc/edgekit/edgecore.yaml" placeholder:"FILE"`
 }
 
-// preflight is the configuration of checks, by edgecore's settings.
-func (f machineFlags) preflight() (preflight.Config, error) {
-	file, err := settings.Read(f.ConfigFile)
+// load reads edgecore's configuration. The data folder that it names is that of the flag, unless
+// the flag names another.
+func (f *machineFlags) load() (*program.ConfigFile, error) {
+	file, err := program.LoadConfig(f.ConfigFile)
 	if err != nil {
-		return preflight.Config{}, &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
+		return nil, &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
+	}
+	if dirs := file.Values("data-dir"); len(dirs) == 1 && f.DataDir == defaultDataDir {
+		f.DataDir = dirs[0]
+	}
+	return file, nil
+}
+
+// preflight is the configuration of checks, by edgecore's settings.
+func (f *machineFlags) preflight() (preflight.Config, error) {
+	file, err := f.load()
+	if err != nil {
+		return preflight.Config{}, err
 	}
 	one := func(name string) string { return strings.Join(file.Values(name), ",") }
 	cfg := preflight.Config{
@@ -118,7 +130,7 @@ func (c *checkCmd) Run(ctx context.Context, out program.Output) error {
 		return &program.UsageError{Setting: "check", Reason: err.Error()}
 	}
 	if c.Form == "json" {
-		err = printJSON(out, results)
+		err = printer.Flags{}.PrintObject(out, results)
 	} else {
 		err = printResults(out, results)
 	}
@@ -126,14 +138,6 @@ func (c *checkCmd) Run(ctx context.Context, out program.Output) error {
 		return err
 	}
 	return failedChecks(results)
-}
-
-// printJSON prints a value with indents.
-func printJSON(out io.Writer, value any) error {
-	to := json.NewEncoder(out)
-	to.SetEscapeHTML(false)
-	to.SetIndent("", "  ")
-	return to.Encode(value)
 }
 
 // printResults prints a line for each result, and its remedy below it.

@@ -87,4 +87,13 @@ func TestCheckedSettings(t *testing.T) {
 	if _, err := f.preflight(); !errors.As(err, &usage) {
 		t.Error(err)
 	}
+	if err := os.WriteFile(f.ConfigFile, []byte("data-dir: /data/edge\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{defaultDataDir: "/data/edge", "/data/other": "/data/other"} {
+		f.DataDir = dir
+		if cfg, err := f.preflight(); err != nil || cfg.DataDir != want || f.DataDir != want {
+			t.Errorf("with --data-dir %s: %s and %s, %v, want %s", dir, cfg.DataDir, f.DataDir, err, want)
+		}
+	}
 }

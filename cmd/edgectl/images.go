@@ -16,7 +16,6 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/cmd/internal/settings"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/edged/cri"
 	"github.com/edgekit/edgekit/edged/image"
@@ -54,7 +53,7 @@ type imageFlags struct {
 func (f *imageFlags) runtime() (imageRuntime, string, error) {
 	endpoint := f.RuntimeEndpoint
 	if endpoint == "" {
-		file, err := settings.Read(f.ConfigFile)
+		file, err := program.LoadConfig(f.ConfigFile)
 		if err != nil {
 			return nil, "", &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
 		}

@@ -192,7 +192,7 @@ func TestInitLocal(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "keepalive: 1m\n") || !strings.Contains(string(text), "kubeconfig: /etc/edgekit/kubeconfig\n") {
 		t.Errorf("%q, %v", text, err)
 	}
-	if !strings.Contains(out, file+" created") || !strings.Contains(out, "systemctl enable --now cloudcore") {
+	if !strings.Contains(out, file+" created") || !strings.Contains(out, "systemctl enable --now cloudcore") || !strings.Contains(out, "umask 027") {
 		t.Errorf("output %q", out)
 	}
 	if out = must(t, args...); !strings.Contains(out, file+" unchanged") {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -142,6 +144,11 @@ func (s *joinSettings) check() error {
 	if s.Cloud != "" {
 		if err := nodejoin.CheckCloud(s.Cloud); err != nil {
 			return err
+		}
+	}
+	for key, value := range s.Labels {
+		if errs := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(errs) > 0 {
+			return &program.UsageError{Setting: "labels", Reason: fmt.Sprintf("%s=%s: %s", key, value, strings.Join(errs, "; "))}
 		}
 	}
 	for name := range s.Set {

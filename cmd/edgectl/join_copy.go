@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -82,10 +81,7 @@ func (m *manyJoin) copyProgram(ctx context.Context, client *sshhost.Client, h ho
 // digest is the first word that the command prints; "" if it fails, as for a program that is
 // not there.
 func digest(ctx context.Context, client *sshhost.Client, command sshhost.Command) string {
-	var out bytes.Buffer
-	if client.Run(ctx, command, nil, &out) != nil {
-		return ""
-	}
-	first, _, _ := strings.Cut(out.String(), " ")
+	out, _ := client.Output(ctx, command)
+	first, _, _ := strings.Cut(out, " ")
 	return first
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/sshhost"
@@ -83,6 +84,9 @@ func readHosts(name string) ([]host, error) {
 		case h.Port < 0 || h.Port > 65535:
 			return nil, bad("machine %d (%s): port is %d", i+1, h.Address, h.Port)
 		}
+		if err := (&joinSettings{Labels: h.Labels, Set: h.Set}).check(); err != nil {
+			return nil, bad("machine %d (%s): %v", i+1, h.Address, err)
+		}
 		seen[h.Node] = true
 	}
 	return hosts, nil
@@ -125,7 +129,7 @@ func (j *joinCmd) runMany(ctx context.Context, cli *cli, out program.Output) err
 	}
 	results := m.run(ctx, hosts)
 	if j.Form == "json" {
-		err = printJSON(out, results)
+		err = printer.Flags{}.PrintObject(out, results)
 	} else {
 		err = printHosts(out, results)
 	}
@@ -223,11 +227,11 @@ func (m *manyJoin) joinHost(ctx context.Context, h host) (joinState, error) {
 		return stateNone, err
 	}
 	defer client.Close()
-	var id bytes.Buffer
-	if err := client.Run(ctx, userCommand, nil, &id); err != nil {
+	id, err := client.Output(ctx, userCommand)
+	if err != nil {
 		return stateNone, err
 	}
-	root := strings.TrimSpace(id.String()) == "0"
+	root := strings.TrimSpace(id) == "0"
 	if m.flags.Programs != "" {
 		if err := m.copyPrograms(ctx, client, h, root); err != nil {
 			return stateNone, err

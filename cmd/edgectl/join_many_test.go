@@ -128,7 +128,7 @@ func TestJoinMany(t *testing.T) {
 	for i, r := range []*remote{one, two, three, stranger} {
 		hosts = append(hosts, host{
 			Address: r.server.Host, Port: r.server.Port, KeyFile: r.server.KeyFile, Node: fmt.Sprintf("edge-%d", i+1),
-			Labels: map[string]string{"site": "p'; rm -rf / #"},
+			Labels: map[string]string{"site": "plant-1"}, Set: map[string]string{"provider-id": "site p'; rm -rf / #"},
 		})
 	}
 	var mu sync.Mutex
@@ -156,7 +156,7 @@ func TestJoinMany(t *testing.T) {
 		t.Error(made, stranger.commands)
 	}
 	text, err := os.ReadFile(filepath.Join(two.dir, "edgecore.yaml"))
-	if err != nil || !strings.Contains(string(text), `p''; rm -rf / #`) {
+	if err != nil || !strings.Contains(string(text), `provider-id: "site p'; rm -rf / #"`) {
 		t.Error(string(text), err)
 	}
 	for _, r := range []*remote{one, two, three} {
@@ -203,6 +203,8 @@ func TestJoinManyRefuses(t *testing.T) {
 		"- {address: a, node: edge-1, pasword: x}":                   "pasword",
 		"- {address: a, node: edge-1}\n- {address: b, node: edge-1}": "listed twice",
 		"- {address: a, node: edge-1, port: 70000}":                  "port is",
+		"- {address: a, node: edge-1, labels: {site: 'p;q=r'}}":      "machine 1 (a): --labels: site=p;q=r",
+		"- {address: a, node: edge-1, set: {maxPods: '5'}}":          `machine 1 (a): --set: "maxPods" is no setting`,
 		"hosts: []": "want a list",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

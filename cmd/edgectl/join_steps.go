@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
 	"github.com/edgekit/edgekit/cmd/internal/preflight"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/cmd/internal/settings"
 	"github.com/edgekit/edgekit/cmd/internal/systemd"
 	"github.com/edgekit/edgekit/hub/join"
 )
@@ -89,6 +89,9 @@ func (r *joinRun) do(ctx context.Context) error {
 	if err := r.settings.check(); err != nil {
 		return err
 	}
+	if _, err := r.flags.load(); err != nil {
+		return err
+	}
 	had, err := r.identity()
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func (r *joinRun) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if had && !file.Changed() && r.isConnected(ctx) {
+	if had && !file.Changed() && r.isConnected(ctx, file) {
 		r.state = stateConnected
 		r.say("link", "node %s is connected to %s: there is nothing to do", r.node, r.cloud)
 		return nil
@@ -171,24 +174,22 @@ func (r *joinRun) identity() (had bool, err error) {
 }
 
 // editSettings puts the flags into edgecore's configuration, which is not written yet.
-func (r *joinRun) editSettings() (*settings.File, error) {
-	file, err := settings.Read(r.flags.ConfigFile)
+func (r *joinRun) editSettings() (*program.ConfigFile, error) {
+	set := map[string]string{"runtime-endpoint": r.settings.RuntimeEndpoint, "transport": r.settings.Transport}
+	maps.DeleteFunc(set, func(_, value string) bool { return value == "" })
+	if r.flags.DataDir != defaultDataDir {
+		set["data-dir"] = r.flags.DataDir
+	}
+	maps.Copy(set, r.settings.Set)
+	file, err := program.LoadConfig(r.flags.ConfigFile)
+	if err == nil {
+		err = file.Edit(set)
+	}
+	if err == nil {
+		err = file.AddPairs("node-labels", r.settings.Labels)
+	}
 	if err != nil {
 		return nil, &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
-	}
-	if len(r.settings.Labels) > 0 {
-		file.SetMap("node-labels", r.settings.Labels)
-	}
-	for name, value := range map[string]string{"runtime-endpoint": r.settings.RuntimeEndpoint, "transport": r.settings.Transport} {
-		if value != "" {
-			file.Set(name, value)
-		}
-	}
-	if r.flags.DataDir != defaultDataDir {
-		file.Set("data-dir", r.flags.DataDir)
-	}
-	for name, value := range r.settings.Set {
-		file.Set(name, value)
 	}
 	return file, nil
 }
@@ -196,12 +197,16 @@ func (r *joinRun) editSettings() (*settings.File, error) {
 // defaultDataDir is edgecore's.
 const defaultDataDir = "/var/lib/edgekit"
 
-// isConnected reports whether the service runs and has a link.
-func (r *joinRun) isConnected(ctx context.Context) bool {
+// isConnected reports whether the service runs and has a link to the right cloud.
+func (r *joinRun) isConnected(ctx context.Context, file *program.ConfigFile) bool {
 	if r.changed {
 		return false
 	}
 	link, err := r.link(ctx)
+	if err == nil && link.Cloud != r.cloud && file.Values("cloud") == nil {
+		r.changed = true // a run that did not come to its end has saved another address
+		return false
+	}
 	if err != nil || !link.Connected || link.Node != r.node {
 		return false
 	}
@@ -340,7 +345,7 @@ func (r *joinRun) install(ctx context.Context, sd services) error {
 	if err != nil {
 		return err
 	}
-	if err := settings.Replace(r.on.unitFile, []byte(unitMark+systemd.UnitFor(path)), 0o644); err != nil {
+	if _, err := program.WriteConfig(r.on.unitFile, []byte(unitMark+systemd.UnitFor(path)), 0o644); err != nil {
 		return fmt.Errorf("install the service: %w", err)
 	}
 	r.say("service", "%s is installed for %s", r.on.unitFile, path)

@@ -212,7 +212,7 @@ func TestJoin(t *testing.T) {
 		t.Error(string(unit), err)
 	}
 	text, err := os.ReadFile(filepath.Join(m.dir, "edgecore.yaml"))
-	if err != nil || !strings.Contains(string(text), "site: plant-1") || !strings.Contains(string(text), `max-pods: "50"`) {
+	if err != nil || !strings.Contains(string(text), "node-labels: site=plant-1\n") || !strings.Contains(string(text), "max-pods: 50\n") {
 		t.Error(string(text), err)
 	}
 	first.Token = ""
@@ -252,6 +252,14 @@ func TestJoinGoesOn(t *testing.T) {
 	m.link = linkstate.Link{Node: "edge-1", Cloud: m.addr, Connected: true}
 	if out, calls, err := m.join(m.command(s)); err != nil || calls != "" {
 		t.Error(calls, err, out)
+	}
+	// A run that was killed has saved another address; edgecore still has the first.
+	name := strings.Replace(m.addr, "127.0.0.1", "localhost", 1)
+	if err := nodejoin.SaveCloud(filepath.Join(m.dir, "data", "identity"), name); err != nil {
+		t.Fatal(err)
+	}
+	if out, calls, err := m.join(m.command(joinSettings{})); err != nil || calls != "restart" {
+		t.Error("another address:", calls, err, out)
 	}
 	failing := m.command(joinSettings{Cloud: m.addr, Node: "edge-1", Replace: true, Token: c.Token("edge-1").String()})
 	failing.IgnoreCheck = nil
@@ -314,6 +322,7 @@ func TestJoinConfig(t *testing.T) {
 	}
 	for _, bad := range []joinSettings{
 		{Cloud: "c"}, {Set: map[string]string{"modules.edged.x": "1"}}, {Set: map[string]string{"": "1"}}, {IgnoreCheck: []string{"moon"}}, {Wait: -1},
+		{Labels: map[string]string{"site": "a;b=c"}}, {Labels: map[string]string{"a b": "c"}},
 	} {
 		var usage *program.UsageError
 		if err := bad.check(); !errors.As(err, &usage) {

@@ -31,7 +31,7 @@ func (i *initCmd) setUpHere(cli *cli, out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, `%s %s
 cloudcore's unit comes with its package (cloudcore.service). Give cloudcore its kubeconfig and start it:
-  edgectl kubeconfig > /etc/edgekit/kubeconfig && chgrp edgekit /etc/edgekit/kubeconfig /etc/edgekit/cloudcore.yaml && chmod 0640 /etc/edgekit/kubeconfig && systemctl enable --now cloudcore
+  (umask 027; edgectl kubeconfig > /etc/edgekit/kubeconfig) && chgrp edgekit /etc/edgekit/kubeconfig /etc/edgekit/cloudcore.yaml && chmod 0640 /etc/edgekit/kubeconfig && systemctl enable --now cloudcore
 `, file, outcome)
 	return err
 }

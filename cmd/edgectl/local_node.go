@@ -86,9 +86,23 @@ func (f *localFlags) do(socket string, req *http.Request) (io.ReadCloser, error)
 	}
 	var status metav1.Status
 	if json.Unmarshal(text, &status) == nil && status.Message != "" {
-		return nil, errors.New(status.Message)
+		return nil, &answerError{resp.StatusCode, status.Message}
 	}
-	return nil, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	return nil, &answerError{resp.StatusCode, resp.Status + ": " + strings.TrimSpace(string(text))}
+}
+
+// answerError is a server's refusal, in its own words.
+type answerError struct {
+	code int // of HTTP
+	text string
+}
+
+func (e *answerError) Error() string { return e.text }
+
+// isMissing reports whether a server answers, and does not have what it was asked for.
+func isMissing(err error) bool {
+	refusal, ok := errors.AsType[*answerError](err)
+	return ok && refusal.code == http.StatusNotFound
 }
 
 // read asks for an object.

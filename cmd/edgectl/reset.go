@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/nodereset"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/systemd"
@@ -60,6 +61,9 @@ type resetRuntime interface {
 // Run lists, asks, and removes.
 func (r *resetCmd) Run(ctx context.Context, cli *cli, out program.Output) error {
 	m := r.on.withDefaults(cli)
+	if _, err := r.load(); err != nil {
+		return err
+	}
 	cfg := nodereset.Config{DataDir: r.DataDir, KeepData: r.KeepData, KeepIdentity: r.KeepIdentity, Mounts: mountPoints, Unmount: unmount}
 	closeAll, err := r.addMachine(ctx, m, &cfg)
 	defer closeAll()
@@ -183,7 +187,7 @@ type resetEvent struct {
 func (r *resetCmd) list(out io.Writer, items []nodereset.Item) error {
 	if r.Form == "json" {
 		if r.DryRun {
-			return printJSON(out, items)
+			return printer.Flags{}.PrintObject(out, items)
 		}
 		return nil
 	}
@@ -210,8 +214,11 @@ func inBrackets(note string) string {
 
 // ask asks whether to go on.
 func (r *resetCmd) ask(out io.Writer, m resetMachine) error {
-	if r.Yes {
+	switch {
+	case r.Yes:
 		return nil
+	case r.Form == "json":
+		return &program.UsageError{Setting: "yes", Reason: "with --output json nothing is listed to agree to: look with --dry-run, then add --yes"}
 	}
 	in := m.answer
 	if in == nil {
@@ -238,7 +245,7 @@ func (r *resetCmd) report(out io.Writer, i nodereset.Item, err error) {
 		if err != nil {
 			e.Error = oneLine(err.Error())
 		}
-		_ = printJSON(out, e) // the reset goes on though nobody reads
+		_ = printer.Flags{}.PrintObject(out, e) // the reset goes on though nobody reads
 		return
 	}
 	if err != nil {

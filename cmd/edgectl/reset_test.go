@@ -72,6 +72,10 @@ func TestReset(t *testing.T) {
 	if jerr := json.Unmarshal([]byte(out), &items); err != nil || jerr != nil || len(items) < 4 {
 		t.Error(out, err, jerr)
 	}
+	var usage *program.UsageError
+	if out, err = run(func(r *resetCmd) { r.Form, r.on.answer = "json", strings.NewReader("y\n") }); !errors.As(err, &usage) || !there() {
+		t.Error("asked without a list:", out, err)
+	}
 	if out, err = run(func(r *resetCmd) { r.on.answer = strings.NewReader("n\n") }); err == nil || !strings.Contains(err.Error(), "nothing was removed") || !there() {
 		t.Error(out, err)
 	}

@@ -97,6 +97,8 @@ type statusCmd struct {
 	Certificate time.Duration `help:"Warn of certificates that end within this time. Nodes renew theirs long before." name:"certificate-warning" default:"240h" placeholder:"TIME"`
 	Limit       int           `help:"How many problems a table shows, the worst first; 0 shows all. JSON and YAML have all." default:"50" placeholder:"N"`
 	ExitCode    bool          `help:"End with exit code 1 if there is a problem of severity error." name:"exit-code"`
+
+	answer time.Duration // how long the node on this machine may take to answer; 0 means nodeAnswer
 }
 
 // Help is more about the command.

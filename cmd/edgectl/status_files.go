@@ -124,8 +124,17 @@ func leafOf(name string) *x509.Certificate {
 	return nil
 }
 
-func (f *nodeFiles) items(now time.Time) []item {
-	items := []item{{name: "edgecore", state: "stopped", level: printer.LevelError}}
+// fileItems are the lines of what the files say.
+func (l *localStatus) fileItems() []item {
+	f, now := l.Files, l.Time
+	edgecore := item{name: "edgecore", state: "stopped", level: printer.LevelError}
+	switch {
+	case l.Running:
+		edgecore = item{name: "edgecore", state: "running", detail: "older than this edgectl", level: printer.LevelWarning}
+	case l.Service.State == "active":
+		edgecore.state = "not answering"
+	}
+	items := []item{edgecore}
 	if !f.Joined {
 		return append(items, item{name: "node", state: "not joined"})
 	}
@@ -134,7 +143,7 @@ func (f *nodeFiles) items(now time.Time) []item {
 	if f.Certificate.Before(now) {
 		certificate.state, certificate.detail = "expired", printer.Age(f.Certificate, now)+" ago"
 	}
-	items = append(items, certificate, item{name: "store", state: "closed", detail: size(f.StoreBytes)})
+	items = append(items, certificate, item{name: "store", state: "unknown", detail: size(f.StoreBytes)})
 	if f.behind(now) {
 		items = append(items, item{name: "clock", state: "wrong", detail: fmt.Sprintf("it says %s, and %s has passed", now.Format(time.RFC3339), f.Proved.Format(time.RFC3339)), level: printer.LevelError})
 	}

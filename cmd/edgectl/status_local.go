@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
+	"github.com/edgekit/edgekit/edged/jobs"
 )
 
 // localStatus is the state of the node on this machine. Its JSON is stable.
@@ -22,8 +24,9 @@ type localStatus struct {
 	Time    time.Time         `json:"time"`
 	Running bool              `json:"running"`           // edgecore answers
 	Service service           `json:"service"`           // what systemd's files say
-	Node    *nodestate.Status `json:"node,omitempty"`    // what edgecore says; absent while it does not answer
-	Files   *nodeFiles        `json:"files,omitempty"`   // what its files say; absent while it answers
+	Node    *nodestate.Status `json:"node,omitempty"`    // what edgecore says; absent while it does not answer, or is too old
+	Files   *nodeFiles        `json:"files,omitempty"`   // what its files say; absent if there is Node
+	Jobs    []jobs.Status     `json:"jobs,omitempty"`    // fleet jobs and upgrades of the node that have not ended
 	Unknown []string          `json:"unknown,omitempty"` // what could not be read, and why
 	// Problems are what to look at, the worst first.
 	Problems []problem `json:"problems"`
@@ -34,11 +37,18 @@ func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 // readLocal asks the node on this machine, or reads its files if it does not answer.
 func (s *statusCmd) readLocal(ctx context.Context, m hostRoot, now time.Time) (*localStatus, error) {
 	out := &localStatus{Kind: "LocalStatus", Time: now, Service: m.service()}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.answer, nodeAnswer))
+	defer cancel()
 	var state nodestate.Status
 	err := s.sockets("").read(ctx, "kubelet.sock", nodestate.Path, "", &state)
 	switch {
 	case err == nil:
 		out.Running, out.Node = true, &state
+		s.readJobs(ctx, out)
+	case isMissing(err):
+		out.Running, out.Files = true, readNodeFiles(s.DataDir, now)
+		out.Unknown = append(out.Unknown, "link, pods, devices, MQTT: the edgecore that runs is older than this edgectl, and has no status; what follows is from files")
+		s.readJobs(ctx, out)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, err
 	case isNotThere(err):
@@ -51,6 +61,31 @@ func (s *statusCmd) readLocal(ctx context.Context, m hostRoot, now time.Time) (*
 	out.Problems = s.localProblems(out)
 	sortProblems(out.Problems)
 	return out, nil
+}
+
+// readJobs asks for the jobs that have not ended. A node that is too old for jobs has none.
+func (s *statusCmd) readJobs(ctx context.Context, out *localStatus) {
+	var list jobs.List
+	err := s.sockets("").read(ctx, "api.sock", jobsPath+"/jobs", "", &list)
+	if err != nil && !isMissing(err) {
+		out.Unknown = append(out.Unknown, "jobs: "+err.Error())
+		return
+	}
+	out.Jobs = slices.DeleteFunc(list.Items, jobs.Status.Finished)
+}
+
+// jobItems are the lines of jobs.
+func jobItems(all []jobs.Status, now time.Time) []item {
+	var items []item
+	for _, j := range all {
+		line := item{name: "job", state: j.Phase, detail: strings.TrimSpace(fmt.Sprintf("%s %s %s %s", j.Kind, j.Name, j.Reason, j.Message))}
+		if j.WaitingSince != nil {
+			line.level = printer.LevelWarning
+			line.detail += ", for " + printer.Age(*j.WaitingSince, now)
+		}
+		items = append(items, line)
+	}
+	return items
 }
 
 // item is a line of the local status.
@@ -72,8 +107,9 @@ func (s *statusCmd) printLocal(out io.Writer, l *localStatus) error {
 	if l.Node != nil {
 		items = append(items, nodeItems(l.Node, l.Time)...)
 	} else {
-		items = append(items, l.Files.items(l.Time)...)
+		items = append(items, l.fileItems()...)
 	}
+	items = append(items, jobItems(l.Jobs, l.Time)...)
 	if err := printItems(out, items, l.Time); err != nil {
 		return err
 	}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
+	"github.com/edgekit/edgekit/edged/jobs"
 )
 
 // localProblems judges the state of this machine.
 func (s *statusCmd) localProblems(l *localStatus) []problem {
-	problems := []problem{}
+	problems := jobProblems(l.Jobs)
 	if l.Node != nil {
 		return append(problems, s.nodeProblems(l.Node, l.Time)...)
 	}
@@ -19,6 +20,9 @@ func (s *statusCmd) localProblems(l *localStatus) []problem {
 		problems = append(problems, problem{Severity: severityError, Object: "service/edgecore", Reason: reason, Message: message, Next: next})
 	}
 	switch {
+	case l.Running:
+		problems = append(problems, problem{Severity: severityWarning, Object: "service/edgecore", Reason: "OlderVersion", Next: "systemctl restart edgecore",
+			Message: "the edgecore that runs is older than this edgectl and has no status; a restart starts the installed one, and pods run on"})
 	case !l.Files.Joined:
 		add("NotJoined", "edgecore join --help", "this machine has no identity in "+s.DataDir+": get a token from 'edgectl token create' in the cloud")
 	case l.Service.State == "active":
@@ -36,6 +40,18 @@ func (s *statusCmd) localProblems(l *localStatus) []problem {
 		problems = append(problems, expired(l.Files.Certificate))
 	}
 	return append(problems, diskProblems(l.Files.Disks)...)
+}
+
+// jobProblems lists the jobs that wait for somebody at the machine.
+func jobProblems(all []jobs.Status) []problem {
+	problems := []problem{}
+	for _, j := range all {
+		if j.WaitingSince != nil {
+			problems = append(problems, problem{Severity: severityWarning, Object: "job/" + j.Name, Reason: "WaitingForConfirmation", Since: *j.WaitingSince,
+				Next: "edgectl confirm " + j.Kind + "/" + j.Name, Message: "or refuse it: edgectl refuse " + j.Kind + "/" + j.Name + " --reason TEXT"})
+		}
+	}
+	return problems
 }
 
 // nodeProblems judges a node's status document.

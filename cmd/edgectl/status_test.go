@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/edgectl/internal/printer"
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/edged/jobs"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -112,20 +113,32 @@ func TestLocalStatus(t *testing.T) {
 	state.Certificate.Ends = time.Now().Add(90 * 24 * time.Hour)
 	state.Link = nodestate.Link{Cloud: "cloud:10000", Reason: "no route to \x1b[2J host", Since: time.Now().Add(-5 * time.Minute), Failed: 3, NextTry: time.Now().Add(time.Hour)}
 	state.Errors = []string{"level=WARN msg=\"link is down\""}
+	waiting := time.Now().Add(-time.Hour)
+	list := jobs.List{Items: []jobs.Status{
+		{Kind: "NodeUpgradeJob", Name: "nightly", Phase: "Pending", Reason: "WaitingForConfirmation", WaitingSince: &waiting},
+		{Kind: "ImagePrePullJob", Name: "pull", Phase: "InProgress"}, {Kind: "ImagePrePullJob", Name: "old", Phase: "Successful"},
+	}}
 	serveNode(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != nodestate.Path {
+		switch r.URL.Path {
+		case nodestate.Path:
+			_ = json.NewEncoder(w).Encode(state)
+		case jobsPath + "/jobs":
+			_ = json.NewEncoder(w).Encode(list)
+		default:
 			t.Error(r.URL.Path)
 		}
-		_ = json.NewEncoder(w).Encode(state)
 	})
 	text, err := runStatus(t, &statusCmd{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"LinkDown", "edgectl check", `no route to \x1b[2J host`, "next attempt in", "containerd 2.2", "2/2 ready", "link is down"} {
+	for _, want := range []string{"LinkDown", "edgectl check", `no route to \x1b[2J host`, "next attempt in", "containerd 2.2", "2/2 ready", "link is down", "job/nightly", "edgectl confirm NodeUpgradeJob/nightly", "WaitingForConfirmation, for ", "ImagePrePullJob pull"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "ImagePrePullJob old") {
+		t.Errorf("a job that has ended is in\n%s", text)
 	}
 	if !strings.HasPrefix(text, "SEVERITY") || strings.Index(text, "LinkDown") > strings.Index(text, "ITEM") {
 		t.Errorf("problems are not first in\n%s", text)
@@ -135,10 +148,10 @@ func TestLocalStatus(t *testing.T) {
 	}
 	text, err = runStatus(t, &statusCmd{Flags: printer.Flags{Output: "json"}})
 	var back localStatus
-	if err != nil || json.Unmarshal([]byte(text), &back) != nil || !back.Running || back.Node.Link.Reason != state.Link.Reason || len(back.Problems) != 1 {
+	if err != nil || json.Unmarshal([]byte(text), &back) != nil || !back.Running || back.Node.Link.Reason != state.Link.Reason || len(back.Problems) != 2 || len(back.Jobs) != 2 {
 		t.Errorf("%v\n%s", err, text)
 	}
-	if text, err = runStatus(t, &statusCmd{Flags: printer.Flags{Output: "name"}}); err != nil || text != "node/edge-7\n" {
+	if text, err = runStatus(t, &statusCmd{Flags: printer.Flags{Output: "name"}}); err != nil || text != "node/edge-7\njob/nightly\n" {
 		t.Errorf("%v %q", err, text)
 	}
 }
@@ -169,6 +182,32 @@ func TestStoppedStatus(t *testing.T) {
 	l.Close()
 	if text, err = runStatus(t, &statusCmd{}); err != nil || !strings.Contains(text, "NotRunning") {
 		t.Errorf("a socket without a listener: %v\n%s", err, text)
+	}
+}
+
+// TestOlderStatus: an edgecore without a status document runs, and is not said to be stopped.
+func TestOlderStatus(t *testing.T) {
+	serveNode(t, http.NotFound)
+	writeIdentity(t, "identity", "edge-9", time.Now().Add(time.Hour))
+	text, err := runStatus(t, &statusCmd{})
+	for _, want := range []string{"OlderVersion", "edge-9", "older than this edgectl"} {
+		if err != nil || !strings.Contains(text, want) {
+			t.Errorf("%v: no %q in\n%s", err, want, text)
+		}
+	}
+	for _, wrong := range []string{"NotRunning", "NotAnswering", "stopped", "404"} {
+		if strings.Contains(text, wrong) {
+			t.Errorf("%q in\n%s", wrong, text)
+		}
+	}
+}
+
+// TestHungStatus: an edgecore that accepts a connection and says nothing does not hold up status.
+func TestHungStatus(t *testing.T) {
+	serveNode(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	text, err := runStatus(t, &statusCmd{answer: 10 * time.Millisecond})
+	if err != nil || !strings.Contains(text, "edgecore does not answer: context deadline exceeded") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

@@ -144,6 +144,9 @@ func (f *localFlags) followJob(ctx context.Context, out io.Writer, uid string) e
 			}
 			return true, fmt.Errorf("%s (%s): %s", s.Phase, s.Reason, s.Message)
 		}
+		if list.Starting {
+			return false, nil
+		}
 		return true, errors.New("the node does not know the job any more")
 	})
 }

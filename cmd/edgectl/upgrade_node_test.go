@@ -30,6 +30,8 @@ func TestJobCommands(t *testing.T) {
 				_, _ = io.WriteString(w, `{"items":[{"uid":"u-1","phase":"InProgress","actions":["Check True","Upgrade Unknown"]}],"upgrade":{"Version":"`+version+`"}}`)
 			case 2:
 				http.Error(w, "edgecore starts", http.StatusServiceUnavailable)
+			case 3:
+				_, _ = io.WriteString(w, `{"items":[],"starting":true,"upgrade":{"Version":"`+version+`"}}`)
 			default:
 				version = "v1.3.0"
 				_, _ = io.WriteString(w, `{"items":[{"uid":"u-1","phase":"`+phase+`","reason":"Unhealthy","message":"pods are not ready","log":"panic: x","actions":["Check True","Upgrade True"]}],"upgrade":{"Version":"`+version+`"}}`)

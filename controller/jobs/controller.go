@@ -260,7 +260,7 @@ func (c *Controller) putResult(res *v1alpha2.NodeJobResult) {
 		return
 	}
 	c.markDirty(res)
-	if before == nil || before.version != now.version || before.final() != now.final() {
+	if before == nil || before.version != now.version {
 		c.notifier.Notify(res.Spec.NodeName, keyOf(res))
 	}
 }
@@ -272,12 +272,18 @@ func (c *Controller) removeResult(res *v1alpha2.NodeJobResult) {
 	}
 }
 
-// markDirty has the job of a result looked at.
+// markDirty has the job of a result looked at. A job that is not known is looked at when it comes.
 func (c *Controller) markDirty(res *v1alpha2.NodeJobResult) {
 	c.mu.Lock()
-	c.dirty[res.Spec.JobUID] = true
+	j := c.jobs[keyOf(res).Name]
+	known := j != nil && string(j.meta.UID) == res.Spec.JobUID
+	if known {
+		c.dirty[res.Spec.JobUID] = true
+	}
 	c.mu.Unlock()
-	c.notify()
+	if known {
+		c.notify()
+	}
 }
 
 // nodeChanged has all jobs looked at when a node comes, goes, or has other labels.

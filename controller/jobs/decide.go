@@ -116,6 +116,7 @@ type round struct {
 	counts  v1alpha2.NodeCounts
 	batch   int32 // whose turn it is
 	used    int   // places that are taken
+	silent  int   // of them by members that say nothing
 }
 
 // decide says what each node may do in a job now. It is pure: the same input gives the same

@@ -494,3 +494,31 @@ func TestDownloadsAreBounded(t *testing.T) {
 		t.Errorf("the status of a large job lists %d nodes that did not fail", n)
 	}
 }
+
+// TestSilentNode: an edgecore that does not know jobs says nothing of them. The job says so, and
+// the node keeps no place that another wants.
+func TestSilentNode(t *testing.T) {
+	for name, j := range map[string]*job{"download": upgradeJob(func(*v1alpha2.NodeUpgradeJob) {}), "apply": configJob(func(*v1alpha2.ConfigUpdateJob) {})} {
+		t.Run(name, func(t *testing.T) {
+			s := newSim(t, j, named("a", "b")...)
+			s.step()
+			s.now = s.now.Add(silence - time.Second)
+			s.want("nothing new", s.step())
+			s.phase(v1alpha2.JobInProgress, "")
+			if !s.last.next.Equal(s.now.Add(time.Second)) {
+				t.Error("the next look is at", s.last.next)
+			}
+			s.now = s.now.Add(time.Second)
+			s.want("nothing new", s.step())
+			s.phase(v1alpha2.JobInProgress, v1alpha2.ReasonNoReport)
+			if n := s.last.status.NodeStatus[0]; n.Phase != v1alpha2.NodePending || n.Reason != v1alpha2.ReasonNoReport || n.Message == "" {
+				t.Errorf("%+v", n)
+			}
+			s.report("a", v1alpha2.NodePending)
+			s.step()
+			if n := s.last.status.NodeStatus[0]; n.Reason != "" {
+				t.Errorf("a node that reports: %+v", n)
+			}
+		})
+	}
+}

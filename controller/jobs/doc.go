@@ -59,7 +59,9 @@
 // A look at a job of 10,000 nodes takes some milliseconds (BenchmarkDecide) and happens at most
 // once a second, and only when something has changed or is due. The status of a job is written
 // at most every five seconds, but for a new phase or batch, and has at most 50 nodes. Writes are
-// bounded by Config.WritesPerSecond.
+// bounded by Config.WritesPerSecond. A result takes about 2 KiB in etcd, and the log of a node that
+// failed up to 64 KiB more: after 100 nodes of a job only 4 KiB. Results stay as long as their job:
+// set ttlSecondsAfterFinished, or delete jobs that nobody needs any more.
 //
 // # What must be allowed
 //

@@ -24,8 +24,8 @@ func resultName(kind, job, uid, node string) string {
 // item is one result.
 type item struct {
 	res *v1alpha2.NodeJobResult // shared, and never written to
-	// version is the resource version of the last change of the spec: that of status alone
-	// does not concern the node.
+	// version is the resource version of the last change of the spec, or of the node's end:
+	// other changes of the status do not concern the node.
 	version string
 }
 
@@ -56,7 +56,7 @@ func (x *index) put(res *v1alpha2.NodeJobResult) (now, before *item) {
 		if cache.Compare(res.ResourceVersion, old.res.ResourceVersion) <= 0 {
 			return nil, nil
 		}
-		if old.res.UID == res.UID && old.res.Generation == res.Generation {
+		if old.res.UID == res.UID && old.res.Generation == res.Generation && old.final() == now.final() {
 			now.version = old.version
 		}
 	}
@@ -106,6 +106,19 @@ func (x *index) results(uid string) map[string]*v1alpha2.NodeJobResult {
 		all[node] = i.res
 	}
 	return all
+}
+
+// failed counts the nodes of a job that reported that they failed.
+func (x *index) failed(uid string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for _, i := range x.byJob[uid] {
+		if i.final() && isFailed(i.res.Status.Phase) {
+			n++
+		}
+	}
+	return n
 }
 
 // node returns the results of a node.

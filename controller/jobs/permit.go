@@ -19,6 +19,9 @@ const (
 	slowDownload  = time.Hour // one that takes longer does not count: others go on
 )
 
+// silence is how long a node with a link may say nothing of a job before its job says so.
+const silence = 5 * time.Minute
+
 // permit gives the members that have not begun what they may do now.
 func (r *round) permit() {
 	applyOpen, next := r.job.apply.open(r.now)
@@ -61,6 +64,27 @@ func (r *round) permit() {
 	begun := r.begin(queue, applyOpen)
 	if expired > 0 && begun < len(queue) && applyOpen {
 		r.passOn(len(queue) - begun)
+	}
+	r.findSilent()
+}
+
+// findSilent finds the members that have a link and a permission and say nothing. An edgecore
+// that does not know jobs, or not this kind, is one.
+func (r *round) findSilent() {
+	for i := range r.members {
+		m := &r.members[i]
+		phase := m.phase()
+		if m.state != waiting || !m.present() || m.reason != "" || phase != v1alpha2.Download && phase != v1alpha2.Apply || m.res.Status.Phase != "" {
+			continue
+		}
+		if due := m.since().Add(silence); due.After(r.now) {
+			r.wakeAt(due)
+			continue
+		}
+		m.reason, m.message = v1alpha2.ReasonNoReport, "the node has a link and says nothing of the job: its edgecore may be too old for it"
+		if phase == v1alpha2.Apply {
+			r.silent++
+		}
 	}
 }
 

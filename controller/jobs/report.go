@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -35,6 +36,9 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 	if err != nil {
 		c.counts.refused.Add(1)
 		return nodesync.Invalid(obj.Key, err)
+	}
+	if c.results.failed(report.UID) >= wholeLogs {
+		report.Log = strings.ToValidUTF8(report.Log[max(0, len(report.Log)-shortLog):], "")
 	}
 	res, err := c.resultFor(ctx, kind, name, report.UID, node)
 	for try := 0; ; try++ {
@@ -69,6 +73,13 @@ func (c *Controller) writeReport(ctx context.Context, node string, obj hub.Objec
 		res, err = c.reload(ctx, res)
 	}
 }
+
+// Of so many nodes of a job that failed the whole log is stored, of others its end: logs of all
+// nodes of a large fleet would fill etcd.
+const (
+	wholeLogs = 100
+	shortLog  = 4 << 10
+)
 
 // maxConflicts is how often a write is tried again at once when another was faster.
 const maxConflicts = 4

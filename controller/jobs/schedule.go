@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -25,7 +26,14 @@ func newSchedule(s *v1alpha2.Schedule) (*schedule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timeZone %q is not known: use a name such as Europe/Berlin", s.TimeZone)
 	}
-	parsed, err := cron.ParseStandard(s.Cron)
+	text := strings.Join(strings.Fields(s.Cron), " ")
+	switch {
+	case strings.Contains(text, "="): // the parser panics at TZ= without a space
+		return nil, fmt.Errorf("cron %q has a time zone: use timeZone", s.Cron)
+	case strings.HasPrefix(text, "@every"): // it begins at no time of the clock
+		return nil, fmt.Errorf("cron %q says no time: use minute, hour, day of the month, month and day of the week", s.Cron)
+	}
+	parsed, err := cron.ParseStandard(text)
 	if err != nil {
 		return nil, fmt.Errorf("cron %q: %w", s.Cron, err)
 	}

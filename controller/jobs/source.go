@@ -80,7 +80,11 @@ func (s *source) Load(ctx context.Context, key hub.Key, held string) (hub.Object
 		if cache.Compare(held, version) > 0 {
 			return hub.Object{}, fmt.Errorf("controller/jobs: load %s: %w", key, hub.ErrLagging)
 		}
-		body, err := json.Marshal(s.c.withSecret(ctx, j.forNode(&i.res.Spec)))
+		n := j.forNode(&i.res.Spec)
+		if !i.final() { // after its end the node pulls no more
+			n = s.c.withSecret(ctx, n)
+		}
+		body, err := json.Marshal(n)
 		if err != nil {
 			return hub.Object{}, fmt.Errorf("controller/jobs: load %s: %w", key, err)
 		}

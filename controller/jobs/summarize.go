@@ -104,7 +104,7 @@ func (r *round) explain() {
 	if n := int32(len(r.job.batches)); n > 1 {
 		st.Message = fmt.Sprintf("batch %d of %d", r.batch, n)
 	}
-	if r.counts.InProgress > 0 || len(r.grants) > 0 || r.used > 0 {
+	if r.counts.InProgress > 0 || len(r.grants) > 0 || r.used > r.silent {
 		return
 	}
 	why := make(map[string]int)
@@ -119,7 +119,7 @@ func (r *round) explain() {
 			}
 		}
 	}
-	for _, reason := range []string{v1alpha2.ReasonWindowClosed, v1alpha2.ReasonDisruptionBudget, v1alpha2.ReasonWaitingForJob, v1alpha2.ReasonNodesAway} {
+	for _, reason := range []string{v1alpha2.ReasonWindowClosed, v1alpha2.ReasonDisruptionBudget, v1alpha2.ReasonWaitingForJob, v1alpha2.ReasonNoReport, v1alpha2.ReasonNodesAway} {
 		if n := why[reason]; n > 0 {
 			st.Reason = reason
 			if st.Message != "" {

@@ -22,6 +22,7 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/device/v1beta1"
 	nodejobs "github.com/edgekit/edgekit/edged/jobs"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 	"github.com/edgekit/edgekit/hub"
@@ -41,8 +42,10 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := v1alpha2.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
+	for _, add := range []func(*runtime.Scheme) error{v1alpha2.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := &cluster{version: 1000, kube: controllertest.NewClientset(), dyn: dynamicfake.NewSimpleDynamicClient(scheme), writes: make(map[string]int)}
 	c.dyn.PrependReactor("create", "*", c.create)

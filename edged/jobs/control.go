@@ -75,6 +75,7 @@ func (r *Runner) List() List {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	out.Starting = !r.loaded
 	for _, name := range r.namesLocked() {
 		out.Items = append(out.Items, r.status(r.records[name]))
 	}
@@ -217,13 +218,19 @@ func (r *Runner) Upgrade(ctx context.Context, want LocalUpgrade) (Status, error)
 
 // Rollback goes back to the program before, and has the program start again: from a trial to the
 // one that is committed, or else from that to the one before. The status says from which version
-// to which.
+// to which. Repeated before the program has ended it changes nothing.
 func (r *Runner) Rollback(ctx context.Context, want Rollback) (Status, error) {
 	if r.cfg.Programs == nil {
 		return Status{}, refuse("this node does not upgrade itself: its edgecore was started with --no-upgrades")
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := r.cfg.Programs.State()
 	switch {
+	case r.back != nil && (want.To == "" || want.To == r.back.Version):
+		return *r.back, nil
+	case r.back != nil:
+		return Status{}, refuse("the node is going back to %s: ask again when that runs", r.back.Version)
 	case s.Before == "":
 		return Status{}, refuse("there is nothing to go back to: the program of the package runs")
 	case want.To != "" && want.To != s.Before:
@@ -239,5 +246,6 @@ func (r *Runner) Rollback(ctx context.Context, want Rollback) (Status, error) {
 	r.log.Info("edgecore starts again for a rollback that was asked for at the machine", "from", s.Version, "to", s.Before)
 	r.notify()
 	r.cfg.Programs.Restart()
-	return Status{Kind: v1alpha2.KindNodeUpgradeJob, Name: "rollback", Local: true, Phase: string(v1alpha2.NodeInProgress), From: s.Version, Version: s.Before}, nil
+	r.back = &Status{Kind: v1alpha2.KindNodeUpgradeJob, Name: "rollback", Local: true, Phase: string(v1alpha2.NodeInProgress), From: s.Version, Version: s.Before}
+	return *r.back, nil
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -314,6 +315,118 @@ func TestRollback(t *testing.T) {
 		if err != nil || s.Version != oldVersion || !p.restarts() || w.version != oldVersion {
 			t.Errorf("%+v, %v", s, err)
 		}
+		id := w.program.outcome.ID
+		if again, err := p.runner.Rollback(t.Context(), Rollback{}); err != nil || again.Version != s.Version || again.From != s.From || w.program.outcome.ID != id {
+			t.Errorf("repeated: %+v, %v", again, err)
+		}
+		if _, err := p.runner.Rollback(t.Context(), Rollback{To: "v1.0.0"}); err == nil || !strings.Contains(err.Error(), "is going back to "+oldVersion) {
+			t.Errorf("to another version then: %v", err)
+		}
 		p.end()
+	})
+}
+
+// TestLateRefusal: an upgrade does not begin if it was refused, or lost its turn, just before.
+func TestLateRefusal(t *testing.T) {
+	during(t, func(t *testing.T, w *world, p *process) {
+		p.cancel()
+		if err := <-p.done; err != nil { // the runner has ended: the work of a job is called here
+			t.Error(err)
+		}
+		p.done <- nil
+		no := "no"
+		for name, test := range map[string]struct {
+			change func(*record)
+			want   error
+		}{
+			"refused":            {func(r *record) { r.Refused = &no }, errGivenUp},
+			"cancelled":          {func(r *record) { r.Job.Phase = v1alpha2.Cancelled }, errGivenUp},
+			"another one's turn": {func(r *record) { r.Job.Phase = v1alpha2.Download }, nil},
+			"not confirmed":      {func(r *record) { r.Confirmed = false }, nil},
+		} {
+			rec := &record{Job: upgradeJob("one"), Step: stepChecked, Confirmed: true, Report: Report{UID: "uid-one"}}
+			upgrade := *rec.Job.Upgrade
+			upgrade.RequireConfirmation = true
+			rec.Job.Upgrade = &upgrade
+			test.change(rec)
+			p.runner.records["one"] = rec
+			if err := p.runner.acceptUpgrade(t.Context(), "one"); !errors.Is(err, test.want) || p.runner.records["one"].Step != stepChecked || w.program.trial {
+				t.Errorf("%s: step %q, %v", name, p.runner.records["one"].Step, err)
+			}
+		}
+	})
+}
+
+// TestRefusedMeanwhile: a job that is refused, or whose permission is taken back, does not begin
+// though the step that begins it is under way.
+func TestRefusedMeanwhile(t *testing.T) {
+	for name, job := range map[string]NodeJob{"upgrade": upgradeJob("one"), "settings": configJob("one", map[string]v1alpha2.FieldValue{"max-pods": "50"}), "pull": pullJob("one", "a")} {
+		for _, refuse := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s refused %v", name, refuse), func(t *testing.T) {
+				w := newWorld(t)
+				p := &process{w: w, ctx: t.Context(), cancel: func() {}}
+				r, err := New(Config{Store: killable{w.store, p}, Reporter: p, Programs: programs{p}, Settings: settings{p}, Images: p, Version: oldVersion, Restart: p.again})
+				if err != nil {
+					t.Fatal(err)
+				}
+				key := Key(job.Kind, job.Name)
+				rec := &record{Job: job, Report: Report{UID: job.UID}}
+				if job.Upgrade != nil {
+					rec.Step, w.program.id, w.program.verified = stepChecked, job.UID, true
+				}
+				rec.say(v1alpha2.NodePending, "", "")
+				r.records[key] = rec
+				do := r.next(rec)
+				if refuse {
+					if _, err := r.Refuse(t.Context(), Refusal{Job: "one"}); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					next := rec.clone()
+					next.Job.Phase = v1alpha2.Paused
+					r.records[key] = next
+				}
+				if err := do(t.Context(), key); err != nil && !errors.Is(err, errGivenUp) {
+					t.Fatal(err)
+				}
+				if got := r.records[key]; got.Step == stepSwitched || got.Step == stepAccepted || got.Report.AcceptedTime != nil || w.program.trial || w.settings.trial || len(w.pulls) > 0 {
+					t.Errorf("it has begun: %+v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestSourceOfVersion: a version with a plus sign has a tag without.
+func TestSourceOfVersion(t *testing.T) {
+	r := &Runner{cfg: Config{Repository: "registry.example/node"}}
+	got, err := r.request(&record{Job: NodeJob{Upgrade: &Upgrade{Version: "v1.3.0+k8s"}}})
+	if want := "oci://registry.example/node:v1.3.0_k8s"; err != nil || got.Source != want || got.Version != "v1.3.0+k8s" {
+		t.Errorf("%+v, %v; want %s", got, err, want)
+	}
+}
+
+// TestListStarting: jobs that are not read yet are not jobs that are gone.
+func TestListStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, err := New(Config{Store: w.store, Reporter: &process{w: w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := r.List(); !l.Starting {
+			t.Errorf("before Run: %+v", l)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		if l := r.List(); l.Starting {
+			t.Errorf("in Run: %+v", l)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -88,6 +88,9 @@ func (r *Runner) beginPull(ctx context.Context, name string, want *ImagePrePull)
 		err = checkItems(ctx, items(want.CheckItems), r.cfg.Usage)
 	}
 	return r.change(ctx, name, func(next *record) {
+		if r.next(next) == nil { // refused, or the permission was taken back meanwhile
+			return
+		}
 		now := r.cfg.Now()
 		if err != nil {
 			next.set(v1alpha2.ActionCheck, metav1.ConditionFalse, err.Error(), now)

@@ -68,6 +68,9 @@ func (r *Runner) syncLocked(ctx context.Context) error {
 			}
 			if err := r.changeLocked(ctx, name, func(next *record) {
 				next.Job, next.Report.Generation = job.NodeJob, job.Generation
+				if next.Step == stepDone {
+					next.forgetSecret()
+				}
 			}); err != nil {
 				return err
 			}

@@ -69,6 +69,16 @@ func (r *record) waitsForConfirmation() bool {
 	return r.Step == stepChecked && r.Job.Upgrade.RequireConfirmation && !r.Confirmed
 }
 
+// givenUp reports whether the job was refused or cancelled before the node was changed.
+func (r *record) givenUp() bool {
+	return r.mayStop() && (r.Refused != nil || r.permission() == v1alpha2.Cancelled)
+}
+
+// mayAccept reports whether an upgrade that is downloaded may begin.
+func (r *record) mayAccept() bool {
+	return r.Step == stepChecked && !r.givenUp() && r.permission() == v1alpha2.Apply && !r.waitsForConfirmation()
+}
+
 // title names the job for people.
 func (r *record) title() string { return r.Job.Kind + " " + r.Job.Name }
 
@@ -99,11 +109,7 @@ func (r *record) end(phase v1alpha2.NodeTaskPhase, reason, message string, now t
 	r.say(phase, reason, message)
 	at := metav1.NewTime(now.Truncate(time.Second))
 	r.Step, r.Waiting, r.Report.FinishedTime = stepDone, nil, &at
-	if r.Job.ImagePrePull != nil { // its credentials are needed no more
-		plain := *r.Job.ImagePrePull
-		plain.DockerConfigJSON = nil
-		r.Job.ImagePrePull = &plain
-	}
+	r.forgetSecret()
 	if phase == v1alpha2.NodeSuccessful {
 		return
 	}
@@ -111,6 +117,15 @@ func (r *record) end(phase v1alpha2.NodeTaskPhase, reason, message string, now t
 		if r.Report.ActionFlow[i].Status == metav1.ConditionUnknown {
 			r.Report.ActionFlow[i].Status, r.Report.ActionFlow[i].Reason, r.Report.ActionFlow[i].Time = metav1.ConditionFalse, bound(message, 1024), &at
 		}
+	}
+}
+
+// forgetSecret removes the credentials of a job that has ended.
+func (r *record) forgetSecret() {
+	if r.Job.ImagePrePull != nil {
+		plain := *r.Job.ImagePrePull
+		plain.DockerConfigJSON = nil
+		r.Job.ImagePrePull = &plain
 	}
 }
 

@@ -4,7 +4,7 @@ import "strings"
 
 // secretWords begin values that a log must not carry to the cloud. edgecore logs none; a library,
 // a crash or an address with a password may.
-var secretWords = [...]string{"password", "passwd", "token", "secret", "authorization", "bearer", "credential", "apikey", "api_key", "private key"}
+var secretWords = [...]string{"password", "passwd", "token", "secret", "authorization", "bearer", "credential", "apikey", "api_key", "private key", `"auth`}
 
 const removed = "[removed]"
 
@@ -16,12 +16,18 @@ func redact(text string) string {
 	for line := range strings.Lines(text) {
 		switch {
 		case strings.Contains(line, "-----BEGIN "):
-			inKey = strings.Contains(line, "PRIVATE KEY")
-			if inKey {
-				out.WriteString(removed + "\n")
+			if !strings.Contains(line, "PRIVATE KEY") {
+				break
 			}
+			out.WriteString(removed + "\n")
+			inKey = !strings.Contains(line, "-----END ") // it may be a key in one line, quoted
+			continue
 		case inKey && strings.Contains(line, "-----END "):
 			inKey = false
+			continue
+		case strings.Contains(line, "-----END ") && strings.Contains(line, "PRIVATE KEY"): // the log begins in a key
+			out.Reset()
+			out.WriteString(removed + "\n")
 			continue
 		}
 		if !inKey {
@@ -32,9 +38,9 @@ func redact(text string) string {
 }
 
 func redactLine(line string) string {
-	lower := strings.ToLower(line)
+	lower := lowerASCII(line)
 	for _, word := range secretWords {
-		for from := 0; len(lower) == len(line); {
+		for from := 0; ; {
 			i := strings.Index(lower[from:], word)
 			if i < 0 {
 				break
@@ -43,7 +49,7 @@ func redactLine(line string) string {
 			rest := strings.TrimLeft(line[from:], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-\\\"'")
 			if rest != "" && (rest[0] == '=' || rest[0] == ':' || word == "bearer" && rest[0] == ' ') {
 				line = line[:len(line)-len(rest)+1] + removed + "\n"
-				lower = strings.ToLower(line)
+				lower = lowerASCII(line)
 				break
 			}
 		}
@@ -62,4 +68,15 @@ func redactLine(line string) string {
 			line = line[:i] + removed + line[i+at:]
 		}
 	}
+}
+
+// lowerASCII has the length of text, whatever letters others have.
+func lowerASCII(text string) string {
+	b := []byte(text)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }

@@ -139,6 +139,7 @@ type Runner struct {
 	listed  bool                // jobs has what the store has
 	loaded  bool                // records has what the store has
 	at      *work               // what runs; nil for nothing
+	back    *Status             // the answer to Rollback, once this process goes back
 	changed chan struct{}       // closed at the next change
 	ended   map[v1alpha2.NodeTaskPhase]uint64
 }

@@ -88,6 +88,9 @@ func TestPull(t *testing.T) {
 		if s := p.runner.Stats(); s.Jobs != 1 || s.Pinned != 2 {
 			t.Errorf("%+v", s)
 		}
+		job.Generation = 2 // the cloud sends it again
+		w.put(job)
+		synctest.Wait()
 		rec, err := w.store.Get(t.Context(), recordPrefix+"imageprepulljob.one")
 		if err != nil || strings.Contains(string(rec.Value), "dockerConfigJSON") {
 			t.Errorf("the credentials stay: %s, %v", rec.Value, err)
@@ -148,17 +151,22 @@ func TestUnsupported(t *testing.T) {
 // TestRedact takes secrets out of logs.
 func TestRedact(t *testing.T) {
 	for text, want := range map[string]string{
-		"all is well\n":                          "all is well\n",
-		"the tokens have expired: renew them\n":  "the tokens have expired: renew them\n",
-		"secret default/pull is missing\n":       "secret default/pull is missing\n",
-		"a password=hunter2 b\n":                 "a password=[removed]\n",
-		`{"token":"abc","b":1}` + "\n":           `{"token":[removed]` + "\n",
-		"Authorization: Bearer abc\n":            "Authorization:[removed]\n",
-		"sent bearer abc\n":                      "sent bearer [removed]\n",
-		"get https://anna:geheim@host/x failed":  "get https://[removed]@host/x failed",
-		"get https://host/x@y and http://a@b/\n": "get https://host/x@y and http://[removed]@b/\n",
-		"-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\nnext\n": "[removed]\nnext\n",
-		"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n":             "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n",
+		"all is well\n":                           "all is well\n",
+		"the tokens have expired: renew them\n":   "the tokens have expired: renew them\n",
+		"secret default/pull is missing\n":        "secret default/pull is missing\n",
+		"a password=hunter2 b\n":                  "a password=[removed]\n",
+		`{"token":"abc","b":1}` + "\n":            `{"token":[removed]` + "\n",
+		"Authorization: Bearer abc\n":             "Authorization:[removed]\n",
+		"sent bearer abc\n":                       "sent bearer [removed]\n",
+		"İ password=hunter2\n":                    "İ password=[removed]\n",
+		`{\"auths\":{\"r\":{\"auth\":\"YTpi\"}}}`: `{\"auths\":[removed]` + "\n",
+		`{"r":{"auth":"YTpi"}}` + "\n":            `{"r":{"auth":[removed]` + "\n",
+		`msg="-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n"` + "\nnext\n": "[removed]\nnext\n",
+		"abc\n-----END EC PRIVATE KEY-----\nnext\n":                                        "[removed]\nnext\n",
+		"get https://anna:geheim@host/x failed":                                            "get https://[removed]@host/x failed",
+		"get https://host/x@y and http://a@b/\n":                                           "get https://host/x@y and http://[removed]@b/\n",
+		"-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\nnext\n":        "[removed]\nnext\n",
+		"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n":                    "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n",
 	} {
 		if got := redact(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

@@ -26,6 +26,9 @@ func (r *Runner) prepareSettings(ctx context.Context, name string) error {
 		}
 	}
 	err = r.change(ctx, name, func(next *record) {
+		if r.next(next) == nil { // refused, or the permission was taken back meanwhile
+			return
+		}
 		now := r.cfg.Now()
 		if err != nil {
 			next.set(v1alpha2.ActionCheck, metav1.ConditionFalse, err.Error(), now)

@@ -35,6 +35,8 @@ func (s Status) Finished() bool {
 // List is what GET /api/v1/taskupgrade/jobs answers.
 type List struct {
 	Items []Status `json:"items"`
+	// Starting says that edgecore has just started and Items are not known yet.
+	Starting bool `json:"starting,omitempty"`
 	// Upgrade is what the upgrade of the program itself is at: the slots and the boot record.
 	Upgrade json.RawMessage `json:"upgrade,omitempty"`
 }

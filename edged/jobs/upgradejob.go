@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,7 +99,7 @@ func (r *Runner) request(rec *record) (upgrade.Request, error) {
 	case want.OCI != "":
 		request.Source = "oci://" + want.OCI
 	case r.cfg.Repository != "":
-		request.Source = "oci://" + r.cfg.Repository + ":" + want.Version
+		request.Source = "oci://" + r.cfg.Repository + ":" + strings.ReplaceAll(want.Version, "+", "_") // a tag has no plus sign
 	default:
 		return request, errors.New("the job says neither image nor artifact, and this node has no repository: set upgrade-repository of its edgecore, or image of the job")
 	}
@@ -114,9 +115,14 @@ func (r *Runner) request(rec *record) (upgrade.Request, error) {
 	return request, nil
 }
 
-// acceptUpgrade begins: from here on the job goes on to its end.
+// acceptUpgrade begins, unless the job was refused or its permission was taken back meanwhile: from
+// here on the job goes on to its end.
 func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
+	accepted := false
 	err := r.change(ctx, name, func(next *record) {
+		if accepted = r.next(next) != nil && next.mayAccept(); !accepted { // it is another node's turn, since the work began
+			return
+		}
 		now := r.cfg.Now()
 		next.accept(now)
 		next.Step, next.Waiting = stepSwitched, nil
@@ -125,7 +131,7 @@ func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
 		next.set(v1alpha2.ActionUpgrade, metav1.ConditionUnknown, "", now)
 		next.Report.HistoricVersion = r.cfg.Version
 	})
-	if err != nil {
+	if err != nil || !accepted {
 		return err
 	}
 	r.send(ctx)

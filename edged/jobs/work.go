@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -49,7 +50,7 @@ func (r *Runner) startLocked(ctx context.Context, group *sync.WaitGroup, name st
 	r.at = &work{name, cancel}
 	group.Go(func() {
 		defer cancel()
-		if err := do(ctx, name); err != nil && ctx.Err() == nil {
+		if err := do(ctx, name); err != nil && ctx.Err() == nil && !errors.Is(err, errGivenUp) {
 			r.log.Warn("a job is tried again", "job", name, "err", err)
 			sleep(ctx, retryPause)
 		}
@@ -63,10 +64,8 @@ func (r *Runner) startLocked(ctx context.Context, group *sync.WaitGroup, name st
 // next is what is to be done for a job now; nil for nothing.
 func (r *Runner) next(rec *record) task {
 	may := rec.permission()
-	if rec.mayStop() && (rec.Refused != nil || may == v1alpha2.Cancelled) {
-		return nil
-	}
 	switch {
+	case rec.givenUp():
 	case rec.Step == stepDone:
 	case rec.Step == stepSwitched:
 		if r.outcomeOf(rec) != nil || r.onTrial(rec) {
@@ -88,7 +87,7 @@ func (r *Runner) next(rec *record) task {
 		if may == v1alpha2.Apply || may == v1alpha2.Download {
 			return r.download
 		}
-	case may == v1alpha2.Apply && !rec.waitsForConfirmation():
+	case rec.mayAccept():
 		return r.acceptUpgrade
 	}
 	return nil
@@ -135,13 +134,19 @@ func (r *Runner) current(ctx context.Context, name string) (rec *record, ok bool
 	return r.records[name], ctx.Err() == nil
 }
 
-// change saves a changed copy of the record of a job that is worked on, unless ctx has ended:
-// the job may be given up then. The caller must return if it gets an error.
+// errGivenUp ends the work on a job that was refused or cancelled since it began.
+var errGivenUp = errors.New("jobs: the job is given up")
+
+// change saves a changed copy of the record of a job that is worked on, unless ctx has ended or
+// the job is given up. The caller must return if it gets an error.
 func (r *Runner) change(ctx context.Context, name string, change func(*record)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if r.records[name].givenUp() {
+		return errGivenUp
 	}
 	defer r.notify() // the report is to be sent
 	return r.changeLocked(ctx, name, change)

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -59,8 +61,13 @@ func (u *Upgrader) checkRequest(req Request) error {
 		return fmt.Errorf("upgrade: Request.ID has %d bytes, at most %d are allowed", len(req.ID), maxID)
 	case u.current().Phase == Trial:
 		return ErrBusy
-	case noExec(u.cfg.DataDir):
-		return fmt.Errorf("upgrade: programs in %s cannot be run, because its file system is mounted with noexec: mount it without, or put %s on another file system", u.cfg.DataDir, u.dir)
+	}
+	dir := u.dir
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) { // it will be made there
+		dir = u.cfg.DataDir
+	}
+	if u.noExec(dir) {
+		return fmt.Errorf("upgrade: programs in %s cannot be run, because its file system is mounted with noexec: mount it without, or put %s on another file system", dir, u.dir)
 	}
 	return nil
 }
@@ -148,7 +155,9 @@ func (u *Upgrader) Switch(_ context.Context, slot Slot, h Health) error {
 		if r.Candidate != slot || slot == Base {
 			return r, ErrNothing
 		}
-		return r.switched(h, u.cfg.Release.Version, link, pods)
+		next, err := r.switched(h, u.cfg.Release.Version, link, pods)
+		u.switched = u.switched || err == nil
+		return next, err
 	})
 }
 

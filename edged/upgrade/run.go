@@ -22,7 +22,7 @@ func (u *Upgrader) Run(ctx context.Context) error {
 		u.cfg.Logger.Error("the program that runs is not the one of an upgrade", "reason", p, "running", u.cfg.Start.Slot.String())
 	}
 	r := u.current()
-	if r.Phase == Trial {
+	if r.Phase == Trial && !u.hasSwitched() { // else it begins at the next start
 		if !u.onTrial(r) {
 			// Boot did not start it and could not write so.
 			u.take(func(r record) (record, error) {
@@ -77,7 +77,8 @@ func (u *Upgrader) try(ctx context.Context, r record) (done bool, err error) {
 		}
 		select {
 		case <-tick.C:
-		case <-u.restart:
+		case <-u.restart: // the trial goes on at the next start, if it has not ended
+			return false, ErrRestart
 		case <-ctx.Done():
 			return false, nil
 		}
@@ -185,6 +186,13 @@ func (u *Upgrader) Stopped(context.Context) error {
 // onTrial reports whether the trial of a record is the one that this process is.
 func (u *Upgrader) onTrial(r record) bool {
 	return u.cfg.Start.Trial && r.Phase == Trial && r.Started && r.Candidate == u.cfg.Start.Slot
+}
+
+// hasSwitched reports whether this process has begun the trial of the record.
+func (u *Upgrader) hasSwitched() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.switched
 }
 
 // setFailed lets Stopped be without effect: the next Boot must not start this trial again.

@@ -314,6 +314,33 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestSwitchBeforeRun: a runner that goes on with a job at once may begin a trial before Run looks:
+// it begins at the next start all the same.
+func TestSwitchBeforeRun(t *testing.T) {
+	n, dir := &node{}, t.TempDir()
+	u := n.upgrader(t, dir, Start{}, "v1")
+	slot, err := u.Download(t.Context(), Request{ID: "job", Source: "x", Version: "v2"})
+	if err := errors.Join(err, u.Switch(t.Context(), slot, Health{})); err != nil {
+		t.Fatal(err)
+	}
+	u.Restart()
+	if err := u.Run(t.Context()); !errors.Is(err, ErrRestart) || u.State().Phase != Trial {
+		t.Errorf("%s, %v", u.State().Phase, err)
+	}
+}
+
+// TestRestartOnTrial: a program on trial that is to start again ends at once, and the trial goes on.
+func TestRestartOnTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := (&node{}).trial(t, t.TempDir(), Health{})
+		u.Restart()
+		begun := time.Now()
+		if err := u.Run(t.Context()); !errors.Is(err, ErrRestart) || u.State().Phase != Trial || time.Since(begun) > time.Second {
+			t.Errorf("%s after %s, %v", u.State().Phase, time.Since(begun), err)
+		}
+	})
+}
+
 // TestRollbackByHand: during a trial and after it, with the end of the log, and only once.
 func TestRollbackByHand(t *testing.T) {
 	n, dir := &node{}, t.TempDir()
@@ -354,10 +381,22 @@ func TestNoExec(t *testing.T) {
 	if noExec(t.TempDir()) || noExec("/does/not/exist") {
 		t.Error("a folder with programs is taken for one without")
 	}
+	n, dir := &node{}, t.TempDir()
+	u := n.upgrader(t, dir, Start{}, "v1")
+	u.noExec = func(name string) bool { return name == dir }
+	if _, err := u.Download(t.Context(), Request{Source: "x", Version: "v2"}); err == nil || n.calls != 0 {
+		t.Errorf("the slots' folder would be there: %v", err)
+	}
+	if err := os.Mkdir(u.dir, 0o700); err != nil { // on a file system of its own
+		t.Fatal(err)
+	}
+	if _, err := u.Download(t.Context(), Request{Source: "x", Version: "v2"}); err != nil {
+		t.Errorf("the slots are elsewhere: %v", err)
+	}
 	if !noExec("/proc") {
 		t.Skip("this machine has no file system that is mounted with noexec")
 	}
-	u := (&node{}).upgrader(t, "/proc", Start{}, "v1")
+	u = n.upgrader(t, "/proc", Start{}, "v1")
 	if _, err := u.Download(t.Context(), Request{Source: "x"}); err == nil || !strings.Contains(err.Error(), "noexec") {
 		t.Errorf("%v", err)
 	}

@@ -90,6 +90,7 @@ type Settings struct {
 	loaded  bool
 	rec     settingsRecord
 	problem string
+	failed  bool // the trial has failed, also if the settings before could not be brought back
 	changed chan struct{}
 }
 
@@ -258,12 +259,14 @@ func (s *Settings) try(ctx context.Context) error {
 			}
 			s.cfg.Logger.Warn("the trial of settings cannot be committed yet", "err", err)
 			if time.Since(g.begun) >= g.health.Timeout {
+				s.setFailed()
 				return ErrRestart // the next start takes back what was not committed
 			}
 		case rollBack:
 			if problem == "" {
 				problem = "the node was not well for long enough without a break"
 			}
+			s.setFailed()
 			reason := fmt.Sprintf("not healthy within %s: %s", g.health.Timeout, problem)
 			if err := s.end(r.rolledBack(reason, s.cfg.Now()), r.restore); err != nil {
 				s.cfg.Logger.Error("the settings before cannot be brought back; the next start tries again", "err", err)
@@ -312,13 +315,20 @@ func (s *Settings) look(r settingsRecord) string {
 	return problem
 }
 
+// setFailed lets Stopped be without effect: the next start must not try these settings again.
+func (s *Settings) setFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = true
+}
+
 // Stopped notes that this program has ended in order, so that a trial goes on at the next start.
-// Without a trial it does nothing.
+// Without a trial, or after one that failed, it does nothing.
 func (s *Settings) Stopped(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loadLocked()
-	if !s.cfg.Start.Trial || s.rec.Phase != Trial || !s.rec.Started {
+	if s.failed || !s.cfg.Start.Trial || s.rec.Phase != Trial || !s.rec.Started {
 		return nil
 	}
 	next := s.rec

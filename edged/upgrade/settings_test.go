@@ -167,6 +167,38 @@ func TestSettingsUnhealthy(t *testing.T) {
 	})
 }
 
+// TestSettingsNotRestored: settings that failed are not tried again when those before could not be
+// brought back, though the program ends in order.
+func TestSettingsNotRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := t.TempDir()
+		file := filepath.Join(data, "edgecore.yaml")
+		cfg := SettingsConfig{DataDir: data}
+		s, err := NewSettings(cfg)
+		if err := errors.Join(err, s.Switch(t.Context(), "job", file, []byte("mode: b\n"), Health{})); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Start, cfg.Check = BootSettings(data), func() error { return errors.New("not well") }
+		if s, err = NewSettings(cfg); err != nil || !cfg.Start.Trial {
+			t.Fatalf("%+v, %v", cfg.Start, err)
+		}
+		s.disk = &settingsDisk{cut: 1} // the file system of the settings takes no writes
+		if err := s.Run(t.Context()); !errors.Is(err, ErrRestart) {
+			t.Fatal(err)
+		}
+		s.disk = osDisk{}
+		if err := s.Stopped(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if start := BootSettings(data); start.Trial || start.Problem == "" {
+			t.Errorf("%+v", start)
+		}
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the file stays: %v", err)
+		}
+	})
+}
+
 // FuzzSettingsRecord: what is no record is refused, and no record leads outside.
 func FuzzSettingsRecord(f *testing.F) {
 	text, err := settingsRecord{Phase: Trial, ID: "job", File: "/etc/edgekit/edgecore.yaml", Tries: 1}.encode()

@@ -39,6 +39,7 @@ type Upgrader struct {
 	disk  disk
 	guard lifecycle.Guard
 
+	noExec    func(dir string) bool
 	downloads sync.Mutex    // held by Download
 	restart   chan struct{} // closed when the program must start again
 	once      sync.Once
@@ -48,6 +49,7 @@ type Upgrader struct {
 	rec      record
 	loadErr  error
 	problem  string // of the trial
+	switched bool   // Switch has begun a trial, which the next process is
 	failed   bool   // the trial has failed, also if that could not be written
 	progress [2]int64
 	changed  chan struct{} // closed at each change
@@ -77,7 +79,7 @@ func New(cfg Config) (*Upgrader, error) {
 		cfg.Now = time.Now
 	}
 	return &Upgrader{
-		cfg: cfg, dir: filepath.Join(cfg.DataDir, SlotsDir), disk: osDisk{},
+		cfg: cfg, dir: filepath.Join(cfg.DataDir, SlotsDir), disk: osDisk{}, noExec: noExec,
 		restart: make(chan struct{}), changed: make(chan struct{}),
 	}, nil
 }

@@ -230,5 +230,6 @@ func SaveCloud(dir, cloud string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, cloudFile), append(text, '\n'), 0o600)
+	_, err = program.WriteConfig(filepath.Join(dir, cloudFile), append(text, '\n'), 0o600)
+	return err
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -129,20 +130,8 @@ func saveWaiting(dir string, req Request) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, waitingFile)
-	f, err := os.CreateTemp(dir, "."+waitingFile+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	_, err = program.WriteConfig(filepath.Join(dir, waitingFile), append(text, '\n'), 0o600)
+	return err
 }
 
 func dropWaiting(dir string) error {

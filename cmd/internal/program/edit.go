@@ -194,7 +194,7 @@ func apart(line []string) bool {
 	return true
 }
 
-// WriteConfig writes a configuration file whole or not at all, and makes its folder. A file
+// WriteConfig writes a file whole or not at all, durably, and makes its folder. A file
 // that is there keeps its mode; its owner is the caller's. It returns "created", "configured"
 // or "unchanged".
 func WriteConfig(path string, text []byte, mode os.FileMode) (string, error) {

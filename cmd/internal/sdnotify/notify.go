@@ -2,6 +2,7 @@ package sdnotify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -17,8 +18,9 @@ type Config struct {
 	// Status calls set with a line of text about what the program does, at each change,
 	// until ctx ends. nil reports none.
 	Status func(ctx context.Context, set func(line string))
-	// Continues: the program goes on when ctx ends, so STOPPING is not reported.
-	Continues bool
+	// Continues reports, once ctx has ended, whether the process goes on: STOPPING is not
+	// reported then, for systemd kills a process that stays after it. nil means that it ends.
+	Continues func() bool
 	Logger    *slog.Logger // nil discards
 
 	send func(state string) error // nil means to systemd, if it has started the program
@@ -66,6 +68,9 @@ func (r *Reporter) Run(ctx context.Context) error {
 		return nil
 	}
 	notify(daemon.SdNotifyReady)
+	if interval > 0 {
+		notify(watchdogIn(interval)) // Replaced may have made it longer
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	if r.cfg.Status != nil {
 		group.Go(func() error {
@@ -75,7 +80,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		r.feed(ctx, interval, notify)
-		if !r.cfg.Continues {
+		if r.cfg.Continues == nil || !r.cfg.Continues() {
 			notify(daemon.SdNotifyStopping)
 		}
 		return nil
@@ -122,6 +127,27 @@ func (r *Reporter) feed(ctx context.Context, interval time.Duration, notify func
 			return
 		}
 	}
+}
+
+// replacedLimit is how long a program that replaces this one may take until it is ready: as long
+// as systemd waits for a first start (TimeoutStartSec of the units).
+const replacedLimit = 15 * time.Minute
+
+// Replaced reports that another program replaces this one in its process. To systemd the service
+// is running, so that its watchdog goes on: it gets the time that a start may take, until the
+// Reporter of the other program is ready. It returns an error if systemd does not listen.
+func Replaced() error {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval <= 0 {
+		return err
+	}
+	_, err = daemon.SdNotify(false, daemon.SdNotifyWatchdog+"\n"+watchdogIn(max(interval, replacedLimit)))
+	return err
+}
+
+// watchdogIn sets the interval of the watchdog.
+func watchdogIn(interval time.Duration) string {
+	return fmt.Sprintf("WATCHDOG_USEC=%d", interval.Microseconds())
 }
 
 // Failed reports the line with which a program ends, so that systemctl status and 'edgectl

@@ -80,6 +80,49 @@ func TestReporterEndsBeforeItIsReady(t *testing.T) {
 	})
 }
 
+// TestReporterContinues: a program that goes on in its process does not report that it stops, and
+// gives the watchdog its interval back.
+func TestReporterContinues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []string
+		r := New(Config{
+			Healthy: func(context.Context) error { return nil }, Continues: func() bool { return true }, watchdog: 30 * time.Second,
+			send: func(state string) error { sent = append(sent, state); return nil },
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := r.Run(ctx); err != nil || !slices.Equal(sent, []string{"READY=1", "WATCHDOG_USEC=30000000", "WATCHDOG=1"}) {
+			t.Errorf("%q, %v", sent, err)
+		}
+	})
+}
+
+// TestReplaced: the program that replaces this one gets the time of a start; without a watchdog
+// nothing is sent.
+func TestReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	for usec, want := range map[string]string{"": "", "180000000": "WATCHDOG=1\nWATCHDOG_USEC=900000000", "1800000000": "WATCHDOG=1\nWATCHDOG_USEC=1800000000"} {
+		t.Setenv("WATCHDOG_USEC", usec)
+		if err := Replaced(); err != nil {
+			t.Error(err)
+		}
+		if want == "" {
+			want = "STATUS=nothing else"
+			Failed("nothing else")
+		}
+		got := make([]byte, 200)
+		if n, err := l.Read(got); err != nil || string(got[:n]) != want {
+			t.Errorf("%s: %q, %v", usec, got[:n], err)
+		}
+	}
+}
+
 // TestSocket: what is sent arrives at the socket that systemd names.
 func TestSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")

@@ -149,6 +149,9 @@ func (c *Client) methods(ctx context.Context, cfg Config) ([]ssh.AuthMethod, err
 			return nil, fmt.Errorf("sshhost: the SSH agent: %w", err)
 		}
 		c.agent = conn
+		if err := conn.SetDeadline(time.Now().Add(cfg.Timeout)); err != nil { // it is of use for the login alone
+			return nil, fmt.Errorf("sshhost: the SSH agent: %w", err)
+		}
 		keys, err := agent.NewClient(conn).Signers()
 		if err != nil {
 			return nil, fmt.Errorf("sshhost: the SSH agent: %w", err)
@@ -214,7 +217,7 @@ func (e *ExitError) Error() string {
 const maxStderr = 8 << 10
 
 // Run runs a command with the input, and copies its output to out, until it ends. A command
-// that fails is an *ExitError. The end of ctx ends the connection.
+// that fails is an *ExitError. The end of ctx ends the connection, and so does an error of out.
 func (c *Client) Run(ctx context.Context, command Command, in io.Reader, out io.Writer) error {
 	session, err := c.conn.NewSession()
 	if err != nil {
@@ -223,19 +226,62 @@ func (c *Client) Run(ctx context.Context, command Command, in io.Reader, out io.
 	defer session.Close()
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
 	defer stop()
-	tail := &tailBuffer{}
-	session.Stdin, session.Stdout, session.Stderr = in, out, tail
+	tail, stdout := &tailBuffer{}, &output{to: out, failed: func() { c.conn.Close() }}
+	session.Stdin, session.Stdout, session.Stderr = in, stdout, tail
 	err = session.Run(string(command))
 	var exit *ssh.ExitError
 	switch {
 	case err == nil:
 		return nil
+	case stdout.err != nil:
+		return fmt.Errorf("sshhost: %w", stdout.err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("sshhost: %w", ctx.Err())
 	case errors.As(err, &exit):
 		return &ExitError{Status: exit.ExitStatus(), Stderr: tail.kept.String()}
 	}
 	return fmt.Errorf("sshhost: %w", err)
+}
+
+// maxOutput bounds the answer of Output in bytes.
+const maxOutput = 64 << 10
+
+// Output runs a command without input, and returns what it prints, which is little.
+func (c *Client) Output(ctx context.Context, command Command) (string, error) {
+	var out smallBuffer
+	if err := c.Run(ctx, command, nil, &out); err != nil {
+		return "", err
+	}
+	return out.kept.String(), nil
+}
+
+// smallBuffer keeps what is written, and refuses too much.
+type smallBuffer struct{ kept bytes.Buffer }
+
+// Write fails once there would be more than maxOutput bytes.
+func (s *smallBuffer) Write(p []byte) (int, error) {
+	if s.kept.Len()+len(p) > maxOutput {
+		return 0, fmt.Errorf("the command prints more than %d bytes", maxOutput)
+	}
+	return s.kept.Write(p)
+}
+
+// output passes on what a command prints. Nobody reads any more once to has failed, so that
+// the command might never end: failed is called then.
+type output struct {
+	to     io.Writer
+	failed func()
+	err    error
+}
+
+// Write passes p on.
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+		o.failed()
+	}
+	return n, err
 }
 
 // Close ends the connection.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -51,6 +52,56 @@ func TestRun(t *testing.T) {
 	}
 	var exit *sshhost.ExitError
 	if err := c.Run(t.Context(), "moon", nil, io.Discard); !errors.As(err, &exit) || exit.Status != 127 || !strings.HasSuffix(exit.Stderr, "not found") || len(exit.Stderr) > 9<<10 {
+		t.Error(err)
+	}
+}
+
+// TestOutput: a machine that never ends writing is left, and takes no memory.
+func TestOutput(t *testing.T) {
+	s := sshtest.Serve(t, func(command string, in io.Reader, out, errs io.Writer) int {
+		for command == "endless" {
+			if _, err := out.Write(make([]byte, 32<<10)); err != nil {
+				return 1
+			}
+		}
+		return echo(command, strings.NewReader("0\n"), out, errs)
+	})
+	for command, want := range map[sshhost.Command]string{"echo": "0\n", "endless": "", "moon": ""} {
+		c, err := sshhost.Dial(t.Context(), sshhost.Config{Address: s.Host, Port: s.Port, User: "root", KeyFile: s.KeyFile, KnownHosts: s.KnownHosts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.Output(t.Context(), command)
+		if out != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
+		if command == "endless" && !strings.Contains(err.Error(), "more than") {
+			t.Error(err)
+		}
+		c.Close()
+	}
+}
+
+// TestSilentAgent: an SSH agent that does not answer does not hold up the login.
+func TestSilentAgent(t *testing.T) {
+	s := sshtest.Serve(t, echo)
+	dir, err := os.MkdirTemp("", "ek") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	l, err := net.Listen("unix", filepath.Join(dir, "agent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := sshhost.Dial(t.Context(), sshhost.Config{
+		Address: s.Host, Port: s.Port, User: "root", KeyFile: s.KeyFile, KnownHosts: s.KnownHosts, Agent: filepath.Join(dir, "agent"), Timeout: 10 * time.Millisecond,
+	})
+	if err == nil {
+		c.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "the SSH agent") {
 		t.Error(err)
 	}
 }

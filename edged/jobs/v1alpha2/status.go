@@ -23,6 +23,7 @@ const (
 	ReasonWindowClosed     = "WindowClosed"     // nodes wait for window.apply or window.download
 	ReasonWaitingForJob    = "WaitingForJob"    // nodes are busy with an older job
 	ReasonNodesAway        = "NodesAway"        // what is left are nodes that are away
+	ReasonNoReport         = "NoReport"         // nodes with a link say nothing of the job: their edgecore may not know it
 	ReasonDisruptionBudget = "DisruptionBudget" // nodes wait for the budget of their group
 	ReasonInvalidSpec      = "InvalidSpec"      // a field has a value that the schema cannot check
 )

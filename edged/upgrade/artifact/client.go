@@ -113,7 +113,17 @@ func (c *Client) Fetch(ctx context.Context, req upgrade.Request, to upgrade.Dest
 	pause := firstPause
 	for {
 		before := a.received
+		a.resumed = false
 		release, err := a.run(ctx)
+		if _, refused := errors.AsType[*RefusedError](err); refused && a.resumed && !a.fresh {
+			// A power cut may have damaged what was there: once more, without it.
+			c.cfg.Logger.Warn("the artefact is fetched anew: a download that went on does not give it", "source", req.Source, "err", err)
+			a.fresh = true
+			if err := empty(to.Cache); err != nil {
+				return upgrade.Release{}, fmt.Errorf("upgrade: %w", err)
+			}
+			continue
+		}
 		if err == nil || ctx.Err() != nil || !mayPass(err) {
 			return release, errors.Join(err, ctx.Err())
 		}
@@ -163,6 +173,17 @@ type attempt struct {
 	trust    *trust
 	http     *http.Client
 	received int64
+	resumed  bool // this attempt uses what an earlier one or an earlier call has left
+	fresh    bool // that was thrown away once
+}
+
+// empty removes what is in a folder.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // run makes one attempt.
@@ -280,6 +301,7 @@ func (a *attempt) download(ctx context.Context, source source, d ocispec.Descrip
 			return err
 		}
 	}
+	a.resumed = a.resumed || have > 0
 	a.to.Progress(have, d.Size)
 	if err := a.room(a.to.Cache, d.Size-have+unpackedFor(d)); err != nil {
 		return err

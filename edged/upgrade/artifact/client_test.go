@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -424,4 +426,71 @@ func TestResume(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDamagedDownload: what a power cut has damaged of an unfinished download is fetched anew, once.
+func TestDamagedDownload(t *testing.T) {
+	for _, source := range []string{"oci://registry.example/edgekit/node:latest", "https://files.example/node.tar"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t, artifacttest.Options{})
+			file, calls := s.Layout(), 0
+			s.cfg.Transport = inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if calls++; r.URL.Path != "/node.tar" {
+					s.registry.ServeHTTP(w, r)
+					return
+				}
+				w.Header().Set("ETag", `"1"`)
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(file)))
+			})}
+			stop := errors.New("the power is cut")
+			s.to.Accept = func(upgrade.Release) error { return stop }
+			if _, err := s.fetch(t.Context(), upgrade.Request{Source: source}); !errors.Is(err, stop) {
+				t.Fatal(err)
+			}
+			s.to.Accept = nil
+			entries, err := os.ReadDir(s.to.Cache)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(entries) == 0 { // of a registry only the layer is kept
+				release, err := s.fetch(t.Context(), upgrade.Request{Source: source})
+				if entries, _ = os.ReadDir(s.to.Cache); err != nil || len(entries) == 0 {
+					t.Fatalf("%+v, %v", release, err)
+				}
+				s.to.Dir = t.TempDir()
+			}
+			for _, e := range entries {
+				if name := filepath.Join(s.to.Cache, e.Name()); !strings.HasSuffix(name, ".etag") {
+					info, err := os.Stat(name)
+					if err := errors.Join(err, os.WriteFile(name, make([]byte, info.Size()), 0o600)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if _, err := s.fetch(t.Context(), upgrade.Request{Source: source}); err != nil {
+				t.Errorf("%s: %v", source, err)
+			}
+			// What is wrong at its source is refused all the same.
+			s.to.Dir, calls = t.TempDir(), 0
+			s.registry.Artifact = artifacttest.New(artifacttest.Options{Version: "v9.9.9"})
+			file = s.registry.Artifact.Layout()
+			if _, err := s.fetch(t.Context(), upgrade.Request{Source: source, Version: "v1.0.0"}); err == nil || calls > 20 {
+				t.Errorf("%s: %d requests, %v", source, calls, err)
+			}
+		})
+	}
+}
+
+// TestPipe: a named pipe is no artefact, and nobody waits for who writes to it.
+func TestPipe(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("mkfifo is asked of Linux only")
+	}
+	s := newSite(t, artifacttest.Options{})
+	name := filepath.Join(t.TempDir(), "pipe")
+	if out, err := exec.CommandContext(t.Context(), "mkfifo", name).CombinedOutput(); err != nil {
+		t.Skipf("%v: %s", err, out)
+	}
+	_, err := s.fetch(t.Context(), upgrade.Request{Source: name})
+	s.wantRefused(t, err, "not a regular file")
 }

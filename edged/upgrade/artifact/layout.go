@@ -31,15 +31,20 @@ type place struct{ offset, size int64 }
 
 // openFile opens a layout that others may write to.
 func openFile(name, digest string, cfg Config) (source, error) {
+	regular := func(info os.FileInfo, err error) error {
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is not a regular file", name)
+		}
+		return err
+	}
+	if err := regular(os.Stat(name)); err != nil { // before it is opened: that waits for the writer of a pipe
+		return nil, refuse("source", "%v", err)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, refuse("source", "%v", err)
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
-	}
-	if err != nil {
+	if err := regular(f.Stat()); err != nil {
 		return nil, errors.Join(refuse("source", "%v", err), f.Close())
 	}
 	return newLayout(f, digest, cfg.Platform)

@@ -53,6 +53,7 @@ func (a *attempt) fetchURL(ctx context.Context, u *url.URL, f *os.File, tagFile 
 	if err != nil || len(tag) == 0 || len(tag) > 1024 {
 		have, tag = 0, nil
 	}
+	a.resumed = a.resumed || have > 0
 	response, err := a.get(ctx, u, have, string(tag))
 	if err != nil {
 		return err

@@ -100,6 +100,7 @@ func TestScrub(t *testing.T) {
 		"edgekit.abc.def.sha256 is used":      "(removed) is used",
 		"node edge-1 is ready, 3 tokens used": "node edge-1 is ready, 3 tokens used",
 		"-----BEGIN PRIVATE KEY-----\nabc":    "(removed)",
+		"S3\n-----END PRIVATE KEY-----\nabc":  "(removed)\nabc", // of a log whose beginning was cut off
 		"sha256:0011223344556677889900112233": "sha256:0011223344556677889900112233",
 	} {
 		got := string(bundle.Scrub([]byte(in)))

@@ -15,6 +15,8 @@ func secrets() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		// A private key, also one whose end was cut off.
 		regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`),
+		// The end of a private key whose beginning was cut off, with all that is before it.
+		regexp.MustCompile(`(?s)\A.*-----END [A-Z ]*PRIVATE KEY-----`),
 		// A JSON Web Token.
 		regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`),
 		// What an Authorization header has.
@@ -33,12 +35,8 @@ func secrets() []*regexp.Regexp {
 
 // Scrub replaces what looks like a secret in text that a program has written.
 func Scrub(text []byte) []byte {
-	for i, form := range secrets() {
-		with := "${1}" + removed + "${2}"
-		if i < 2 || form.NumSubexp() == 0 {
-			with = removed
-		}
-		text = form.ReplaceAll(text, []byte(with))
+	for _, form := range secrets() {
+		text = form.ReplaceAll(text, []byte("${1}"+removed+"${2}")) // a group that a form does not have is empty
 	}
 	return text
 }
