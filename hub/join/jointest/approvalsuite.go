@@ -36,11 +36,10 @@ func RunApprovals(t *testing.T, s ApprovalsSuite) {
 // applicant claims the name for the key and returns what a Handler passes on.
 func applicant(t *testing.T, s StoreWithApprovals, node string) join.Applicant {
 	t.Helper()
-	csr, key := join.Applicant{Node: node, Address: "192.0.2.7", Machine: "serial 7", Token: "t"}, ""
-	csr.CSR, key = newCSR(t)
-	csr.KeyHash = key
-	checkClaim(t, s, node, key, true, nil)
-	return csr
+	a := join.Applicant{Node: node, Address: "192.0.2.7", Machine: "serial 7", Token: "t"}
+	a.CSR, a.KeyHash = newCSR(t)
+	checkClaim(t, s, node, a.KeyHash, true, nil)
+	return a
 }
 
 func approvalApprove(t *testing.T, s ApprovalsSuite, store StoreWithApprovals) {
