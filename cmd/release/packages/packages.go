@@ -52,7 +52,7 @@ func (b Build) Write(ctx context.Context, out string) error {
 	if err != nil {
 		return fmt.Errorf("packages: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := unpack(work, b.Time); err != nil {
 		return err
 	}
