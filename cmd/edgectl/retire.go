@@ -115,16 +115,21 @@ func (n *nodeReplace) Run(ctx context.Context, cli *cli, out program.Output) err
 // it, its Devices and its pods stay: the pods start on the new machine.
 func (n *nodeReplace) sameName(ctx context.Context, c *lifecycle, out program.Output) error {
 	volumes, err := nodelifecycle.LocalVolumes(ctx, c.client, n.Old)
+	if errors.Is(err, nodelifecycle.ErrNoNode) {
+		return fmt.Errorf("%w: shut the old machine out with 'edgectl node revoke %s', and give the new one a token: edgectl token create --node %s", err, n.Old, n.Old)
+	}
+	if err != nil {
+		return err
+	}
+	// The token first: the old machine must not be shut out where no other can join. It is of
+	// no use while the name is taken.
+	token, err := c.store.RequestToken(ctx, nodeidentity.TokenRequest{Nodes: n.Old, TTL: n.TTL, Approve: n.Approve})
 	if err != nil {
 		return err
 	}
 	var key nodeidentity.Claimed
 	if err := c.revoke(n.Old, nodeidentity.ReasonReplaced, &key)(ctx); err != nil {
-		return err
-	}
-	token, err := c.store.RequestToken(ctx, nodeidentity.TokenRequest{Nodes: n.Old, TTL: n.TTL, Approve: n.Approve})
-	if err != nil {
-		return err
+		return errors.Join(err, c.store.DeleteToken(ctx, token.ID))
 	}
 	listVolumes(out, n.Old, volumes)
 	_, err = fmt.Fprintf(out, "the old machine of node %s is shut out, %sits Node, devices and pods stay, and the pods start on the new machine; there, within %s:\nedgecore join --cloud HOST:PORT --node %s --token %s\n",

@@ -123,11 +123,12 @@ func edgeNode(ctx context.Context, client kubernetes.Interface, name string) (*c
 }
 
 // LocalVolumes lists the PersistentVolumes whose node affinity binds them to the node: what
-// is in them stays on its machine.
+// is in them stays on its machine. For a Node that is no edge node the error is ErrNotEdge, for
+// none at all ErrNoNode.
 func LocalVolumes(ctx context.Context, client kubernetes.Interface, node string) ([]Volume, error) {
-	n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	n, err := edgeNode(ctx, client, node)
 	if err != nil {
-		return nil, fmt.Errorf("nodelifecycle: %w", err)
+		return nil, err
 	}
 	return localVolumes(ctx, client, n)
 }

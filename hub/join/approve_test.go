@@ -1,9 +1,15 @@
 package join_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +212,45 @@ func TestApprovalIsConfigured(t *testing.T) {
 	c.Add(rec)
 	if _, err := join.Join(t.Context(), request(c, tok, "edge-1")); !errors.Is(err, join.ErrServer) {
 		t.Error(err)
+	}
+}
+
+// recording keeps the last applicant.
+type recording struct {
+	join.Approvals
+	last join.Applicant
+}
+
+func (r *recording) Approved(ctx context.Context, a join.Applicant) error {
+	r.last = a
+	return r.Approvals.Approved(ctx, a)
+}
+
+// TestApplicantIsBounded: what a machine says instead of its token, when that is over, is cut as
+// what it says of its hardware is. The operator's terminal and the store get it.
+func TestApplicantIsBounded(t *testing.T) {
+	c := newCloud(t)
+	seen := &recording{Approvals: &c.Cloud.Store}
+	h := c.Handler(func(cfg *join.HandlerConfig) { cfg.ApproveAll, cfg.Approvals = true, seen })
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok := c.token("edge-*", time.Hour)
+	ask := func(id, secret string) int {
+		t.Helper()
+		body, err := json.Marshal(map[string]string{"id": id, "secret": secret, "node": "edge-1", "machine": strings.Repeat("m", 4000), "csr": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, join.JoinPath, bytes.NewReader(body)))
+		return w.Code
+	}
+	if code := ask(tok.ID, tok.Secret); code != http.StatusAccepted || seen.last.Token != tok.ID {
+		t.Fatal(code, seen.last)
+	}
+	if code := ask("\x1b[31m"+strings.Repeat("x", 4000), ""); code != http.StatusAccepted || len(seen.last.Token) != 64 || strings.Contains(seen.last.Token, "\x1b") || len(seen.last.Machine) != 128 {
+		t.Errorf("%d, %+v", code, seen.last)
 	}
 }

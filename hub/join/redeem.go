@@ -59,7 +59,8 @@ func (h *Handler) redeem(ctx context.Context, req joinRequest, keyHash string, n
 		return fmt.Errorf("%w: token %s requires an approval, and HandlerConfig.Approvals is nil", ErrServer, req.ID)
 	}
 	return h.cfg.Approvals.Approved(ctx, Applicant{
-		Node: req.Node, KeyHash: keyHash, CSR: req.CSR, Address: host(req.from), Machine: printable(req.Machine, maxMachine), Token: req.ID,
+		Node: req.Node, KeyHash: keyHash, CSR: req.CSR, Address: host(req.from), Machine: printable(req.Machine, maxMachine),
+		Token: printable(req.ID, maxTokenID), // of a token that is over it may be anything
 	})
 }
 

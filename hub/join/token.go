@@ -13,7 +13,10 @@ import (
 	"time"
 )
 
-const tokenPrefix = "edgekit"
+const (
+	tokenPrefix = "edgekit"
+	maxTokenID  = 64
+)
 
 // Token is what an operator hands to a machine that is to join. It is a
 // secret.
@@ -36,7 +39,7 @@ func ParseToken(s string) (Token, error) {
 	}
 	t := Token{ID: part[1], Secret: part[2], Pin: part[3]}
 	pin, err := hex.DecodeString(t.Pin)
-	if err != nil || len(pin) != sha256.Size || !plain(t.ID, 64) || !plain(t.Secret, 256) {
+	if err != nil || len(pin) != sha256.Size || !plain(t.ID, maxTokenID) || !plain(t.Secret, 256) {
 		return Token{}, ErrTokenMalformed
 	}
 	t.Pin = strings.ToLower(t.Pin)

@@ -35,6 +35,16 @@ func TestJoin(t *testing.T) {
 	if err != nil || state.Credentials.Node != "edge-1" || state.Cloud != req.Cloud {
 		t.Errorf("%+v, %v", state, err)
 	}
+	waits := filepath.Join(req.DataDir, IdentityDir, waitingFile)
+	if err := os.WriteFile(waits, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := LoadWaiting(req.DataDir); ok || err != nil {
+		t.Error("a damaged file of a join stops a node that has an identity:", ok, err)
+	}
+	if err := os.Remove(waits); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Join(t.Context(), req); !errors.Is(err, ErrJoined) {
 		t.Error("joined twice:", err)
 	}

@@ -37,7 +37,8 @@ func (w Waiting) String() string {
 }
 
 // LoadWaiting returns the join that waits; false if there is none, or if the machine has an
-// identity that it is not to replace.
+// identity that it is not to replace. A damaged file is an error for a machine without an
+// identity only.
 func LoadWaiting(dataDir string) (Waiting, bool, error) {
 	dir := filepath.Join(dataDir, IdentityDir)
 	text, err := os.ReadFile(filepath.Join(dir, waitingFile))
@@ -52,6 +53,9 @@ func LoadWaiting(dataDir string) (Waiting, bool, error) {
 		err = errors.New("it is not whole")
 	}
 	if err != nil {
+		if _, joined := join.LoadCredentials(dir); joined == nil {
+			return Waiting{}, false, nil // a node must not stop for what is left of a join
+		}
 		return Waiting{}, false, fmt.Errorf("%s: %w: join again with a new token", filepath.Join(dir, waitingFile), err)
 	}
 	if _, err := join.LoadCredentials(dir); err == nil {

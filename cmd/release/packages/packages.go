@@ -52,16 +52,16 @@ func (b Build) Write(ctx context.Context, out string) error {
 	if err != nil {
 		return fmt.Errorf("packages: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := unpack(work, b.Time); err != nil {
 		return err
 	}
-	for _, make := range []func(dir string) *nfpm.Info{b.edgecore, b.cloudcore, b.edgectl, b.keadm} {
+	for _, describe := range []func(dir string) *nfpm.Info{b.edgecore, b.cloudcore, b.edgectl, b.keadm} {
 		for _, format := range []string{"deb", "rpm", "apk"} {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			info := make(work)
+			info := describe(work)
 			b.common(info, format, v)
 			if err := write(info, format, out); err != nil {
 				return fmt.Errorf("packages: %s.%s: %w", info.Name, format, err)
