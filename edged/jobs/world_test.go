@@ -243,11 +243,11 @@ func (p programs) State() upgrade.State {
 }
 
 func (p programs) Watch(ctx context.Context) iter.Seq[upgrade.State] {
-	return watch(p.process, ctx, p.State)
+	return watch(ctx, p.process, p.State)
 }
 
 // watch is the Watch of both.
-func watch[S any](p *process, ctx context.Context, state func() S) iter.Seq[S] {
+func watch[S any](ctx context.Context, p *process, state func() S) iter.Seq[S] {
 	return func(yield func(S) bool) {
 		for ctx.Err() == nil && yield(state()) {
 			p.w.mu.Lock()
@@ -310,7 +310,7 @@ func (s settings) State() upgrade.SettingsState {
 }
 
 func (s settings) Watch(ctx context.Context) iter.Seq[upgrade.SettingsState] {
-	return watch(s.process, ctx, s.State)
+	return watch(ctx, s.process, s.State)
 }
 
 // boot is what the base does before the program runs.

@@ -37,7 +37,7 @@ func bootSettings(d disk, dir string, now func() time.Time) SettingsStart {
 	case r.Phase != Trial:
 		return SettingsStart{}
 	}
-	reason := ""
+	var reason string
 	switch {
 	case r.Started:
 		reason = "edgecore was started with the new settings, and ended neither committed nor in order: it refused them or crashed, or the power was cut"
@@ -300,7 +300,7 @@ func (s *Settings) end(next settingsRecord, before func(disk, string) error) err
 
 // look says what is wrong with the node of a trial.
 func (s *Settings) look(r settingsRecord) string {
-	problem := ""
+	var problem string
 	if err := s.cfg.Check(); err != nil {
 		problem = err.Error()
 	} else {
