@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,7 +126,9 @@ func TestJobPaths(t *testing.T) {
 
 // fakeBus collects what is published.
 type fakeBus struct {
-	handler   bus.Handler
+	handler bus.Handler
+
+	mu        sync.Mutex // a tick of the clock is no order for what the test read before
 	published []bus.Message
 }
 
@@ -136,6 +139,8 @@ func (b *fakeBus) Ready() <-chan struct{} {
 }
 
 func (b *fakeBus) Publish(_ context.Context, m bus.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.published = append(b.published, m)
 	return nil
 }
@@ -160,6 +165,8 @@ func TestJobTopics(t *testing.T) {
 		want := func(n int, topic string, parts ...string) {
 			t.Helper()
 			synctest.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if len(b.published) != n {
 				t.Fatalf("%d messages, want %d: %v", len(b.published), n, b.published)
 			}

@@ -29,7 +29,11 @@ type settingsFile struct {
 // fixed are the settings that a job cannot change, and why.
 func fixed() map[string]string {
 	const lost = "what the node must remember is there, and would not be found any more"
-	return map[string]string{"data-dir": lost, "store-key": lost, "upgrade-trust": "whom the node trusts is decided at the machine"}
+	return map[string]string{
+		"data-dir": lost, "store-key": lost,
+		"upgrade-trust": "whom the node trusts is decided at the machine",
+		"upgrades":      "without it nothing on the node judges the change",
+	}
 }
 
 // Check reads the file as it would be, as this program does at its start.

@@ -37,6 +37,7 @@ func TestSettingsFile(t *testing.T) {
 		"bad choice":      {set: map[string]string{"mqtt-mode": "some"}, err: "mqtt-mode"},
 		"data folder":     {set: map[string]string{"data-dir": "/other"}, err: "cannot be changed by a job"},
 		"trust":           {set: map[string]string{"upgrade-trust": "/tmp"}, err: "cannot be changed by a job"},
+		"upgrades":        {set: map[string]string{"upgrades": "false"}, err: "cannot be changed by a job"},
 		"environment":     {set: map[string]string{"cluster-domain": "x.local"}, err: "EDGECORE_CLUSTER_DOMAIN"},
 		"command line":    {set: map[string]string{"log-level": "debug"}, err: "remove --log-level there"},
 		"twice":           {set: map[string]string{"max-pods": "1", "modules.edged.tailoredKubeletConfig.maxPods": "2"}, err: "set twice"},
