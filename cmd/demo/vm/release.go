@@ -34,7 +34,7 @@ func (w *workshop) releases(ctx context.Context, kit string) error {
 	if err != nil || len(packages) != 1 {
 		return fmt.Errorf("%d packages edgekit-edgecore in %s, want 1", len(packages), filepath.Join(w.releaseDir(), oldVersion))
 	}
-	for _, file := range []string{packages[0], filepath.Join(key, "edgekit.pub")} {
+	for _, file := range []string{packages[0], filepath.Join(key, "trust", "edgekit.pub")} {
 		if _, err := command(ctx, "cp", file, kit); err != nil {
 			return err
 		}

@@ -57,17 +57,39 @@ func packageSteps() []step {
 	}
 }
 
-// checkMachine runs edgectl check: whatever fails has a remedy.
+// checkMachine runs edgectl check: whatever fails on a stock machine has a remedy, and after the
+// one that is expected nothing fails.
 func (l *leg) checkMachine(ctx context.Context) error {
-	out, err := l.machine.run(ctx, `edgectl check --cloud `+l.site.CloudAddress()+` > /root/check; echo "status $?" >> /root/check; cat /root/check`)
+	check := func() (text string, fails []string, err error) {
+		text, err = l.machine.run(ctx, `edgectl check --cloud `+l.site.CloudAddress()+`; echo "status $?"`)
+		all := strings.Split(text, "\n")
+		for i, line := range all {
+			if !strings.HasPrefix(strings.TrimSpace(line), "fail ") {
+				continue
+			}
+			fails = append(fails, strings.TrimSpace(line))
+			if i+1 == len(all) || !strings.HasPrefix(strings.TrimSpace(all[i+1]), "remedy: ") {
+				err = errors.Join(err, fmt.Errorf("no remedy after %q", line))
+			}
+		}
+		return text, fails, err
+	}
+	text, fails, err := check()
+	fmt.Print("  edgectl check:\n    ", strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    "), "\n")
 	if err != nil {
 		return err
 	}
-	fmt.Print("  edgectl check:\n    ", strings.ReplaceAll(strings.TrimSpace(out), "\n", "\n    "), "\n")
-	if !strings.HasSuffix(strings.TrimSpace(out), "status 0") {
-		return errors.New("edgectl check fails on a stock machine")
+	if len(fails) != 1 || !strings.Contains(fails[0], "net.ipv4.ip_forward") {
+		return fmt.Errorf("failing on a stock machine: %q, want net.ipv4.ip_forward alone", fails)
 	}
-	return nil
+	if err := sh(`echo net.ipv4.ip_forward=1 > /etc/sysctl.d/90-edgekit.conf && sysctl --system >/dev/null`)(ctx, l); err != nil {
+		return err
+	}
+	text, fails, err = check()
+	if err == nil && (len(fails) > 0 || !strings.Contains(text, "status 0")) {
+		err = fmt.Errorf("failing after the remedies: %q", fails)
+	}
+	return err
 }
 
 // joinByEdgectl makes the machine a node, and waits until it is connected.
