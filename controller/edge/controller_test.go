@@ -196,6 +196,7 @@ func TestLagging(t *testing.T) {
 		c := start(t, client)
 		src := c.Source("n")
 		defer src.Subscribe(func(hub.Key) {})()
+		synctest.Wait() // the client's reactors may be changed only while nobody calls it
 		// Written to the API server without an event of the watch.
 		fresh, s := pod("web", "n"), secret("pull", "1")
 		fresh.ResourceVersion, s.ResourceVersion = "900", "901"
