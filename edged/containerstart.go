@@ -176,11 +176,37 @@ func (r *execution) ensureImage(ctx context.Context, want imagepull.Request) (ru
 	return runtime.Image{}, &startError{fail.Reason, fail.Message}
 }
 
+// startFinish is how long a start of a container that is under way may take after the agent, or
+// the step, was stopped. A start that is cancelled leaves a container that has failed, and the
+// next one counts as a restart.
+const startFinish = 10 * time.Second
+
+// finishing returns a context that ends a time after ctx does. done releases it.
+func finishing(ctx context.Context, after time.Duration) (_ context.Context, done func()) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var timer *time.Timer
+	ready := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		timer = time.AfterFunc(after, cancel)
+		close(ready)
+	})
+	return late, func() {
+		if !stop() {
+			<-ready
+			timer.Stop()
+		}
+		cancel()
+	}
+}
+
 // launch starts a created container, attempt being its restart count, and runs its
 // postStart hook. If the hook fails the container is killed, as the API says.
 func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, attempt uint32) *startError {
 	agent := r.w.a
-	if err := agent.cfg.Runtime.StartContainer(ctx, id); err != nil {
+	start, done := finishing(ctx, startFinish)
+	err := agent.cfg.Runtime.StartContainer(start, id)
+	done()
+	if err != nil {
 		if r.sandboxLost(ctx, id) {
 			return &startError{plan.ReasonSandboxLost, err.Error()}
 		}
