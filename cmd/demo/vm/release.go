@@ -62,11 +62,14 @@ func (w *workshop) serveReleases() (port int, closed func() error, err error) {
 		return 0, nil, err
 	}
 	server := &http.Server{Handler: http.FileServer(http.Dir(w.releaseDir())), ReadHeaderTimeout: time.Minute}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
+	done := make(chan struct{})
+	go func() {
+		_ = server.Serve(listener) // it says that it is closed
+		close(done)
+	}()
 	return listener.Addr().(*net.TCPAddr).Port, func() error {
 		err := server.Close()
-		<-done // Serve says that it is closed
+		<-done
 		return err
 	}, nil
 }

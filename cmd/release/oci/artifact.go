@@ -58,7 +58,7 @@ func WriteArtifact(ctx context.Context, file string, platforms []programs.Platfo
 	if err != nil {
 		return "", fmt.Errorf("oci: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
 	store, err := oci.NewWithContext(ctx, dir)
 	if err != nil {
 		return "", fmt.Errorf("oci: %w", err)

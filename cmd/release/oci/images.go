@@ -44,7 +44,7 @@ func WriteImages(file string, platforms []programs.Platform, images ...Image) er
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
 	l, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)

@@ -84,7 +84,7 @@ func (b Build) Programs(ctx context.Context, p Platform, dir string, names ...st
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(filepath.Dir(modfile))
+		defer func() { _ = os.RemoveAll(filepath.Dir(modfile)) }() // a temporary folder
 		args = append(args, "-modfile="+modfile)
 	}
 	for _, name := range names {
