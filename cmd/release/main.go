@@ -115,7 +115,7 @@ func (c *checkCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	began := time.Now()
 	files, err := r.Check(ctx, dir, c.Fresh, nil)
 	if err != nil {
