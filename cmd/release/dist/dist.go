@@ -54,7 +54,7 @@ func (r Release) Write(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dist: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	dir := func(p programs.Platform) string { return filepath.Join(work, p.FileName()) }
 	for _, p := range r.Platforms {
 		if err := r.platform(ctx, p, dir(p)); err != nil {
