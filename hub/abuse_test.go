@@ -186,6 +186,7 @@ func TestOneNodeIsNotAnother(t *testing.T) {
 		a := newClient(t, n, "a", func(cfg *hub.ClientConfig) { cfg.Up, cfg.Outbox = up, outbox })
 		defer program(t, a.Run)()
 		<-a.Ready()
+		synctest.Wait() // the ends have compared what they have: only after that is a delete sent of a key that the other never had
 		up.Put(of, 1, "report")
 		up.Delete(hub.Key{Resource: "pods", Namespace: "b", Name: "x"}, 2)
 		outbox.Append("b", of, "event")
