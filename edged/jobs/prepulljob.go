@@ -87,10 +87,7 @@ func (r *Runner) beginPull(ctx context.Context, name string, want *ImagePrePull)
 	default:
 		err = checkItems(ctx, items(want.CheckItems), r.cfg.Usage)
 	}
-	return r.change(ctx, name, func(next *record) {
-		if r.next(next) == nil { // refused, or the permission was taken back meanwhile
-			return
-		}
+	_, err = r.changeFrom(ctx, name, stepNew, func(next *record) {
 		now := r.cfg.Now()
 		if err != nil {
 			next.set(v1alpha2.ActionCheck, metav1.ConditionFalse, err.Error(), now)
@@ -108,6 +105,7 @@ func (r *Runner) beginPull(ctx context.Context, name string, want *ImagePrePull)
 			}
 		}
 	})
+	return err
 }
 
 // pullOne pulls one image, and notes what became of it.

@@ -74,11 +74,6 @@ func (r *record) givenUp() bool {
 	return r.mayStop() && (r.Refused != nil || r.permission() == v1alpha2.Cancelled)
 }
 
-// mayAccept reports whether an upgrade that is downloaded may begin.
-func (r *record) mayAccept() bool {
-	return r.Step == stepChecked && !r.givenUp() && r.permission() == v1alpha2.Apply && !r.waitsForConfirmation()
-}
-
 // title names the job for people.
 func (r *record) title() string { return r.Job.Kind + " " + r.Job.Name }
 

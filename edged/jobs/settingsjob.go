@@ -25,10 +25,7 @@ func (r *Runner) prepareSettings(ctx context.Context, name string) error {
 			reason = ReasonUnknownKey
 		}
 	}
-	err = r.change(ctx, name, func(next *record) {
-		if r.next(next) == nil { // refused, or the permission was taken back meanwhile
-			return
-		}
+	_, err = r.changeFrom(ctx, name, stepNew, func(next *record) {
 		now := r.cfg.Now()
 		if err != nil {
 			next.set(v1alpha2.ActionCheck, metav1.ConditionFalse, err.Error(), now)

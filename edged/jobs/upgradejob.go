@@ -115,14 +115,9 @@ func (r *Runner) request(rec *record) (upgrade.Request, error) {
 	return request, nil
 }
 
-// acceptUpgrade begins, unless the job was refused or its permission was taken back meanwhile: from
-// here on the job goes on to its end.
+// acceptUpgrade accepts the job and begins the trial. From here on the job goes on to its end.
 func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
-	accepted := false
-	err := r.change(ctx, name, func(next *record) {
-		if accepted = r.next(next) != nil && next.mayAccept(); !accepted { // it is another node's turn, since the work began
-			return
-		}
+	accepted, err := r.changeFrom(ctx, name, stepChecked, func(next *record) {
 		now := r.cfg.Now()
 		next.accept(now)
 		next.Step, next.Waiting = stepSwitched, nil

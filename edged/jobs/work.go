@@ -87,7 +87,7 @@ func (r *Runner) next(rec *record) task {
 		if may == v1alpha2.Apply || may == v1alpha2.Download {
 			return r.download
 		}
-	case rec.mayAccept():
+	case rec.Step == stepChecked && may == v1alpha2.Apply && !rec.waitsForConfirmation():
 		return r.acceptUpgrade
 	}
 	return nil
@@ -150,6 +150,17 @@ func (r *Runner) change(ctx context.Context, name string, change func(*record)) 
 	}
 	defer r.notify() // the report is to be sent
 	return r.changeLocked(ctx, name, change)
+}
+
+// changeFrom is change for a task that begins a job. It changes nothing if the job has left the
+// step from, or may not go on any more: it may have lost its permission while the task ran.
+func (r *Runner) changeFrom(ctx context.Context, name string, from step, change func(*record)) (changed bool, err error) {
+	err = r.change(ctx, name, func(next *record) {
+		if changed = next.Step == from && r.next(next) != nil; changed {
+			change(next)
+		}
+	})
+	return changed, err
 }
 
 // send puts the reports into the outbox before the program ends. What cannot be put there is put
