@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -105,14 +106,39 @@ func (r record) damaged() record {
 }
 
 func readRecord(name string) (record, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return record{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	text, err := readBounded(name, maxRecord)
 	if err != nil {
 		return record{}, err
 	}
 	return decodeRecord(text)
+}
+
+// replaceFile replaces a file durably: a power cut leaves the old one or the new one.
+func replaceFile(d disk, name string, content []byte, mode fs.FileMode) error {
+	fresh := name + ".edgekit-new"
+	err := d.write(fresh, content)
+	if err == nil {
+		err = os.Chmod(fresh, mode)
+	}
+	if err != nil {
+		return errors.Join(err, d.remove(fresh))
+	}
+	if err := d.rename(fresh, name); err != nil {
+		return errors.Join(err, d.remove(fresh))
+	}
+	return d.syncDir(filepath.Dir(name))
+}
+
+// readBounded reads a file that has at most limit bytes.
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", name, limit)
+	}
+	return text, err
 }

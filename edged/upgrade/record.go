@@ -1,24 +1,18 @@
 package upgrade
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
-	"strconv"
 	"time"
 )
 
 // Limits of the boot record.
 const (
-	recordVersion = 1
-	maxRecord     = 64 << 10
-	maxPods       = 250  // pods whose readiness is remembered
-	maxPodKey     = 160  // bytes of the key of such a pod
-	maxReason     = 4096 // bytes
-	maxID         = 256
+	maxPods   = 250  // pods whose readiness is remembered
+	maxPodKey = 160  // bytes of the key of such a pod
+	maxReason = 4096 // bytes
+	maxID     = 256
 )
 
 // record is the boot record: all that survives a restart. The zero value with Phase Idle is
@@ -51,40 +45,17 @@ type baseFile struct {
 	Release           // Version, Digest, Size and the formats
 }
 
+const bootHead = "edgekit boot record"
+
 var errRecord = errors.New("upgrade: the boot record is damaged")
 
-// encode gives the content of the file: one line with the version and the checksum, and JSON.
-func (r record) encode() ([]byte, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	head := fmt.Sprintf("edgekit boot record %d %08x\n", recordVersion, crc32.ChecksumIEEE(body))
-	if len(head)+len(body) > maxRecord {
-		return nil, fmt.Errorf("upgrade: the boot record would have %d bytes, more than %d", len(head)+len(body), maxRecord)
-	}
-	return append([]byte(head), body...), nil
-}
+// encode gives the content of the file.
+func (r record) encode() ([]byte, error) { return seal(bootHead, r) }
 
 // decodeRecord reads what encode wrote, and refuses all else.
 func decodeRecord(text []byte) (record, error) {
-	if len(text) > maxRecord {
-		return record{}, fmt.Errorf("%w: it has more than %d bytes", errRecord, maxRecord)
-	}
-	head, body, ok := bytes.Cut(text, []byte("\n"))
-	rest, known := bytes.CutPrefix(head, []byte("edgekit boot record "))
-	number, sum, three := bytes.Cut(rest, []byte(" "))
-	if !ok || !known || !three || len(sum) != 8 {
-		return record{}, fmt.Errorf("%w: its first line is none", errRecord)
-	}
-	if string(number) != strconv.Itoa(recordVersion) {
-		return record{}, fmt.Errorf("%w: its form %.20q is not known to this program", errRecord, number)
-	}
-	if want, err := strconv.ParseUint(string(sum), 16, 32); err != nil || uint32(want) != crc32.ChecksumIEEE(body) {
-		return record{}, fmt.Errorf("%w: its checksum is wrong", errRecord)
-	}
 	var r record
-	if err := json.Unmarshal(body, &r); err != nil {
+	if err := unseal(bootHead, text, &r); err != nil {
 		return record{}, fmt.Errorf("%w: %w", errRecord, err)
 	}
 	return r, r.check()

@@ -1,16 +1,10 @@
 package upgrade
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -41,26 +35,14 @@ type settingsRecord struct {
 
 var errSettings = errors.New("upgrade: the record of settings is damaged")
 
-const settingsHead = "edgekit settings record 1 "
+const settingsHead = "edgekit settings record"
 
-func (r settingsRecord) encode() ([]byte, error) {
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
-	return append(fmt.Appendf(nil, "%s%08x\n", settingsHead, crc32.ChecksumIEEE(body)), body...), nil
-}
+func (r settingsRecord) encode() ([]byte, error) { return seal(settingsHead, r) }
 
 // decodeSettings reads what encode wrote, and refuses all else.
 func decodeSettings(text []byte) (settingsRecord, error) {
-	head, body, ok := bytes.Cut(text, []byte("\n"))
-	sum, known := bytes.CutPrefix(head, []byte(settingsHead))
-	want, err := strconv.ParseUint(string(sum), 16, 32)
-	if len(text) > maxRecord || !ok || !known || err != nil || uint32(want) != crc32.ChecksumIEEE(body) {
-		return settingsRecord{Phase: Idle}, errSettings
-	}
 	var r settingsRecord
-	if err := json.Unmarshal(body, &r); err != nil {
+	if err := unseal(settingsHead, text, &r); err != nil {
 		return settingsRecord{Phase: Idle}, fmt.Errorf("%w: %w", errSettings, err)
 	}
 	if r.Phase == Trial && !filepath.IsAbs(r.File) || len(r.ID) > maxID || len(r.Pods) > maxPods {
@@ -89,22 +71,6 @@ func saveSettings(d disk, dir string, r settingsRecord) error {
 		return err
 	}
 	return replaceFile(d, filepath.Join(dir, settingsFile), text, 0o600)
-}
-
-// replaceFile replaces a file durably: a power cut leaves the old one or the new one.
-func replaceFile(d disk, name string, content []byte, mode fs.FileMode) error {
-	fresh := name + ".edgekit-new"
-	err := d.write(fresh, content)
-	if err == nil {
-		err = os.Chmod(fresh, mode)
-	}
-	if err != nil {
-		return errors.Join(err, d.remove(fresh))
-	}
-	if err := d.rename(fresh, name); err != nil {
-		return errors.Join(err, d.remove(fresh))
-	}
-	return d.syncDir(filepath.Dir(name))
 }
 
 // put brings the new settings into force. Repeating it changes nothing.
@@ -143,18 +109,4 @@ func (r settingsRecord) rolledBack(reason string, now time.Time) settingsRecord 
 // committed ends the trial with success.
 func (r settingsRecord) committed(now time.Time) settingsRecord {
 	return settingsRecord{Phase: Committed, File: r.File, Outcome: &Outcome{ID: r.ID, Phase: Committed, Time: now.UTC()}}
-}
-
-// readBounded reads a file that has at most limit bytes.
-func readBounded(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", name, limit)
-	}
-	return text, err
 }
