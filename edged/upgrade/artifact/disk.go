@@ -3,10 +3,14 @@ package artifact
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 )
 
 const (
@@ -37,6 +41,16 @@ func (c *Client) room(dir string, need int64) error {
 		return &DiskError{dir, need, free}
 	}
 	return nil
+}
+
+// freeSpace is what the file system of a folder has for this user; no limit where the platform
+// cannot say it.
+func freeSpace(dir string) (int64, error) {
+	s, err := hostinfo.SpaceOf(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return math.MaxInt64, nil
+	}
+	return s.Free, err
 }
 
 // unpackedFor is what the programs of a layer may need.
