@@ -58,9 +58,15 @@
 // which reads the file once. At other starts its size, mode and owner are checked. The base is
 // read again only if its size, time or inode have changed.
 //
+// # Settings
+//
+// A Settings tries other content of the configuration file in the same way: BootSettings puts it in
+// the place of the file and counts the start, Run judges it by the same gate, and the content
+// before comes back when the trial fails. Its record is DATA-DIR/slots/settings.
+//
 // # Concurrency and stability
 //
-// All methods of an Upgrader may be called by several goroutines. Downloads wait for each
+// All methods of an Upgrader and of a Settings may be called by several goroutines. Downloads wait for each
 // other. The form of the boot record has a version; a base that does not know it runs itself.
 // The package knows nothing of jobs: the runner of jobs passes an ID through it (Request.ID,
 // Outcome.ID). Package edged/upgrade/artifact fetches and verifies.

@@ -41,18 +41,35 @@ func (g gate) judge(now time.Time, problem string) (gate, verdict) {
 	return g, wait
 }
 
+// reason says why a trial is rolled back whose node has a problem at the end, or "" for none then.
+func (g gate) reason(problem string) string {
+	if problem == "" {
+		problem = "the node was not well for long enough without a break"
+	}
+	return fmt.Sprintf("not healthy within %s: %s", g.health.Timeout, problem)
+}
+
+// trial is what a record remembers of a trial, of a program or of settings.
+type trial struct {
+	Tries   int      `json:"tries,omitempty"`
+	Started bool     `json:"started,omitempty"` // it was started and has not ended in order
+	Health  Health   `json:"health,omitzero"`
+	Link    bool     `json:"link,omitempty"` // there was a link before the switch
+	Pods    []string `json:"pods,omitempty"` // that were ready before the switch
+}
+
 // problem says what keeps the node of a trial from being as well as before: "" for nothing.
 // linked and pods are those of now; pods holds all that this node is to run, and whether
 // they are ready.
-func (r record) problem(linked bool, pods map[string]bool) string {
-	if r.Link && !linked && !r.Health.IgnoreLink {
+func (t trial) problem(linked bool, pods map[string]bool) string {
+	if t.Link && !linked && !t.Health.IgnoreLink {
 		return "there is no link to the cloud, and there was one before"
 	}
-	if r.Health.IgnorePods {
+	if t.Health.IgnorePods {
 		return ""
 	}
 	var missing []string
-	for _, key := range r.Pods {
+	for _, key := range t.Pods {
 		if ready, there := pods[key]; there && !ready { // one that is gone is not to run any more
 			missing = append(missing, key)
 		}

@@ -23,14 +23,10 @@ type record struct {
 	Previous  Slot  `json:"previous,omitempty"`  // to go back to; has a meaning only if Active is a slot
 	Candidate Slot  `json:"candidate,omitempty"` // Downloading, Verified and Trial have one
 
-	ID      string   `json:"id,omitempty"`
-	Request string   `json:"request,omitempty"` // fingerprint of the request of the candidate
-	Tries   int      `json:"tries,omitempty"`
-	Started bool     `json:"started,omitempty"` // a trial was started and has not ended in order
-	Health  Health   `json:"health,omitzero"`
-	Link    bool     `json:"link,omitempty"` // there was a link before the switch
-	Pods    []string `json:"pods,omitempty"` // that were ready before the switch
-	From    string   `json:"from,omitempty"` // version before the switch
+	ID      string `json:"id,omitempty"`
+	Request string `json:"request,omitempty"` // fingerprint of the request of the candidate
+	trial
+	From string `json:"from,omitempty"` // version before the switch
 
 	Base    baseFile         `json:"base,omitzero"`
 	Slots   map[Slot]Release `json:"slots,omitempty"` // what is in the slots

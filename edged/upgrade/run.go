@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 )
@@ -66,12 +65,9 @@ func (u *Upgrader) try(ctx context.Context, r record) (done bool, err error) {
 			problem = "the boot record cannot be written"
 			fallthrough
 		case rollBack:
-			if problem == "" {
-				problem = "the node was not well for long enough without a break"
-			}
 			u.setFailed()
 			u.take(func(r record) (record, error) {
-				return r.rolledBack(fmt.Sprintf("not healthy within %s: %s", g.health.Timeout, problem), u.cfg.Now())
+				return r.rolledBack(g.reason(problem), u.cfg.Now())
 			}, "the trial has failed and is rolled back")
 			return false, ErrRestart // also if that could not be written: Boot rolls back what was not committed
 		}

@@ -147,7 +147,10 @@ func (s *Settings) Switch(_ context.Context, id, file string, content []byte, h 
 		}
 		return ErrBusy
 	}
-	next := settingsRecord{Phase: Trial, ID: id, File: file, Health: h, Link: s.cfg.Linked(), Pods: readyPods(s.cfg.Pods()), Outcome: s.rec.Outcome}
+	next := settingsRecord{
+		Phase: Trial, ID: id, File: file, Outcome: s.rec.Outcome,
+		trial: trial{Health: h, Link: s.cfg.Linked(), Pods: readyPods(s.cfg.Pods())},
+	}
 	if info, err := os.Stat(file); err == nil {
 		next.Mode = uint32(info.Mode().Perm())
 	}
@@ -263,12 +266,8 @@ func (s *Settings) try(ctx context.Context) error {
 				return ErrRestart // the next start takes back what was not committed
 			}
 		case rollBack:
-			if problem == "" {
-				problem = "the node was not well for long enough without a break"
-			}
 			s.setFailed()
-			reason := fmt.Sprintf("not healthy within %s: %s", g.health.Timeout, problem)
-			if err := s.end(r.rolledBack(reason, s.cfg.Now()), r.restore); err != nil {
+			if err := s.end(r.rolledBack(g.reason(problem), s.cfg.Now()), r.restore); err != nil {
 				s.cfg.Logger.Error("the settings before cannot be brought back; the next start tries again", "err", err)
 			}
 			return ErrRestart
@@ -304,7 +303,7 @@ func (s *Settings) look(r settingsRecord) string {
 	if err := s.cfg.Check(); err != nil {
 		problem = err.Error()
 	} else {
-		problem = record{Health: r.Health, Link: r.Link, Pods: r.Pods}.problem(s.cfg.Linked(), s.cfg.Pods())
+		problem = r.problem(s.cfg.Linked(), s.cfg.Pods())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

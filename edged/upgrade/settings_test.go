@@ -201,7 +201,7 @@ func TestSettingsNotRestored(t *testing.T) {
 
 // FuzzSettingsRecord: what is no record is refused, and no record leads outside.
 func FuzzSettingsRecord(f *testing.F) {
-	text, err := settingsRecord{Phase: Trial, ID: "job", File: "/etc/edgekit/edgecore.yaml", Tries: 1}.encode()
+	text, err := settingsRecord{Phase: Trial, ID: "job", File: "/etc/edgekit/edgecore.yaml", trial: trial{Tries: 1}}.encode()
 	if err != nil {
 		f.Fatal(err)
 	}

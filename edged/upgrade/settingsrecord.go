@@ -20,16 +20,12 @@ const maxSettings = 1 << 20
 
 // settingsRecord is what a trial of settings has to remember over a restart.
 type settingsRecord struct {
-	Phase   Phase    `json:"phase"` // Idle, Trial, Committed or RolledBack
-	ID      string   `json:"id,omitempty"`
-	File    string   `json:"file,omitempty"`   // absolute path of the file of settings
-	Absent  bool     `json:"absent,omitempty"` // there was no file before
-	Mode    uint32   `json:"mode,omitempty"`   // permissions of the file before
-	Tries   int      `json:"tries,omitempty"`
-	Started bool     `json:"started,omitempty"`
-	Health  Health   `json:"health,omitzero"`
-	Link    bool     `json:"link,omitempty"`
-	Pods    []string `json:"pods,omitempty"`
+	Phase  Phase  `json:"phase"` // Idle, Trial, Committed or RolledBack
+	ID     string `json:"id,omitempty"`
+	File   string `json:"file,omitempty"`   // absolute path of the file of settings
+	Absent bool   `json:"absent,omitempty"` // there was no file before
+	Mode   uint32 `json:"mode,omitempty"`   // permissions of the file before
+	trial
 	Outcome *Outcome `json:"outcome,omitempty"`
 }
 

@@ -165,7 +165,7 @@ func (r record) replaced(now time.Time) record {
 
 // withoutTrial clears what only a trial has.
 func (r record) withoutTrial() record {
-	r.Tries, r.Started, r.Health, r.Link, r.Pods, r.From = 0, false, Health{}, false, nil, ""
+	r.trial, r.From = trial{}, ""
 	return r
 }
 
