@@ -132,7 +132,7 @@ func TestJoinTokenFile(t *testing.T) {
 func sameKey(a, b join.Credentials) bool { return join.KeyHash(a.Leaf) == join.KeyHash(b.Leaf) }
 
 // TestEdgecoreWaitsForApproval: edgecore goes on with a join that waits, and stops when it
-// is told to.
+// is asked to.
 func TestEdgecoreWaitsForApproval(t *testing.T) {
 	c := jointest.NewCloud(t)
 	config := &cli{DataDir: filepath.Join(t.TempDir(), "data")}

@@ -26,7 +26,7 @@ const (
 	newVersion = "v1.3.0"
 )
 
-// world is a machine: what is on its disk, and what the cloud was told. A process of it may be
+// world is a machine: what is on its disk, and the reports that the cloud has. A process of it may be
 // killed before or after any change of the disk.
 type world struct {
 	t     *testing.T
@@ -459,7 +459,7 @@ func (w *world) remove(kind, name string) {
 	}
 }
 
-// report is what the cloud was told of a job.
+// report is the report of a job that the cloud has.
 func (w *world) report(kind, name string) Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
