@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -76,7 +77,7 @@ func followLink(mgr *manager.Manager) func(context.Context, func(connected bool)
 // TCP port unless it is turned off. Besides Kubernetes' paths it has those of devices and of more. The
 // authority in the data folder signs its certificate. kubelet answers the requests for logs, exec,
 // attach and port forwards.
-func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener net.Listener, authority *apiserver.Authority, kubelet http.Handler, more map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
+func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener net.Listener, authority *apiserver.Authority, kubelet http.Handler, more []map[string]http.Handler, engine *twin.Engine, log *slog.Logger) (*apiserver.Server, error) {
 	for setting, n := range map[string]int{"local-api-max-connections": r.LocalAPIMaxConns, "local-api-max-per-address": r.LocalAPIMaxPerAddress, "local-api-max-requests": r.LocalAPIRequests} {
 		if n < 0 {
 			return nil, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%d: give a number above 0, or leave it out for the default", n)}
@@ -89,7 +90,9 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener ne
 	if extensions == nil {
 		extensions = make(map[string]http.Handler)
 	}
-	maps.Copy(extensions, more)
+	for _, paths := range more {
+		maps.Copy(extensions, paths)
+	}
 	dir := filepath.Join(n.data, apiDir)
 	device := func(name, singular, kind string) apiserver.Resource {
 		return apiserver.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Name: name, Singular: singular, Kind: kind, Namespaced: true}
@@ -115,6 +118,22 @@ func (r *runCmd) localAPI(n *node, mgr *manager.Manager, link *link, listener ne
 		Custom:  []apiserver.Resource{device("devices", "device", "Device"), device("devicemodels", "devicemodel", "DeviceModel")},
 		Version: program.NodeVersion(edged.DefaultVersion), Logger: component(log, "api"),
 	})
+}
+
+// onlyAdmin reports whether the node's administrator makes a request. It answers anybody else that
+// only the administrator may do it.
+func onlyAdmin(w http.ResponseWriter, r *http.Request, do string) bool {
+	if who, ok := apiserver.IdentityOf(r.Context()); ok && who.Admin() {
+		return true
+	}
+	http.Error(w, "only the node's administrator may "+do, http.StatusForbidden)
+	return false
+}
+
+// answerJSON answers in JSON.
+func answerJSON(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(body) // a client that is gone needs no answer
 }
 
 // capabilities are what the local API needs from the cloud, and that the node has a part in

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -156,8 +157,9 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
-	state.devices = engine.Devices
-	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, withLinkPath(addMachinePaths(extraPaths(agent, n), agent, engine), n, mgr), engine, log)
+	state.devices, state.slot = engine.Devices, cli.starts.program.Slot
+	more := []map[string]http.Handler{unholdPaths(agent, n.name), jobPaths(n.upgrades.runner), machinePaths(agent, engine), linkPaths(n, mgr)}
+	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, more, engine, log)
 	if err != nil {
 		return nil, err
 	}

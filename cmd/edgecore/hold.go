@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/edged"
-	"github.com/edgekit/edgekit/meta/apiserver"
 )
 
 // maxHoldBody bounds the body of a release in bytes: a namespace and a name.
@@ -65,8 +64,7 @@ func unholdHandler(release func(ctx context.Context, body string) (string, error
 			http.Error(w, "use POST", http.StatusMethodNotAllowed)
 			return
 		}
-		if who, ok := apiserver.IdentityOf(r.Context()); !ok || !who.Admin() {
-			http.Error(w, "only the node's administrator may release pods", http.StatusForbidden)
+		if !onlyAdmin(w, r, "release pods") {
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHoldBody))

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/edgekit/edgekit/edged/jobs"
-	"github.com/edgekit/edgekit/meta/apiserver"
 )
 
 // maxJobBody bounds the body of a request about jobs in bytes.
@@ -94,8 +93,7 @@ func jobHandler(method string, do func(r *http.Request, body []byte) (any, error
 			http.Error(w, "use "+method, http.StatusMethodNotAllowed)
 			return
 		}
-		if who, ok := apiserver.IdentityOf(r.Context()); !ok || !who.Admin() {
-			http.Error(w, "only the node's administrator may see jobs and decide about them", http.StatusForbidden)
+		if !onlyAdmin(w, r, "see jobs and decide about them") {
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJobBody))
@@ -108,8 +106,7 @@ func jobHandler(method string, do func(r *http.Request, body []byte) (any, error
 			http.Error(w, err.Error(), jobCode(err))
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer) // a client that is gone needs no answer
+		answerJSON(w, answer)
 	})
 }
 

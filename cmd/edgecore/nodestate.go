@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/bus"
@@ -17,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
+	"github.com/edgekit/edgekit/edged/upgrade"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 	"github.com/edgekit/edgekit/meta/manager"
@@ -38,6 +37,7 @@ type nodeState struct {
 	link    *link
 	agent   *edged.Agent
 	runtime containerRuntime
+	slot    upgrade.Slot // of this program
 	devices func() []twin.Device
 	broker  func() broker.Stats // nil without an embedded broker or outbox
 	started time.Time
@@ -55,8 +55,7 @@ func (r *runCmd) newNodeState(n *node, mgr *manager.Manager, l *link, agent *edg
 func (s *nodeState) handlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		nodestate.Path: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(s.status(r.Context())) // a client that has gone needs no answer
+			answerJSON(w, s.status(r.Context()))
 		}),
 		nodestate.PathGoroutines: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -87,7 +86,7 @@ func (s *nodeState) status(ctx context.Context) nodestate.Status {
 	out := nodestate.Status{
 		Kind: nodestate.Kind, Node: s.node.name, Time: now,
 		Program: nodestate.Program{
-			Version: program.Version(), Kubernetes: edged.DefaultVersion, Slot: slotOf(s.node.data), Instance: s.node.instance, PID: os.Getpid(), Started: s.started,
+			Version: program.Version(), Kubernetes: edged.DefaultVersion, Slot: s.slot.String(), Instance: s.node.instance, PID: os.Getpid(), Started: s.started,
 		},
 		Link: s.linkState(), Store: s.storeState(), Runtime: s.runtimeState(ctx), Pods: nodestate.PodsOf(s.agent.Pods()),
 		Devices: devicesState(s.devices()), MQTT: s.mqttState(), Clock: nodestate.Clock{Now: now, Proved: s.node.clock.Now()},
@@ -105,19 +104,6 @@ func (s *nodeState) status(ctx context.Context) nodestate.Status {
 		out.Errors = []string{}
 	}
 	return out
-}
-
-// slotOf is the slot that this program runs from: DATA-DIR/slots/SLOT/edgecore, or base.
-func slotOf(data string) string {
-	path, err := os.Executable()
-	if err != nil {
-		return "base"
-	}
-	slot, found := strings.CutPrefix(filepath.Dir(path), filepath.Join(data, "slots")+string(filepath.Separator))
-	if !found {
-		return "base"
-	}
-	return slot
 }
 
 func (s *nodeState) linkState() nodestate.Link {

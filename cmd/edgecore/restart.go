@@ -38,11 +38,10 @@ type restartAnswer struct {
 	LogMessages []string `json:"LogMessages"`
 }
 
-// addMachinePaths adds the paths of somebody at the machine to others of the node's own API.
-func addMachinePaths(paths map[string]http.Handler, agent restarter, engine *twin.Engine) map[string]http.Handler {
-	paths[restartPath] = restartHandler(agent)
-	paths[devicePath] = deviceHandler(engine)
-	return paths
+// machinePaths are the paths of the node's own API by which somebody at the machine restarts pods
+// and sets devices.
+func machinePaths(agent restarter, engine *twin.Engine) map[string]http.Handler {
+	return map[string]http.Handler{restartPath: restartHandler(agent), devicePath: deviceHandler(engine)}
 }
 
 // restartHandler restarts the pods whose names are in the body, a list in JSON. The parameter
@@ -134,9 +133,4 @@ func failStatus(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(status.Code))
 	_ = json.NewEncoder(w).Encode(status) // a client that is gone needs no answer
-}
-
-func answerJSON(w http.ResponseWriter, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone needs no answer
 }

@@ -56,7 +56,7 @@ func machineAPI(t *testing.T) (*apiserver.Server, *twin.Engine) {
 	}
 	api, err := apiserver.New(apiserver.Config{
 		Store: store, Node: "gate-7", Connected: func() (bool, time.Time) { return false, time.Time{} },
-		Extensions: addMachinePaths(map[string]http.Handler{}, restarts{}, engine),
+		Extensions: machinePaths(restarts{}, engine),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/sdnotify"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
-	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/manager"
 )
 
@@ -80,16 +78,12 @@ func linkOf(n *node, info hub.Info) linkstate.Link {
 	}
 }
 
-// withLinkPath adds the path of the link's state to paths of the node's own API. Only the
-// node's administrator may read it: it names the cloud.
-func withLinkPath(paths map[string]http.Handler, n *node, mgr *manager.Manager) map[string]http.Handler {
-	paths[linkstate.Path] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if who, ok := apiserver.IdentityOf(r.Context()); !ok || !who.Admin() {
-			http.Error(w, "only the node's administrator may see the link", http.StatusForbidden)
-			return
+// linkPaths are the path of the link's state in the node's own API. Only the node's administrator
+// may read it: it names the cloud.
+func linkPaths(n *node, mgr *manager.Manager) map[string]http.Handler {
+	return map[string]http.Handler{linkstate.Path: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if onlyAdmin(w, r, "see the link") {
+			answerJSON(w, linkOf(n, mgr.Connection()))
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(linkOf(n, mgr.Connection())) // a client that is gone needs no answer
-	})
-	return paths
+	})}
 }

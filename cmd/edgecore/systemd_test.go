@@ -70,7 +70,7 @@ func TestLinkPath(t *testing.T) {
 	if err := mgr.NodeConnection(t.Context(), hub.Info{Node: "edge-1", Connected: true, Transport: "quic"}); err != nil {
 		t.Fatal(err)
 	}
-	paths := withLinkPath(map[string]http.Handler{}, &node{name: "edge-1", cloud: "cloud:1"}, mgr)
+	paths := linkPaths(&node{name: "edge-1", cloud: "cloud:1"}, mgr)
 	w := httptest.NewRecorder()
 	paths[linkstate.Path].ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, linkstate.Path, nil))
 	if w.Code != http.StatusForbidden {

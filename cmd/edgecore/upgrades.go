@@ -5,17 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/edgekit/edgekit/cmd/internal/nodestate"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
 	"github.com/edgekit/edgekit/edged"
@@ -136,9 +134,7 @@ func podReadiness(pods []*corev1.Pod) map[string]bool {
 		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 			continue
 		}
-		out[p.Namespace+"/"+p.Name] = slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		})
+		out[p.Namespace+"/"+p.Name] = nodestate.PodReady(p)
 	}
 	return out
 }
@@ -168,10 +164,3 @@ func newJobMetrics(stats func() jobs.Stats) prometheus.Collector {
 
 // pinnedImages lists the images that stay on the node for jobs.
 func (n *node) pinnedImages() []string { return n.upgrades.runner.PinnedImages() }
-
-// extraPaths are the paths of the node's own API besides Kubernetes'.
-func extraPaths(agent unholder, n *node) map[string]http.Handler {
-	paths := unholdPaths(agent, n.name)
-	maps.Copy(paths, jobPaths(n.upgrades.runner))
-	return paths
-}
