@@ -203,15 +203,9 @@ func newRules(cfg Config, nodes *cache.Store[*corev1.Node]) (*rules.Controller, 
 	}
 	own := *cfg.Rules
 	own.Nodes = nodes
-	if own.Cloud == nil {
-		own.Cloud = cfg.Cloud
-	}
-	if own.Dynamic == nil {
-		own.Dynamic = cfg.Dynamic
-	}
-	if own.Logger == nil {
-		own.Logger = cfg.Logger
-	}
+	own.Cloud = cmp.Or(own.Cloud, cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return rules.New(own)
 }
 
@@ -227,15 +221,9 @@ func newJobs(cfg Config, nodes *cache.Store[*corev1.Node]) (*jobs.Controller, er
 	own.Nodes = nodes
 	own.ID = cmp.Or(own.ID, cfg.ID)
 	own.Namespace = cmp.Or(own.Namespace, cfg.Namespace, install.Namespace)
-	if own.Cloud == nil {
-		own.Cloud = cfg.Cloud
-	}
-	if own.Dynamic == nil {
-		own.Dynamic = cfg.Dynamic
-	}
-	if own.Logger == nil {
-		own.Logger = cfg.Logger
-	}
+	own.Cloud = cmp.Or(own.Cloud, cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return jobs.New(own)
 }
 
@@ -249,15 +237,9 @@ func newKubeletProxy(cfg Config, nodes *cache.Store[*corev1.Node]) (*kubeletprox
 	}
 	proxy := *cfg.Kubelet
 	proxy.Nodes = nodes
-	if proxy.Cloud == nil {
-		proxy.Cloud = cfg.Cloud
-	}
-	if proxy.NodeClient == nil {
-		proxy.NodeClient = cfg.NodeClient
-	}
-	if proxy.Logger == nil {
-		proxy.Logger = cfg.Logger
-	}
+	proxy.Cloud = cmp.Or(proxy.Cloud, cfg.Cloud)
+	proxy.NodeClient = cmp.Or(proxy.NodeClient, cfg.NodeClient)
+	proxy.Logger = cmp.Or(proxy.Logger, cfg.Logger)
 	return kubeletproxy.New(proxy)
 }
 
@@ -342,14 +324,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 
 func (c *Controller) waitSynced(ctx context.Context) error {
 	all := append(c.devices.Synced(), c.nodes.Synced(), c.edge.Synced())
-	for _, synced := range all {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-synced:
-		}
+	if cache.WaitSynced(ctx, all...) {
+		close(c.ready)
 	}
-	close(c.ready)
 	return nil
 }
 

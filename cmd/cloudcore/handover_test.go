@@ -21,8 +21,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -189,15 +187,7 @@ func newWorld(t *testing.T, nodes int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := clientcmdapi.NewConfig()
-	out.Clusters["c"] = &clientcmdapi.Cluster{Server: api.Host, InsecureSkipTLSVerify: true}
-	out.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: api.Admin.BearerToken}
-	out.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c"}
-	out.CurrentContext = "c"
-	w := &world{client: client, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	if err := clientcmd.WriteToFile(*out, w.kubeconfig); err != nil {
-		t.Fatal(err)
-	}
+	w := &world{client: client, kubeconfig: api.Kubeconfig(t)}
 	for i := range nodes {
 		w.edges = append(w.edges, &edge{name: fmt.Sprintf("edge-%d", i), next: make(chan struct{}, 1)})
 		w.dialers = append(w.dialers, &anyOf{})

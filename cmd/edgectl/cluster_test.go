@@ -55,7 +55,7 @@ func TestFleetOfARealCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubeconfig := kubeconfigOf(t, server.Admin)
+	kubeconfig := server.Kubeconfig(t)
 	ctx := t.Context()
 	for _, name := range []string{"edgekit-system", "kube-node-lease", "shop"} {
 		if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil && !strings.Contains(err.Error(), "exists") {

@@ -13,9 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/install/apiservertest"
@@ -73,21 +70,6 @@ func TestDryRun(t *testing.T) {
 	refused(t, "--manifests", "manifest", "--manifests", "/nonexistent")
 }
 
-// kubeconfig writes a kubeconfig of an administrator.
-func kubeconfigOf(t *testing.T, cfg *rest.Config) string {
-	t.Helper()
-	out := clientcmdapi.NewConfig()
-	out.Clusters["c"] = &clientcmdapi.Cluster{Server: cfg.Host, InsecureSkipTLSVerify: true}
-	out.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: cfg.BearerToken}
-	out.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c"}
-	out.CurrentContext = "c"
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*out, file); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 // playDeployments makes each Deployment ready, as the cluster's controllers do, until the test
 // ends.
 func playDeployments(t *testing.T, client kubernetes.Interface) {
@@ -123,7 +105,7 @@ func TestInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	playDeployments(t, client)
-	cluster := []string{"--kubeconfig", kubeconfigOf(t, server.Admin)}
+	cluster := []string{"--kubeconfig", server.Kubeconfig(t)}
 	line := func(args ...string) []string { return slices.Concat(args, cluster) }
 	install1 := line("init", "--advertise-address", "edge.example.com", "--edgekit-version", "v1.0.0", "--set", "keepalive=1m", "--timeout", "5m", "--service-type", "NodePort", "--node-port", "31000")
 

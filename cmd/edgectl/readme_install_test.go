@@ -44,7 +44,7 @@ func TestReadmeInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	playDeployments(t, client)
-	cluster := []string{"--kubeconfig", kubeconfigOf(t, server.Admin)}
+	cluster := []string{"--kubeconfig", server.Kubeconfig(t)}
 	ran := 0
 	for _, line := range section(t, "Install the cloud part") {
 		words := strings.Fields(line)

@@ -36,7 +36,7 @@ func TestReplaceSameName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, kubeconfig := t.Context(), kubeconfigOf(t, server.Admin)
+	ctx, kubeconfig := t.Context(), server.Kubeconfig(t)
 	for _, name := range []string{"edgekit-system", "kube-node-lease", "shop"} {
 		if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil && !strings.Contains(err.Error(), "exists") {
 			t.Fatal(err)

@@ -26,12 +26,8 @@ const (
 // reconcileAll sees to the DeviceStatus of each device in the queue, until the
 // queue is shut down.
 func (c *Controller) reconcileAll(ctx context.Context, queue workqueue.TypedRateLimitingInterface[cache.Name]) {
-	for _, synced := range []<-chan struct{}{c.devices.Synced(), c.models.Synced(), c.statuses.Synced()} {
-		select {
-		case <-ctx.Done():
-			return
-		case <-synced:
-		}
+	if !cache.WaitSynced(ctx, c.devices.Synced(), c.models.Synced(), c.statuses.Synced()) {
+		return
 	}
 	for {
 		name, shutdown := queue.Get()

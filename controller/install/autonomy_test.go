@@ -14,14 +14,15 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 )
 
 // TestAutonomyLabelOnARealServer: with the policy a pod with KubeEdge's label tolerates a
 // node that is away without a limit, whatever it or Kubernetes says; other tolerations and
 // other pods stay as they are.
 func TestAutonomyLabelOnARealServer(t *testing.T) {
-	a := startAPIServer(t)
-	client, err := dynamic.NewForConfig(a.admin)
+	a := apiservertest.Start(t)
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestAutonomyLabelOnARealServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pods := clientFor(t, a.admin).CoreV1().Pods("default")
+	pods := clientFor(t, a.Admin).CoreV1().Pods("default")
 	create := func(label string, tolerations ...corev1.Toleration) []string {
 		t.Helper()
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "p-"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}, Tolerations: tolerations}}
@@ -57,7 +58,7 @@ func TestAutonomyLabelOnARealServer(t *testing.T) {
 		slices.Sort(all)
 		return all
 	}
-	if _, err := clientFor(t, a.admin).CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
+	if _, err := clientFor(t, a.Admin).CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
 		t.Log(err) // it is there
 	}
 	forever := []string{"node.kubernetes.io/not-ready:NoExecute for ever", "node.kubernetes.io/unreachable:NoExecute for ever"}

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta"
@@ -95,9 +96,9 @@ func (a *authority) sign(ctx context.Context, admin kubernetes.Interface) error 
 // TestCertificatesOfNode uses a real kube-apiserver and the shipped role: the trust bundles
 // that a pod names and selects are sent to its node, and the node gets a certificate for it.
 func TestCertificatesOfNode(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
-	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
+	admin, own := clientFor(t, a.Admin), clientFor(t, cfg)
 	client, err := impersonate.Client(cfg, impersonate.Constrained)
 	must, ctx := mustDo(t), t.Context()
 	must("client", err)

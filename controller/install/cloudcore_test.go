@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 )
 
 func TestCloudcoreRefuses(t *testing.T) {
@@ -72,8 +73,8 @@ func deployed(t *testing.T, cfg *rest.Config, o install.Options, dryRun bool) ma
 // changes the Deployment alone, what the operator set stays, and the pods keep to the Pod
 // Security Standard "restricted", which the namespace demands.
 func TestDeployment(t *testing.T) {
-	a := startAPIServer(t)
-	admin := clientFor(t, a.admin)
+	a := apiservertest.Start(t)
+	admin := clientFor(t, a.Admin)
 	if version, err := install.ClusterVersion(admin); err != nil || version == "" {
 		t.Fatal(version, err)
 	}
@@ -84,13 +85,13 @@ func TestDeployment(t *testing.T) {
 		t.Errorf("an administrator lacks %v, %v", missing, err)
 	}
 	all := len(mustObjects(t, options))
-	if counts := deployed(t, a.admin, options, true); counts[install.Created] != all {
+	if counts := deployed(t, a.Admin, options, true); counts[install.Created] != all {
 		t.Errorf("dry run: %v, want %d created", counts, all)
 	}
-	if counts := deployed(t, a.admin, options, false); counts[install.Created] != all {
+	if counts := deployed(t, a.Admin, options, false); counts[install.Created] != all {
 		t.Errorf("first: %v, want %d created", counts, all)
 	}
-	if counts := deployed(t, a.admin, options, false); counts[install.Unchanged] != all {
+	if counts := deployed(t, a.Admin, options, false); counts[install.Unchanged] != all {
 		t.Errorf("again: %v, want %d unchanged", counts, all)
 	}
 	pod := podOf(t, admin)
@@ -122,7 +123,7 @@ func TestDeployment(t *testing.T) {
 }
 
 // upgraded applies another version.
-func upgraded(t *testing.T, a *apiServer, admin kubernetes.Interface, options install.Options) {
+func upgraded(t *testing.T, a *apiservertest.Server, admin kubernetes.Interface, options install.Options) {
 	t.Helper()
 	deployments := admin.AppsV1().Deployments(install.Namespace)
 	d, err := deployments.Get(t.Context(), install.Name, metav1.GetOptions{})
@@ -136,13 +137,13 @@ func upgraded(t *testing.T, a *apiServer, admin kubernetes.Interface, options in
 	next := *options.Cloudcore
 	next.Image, next.Service, next.NodePort = "edgekit/cloudcore:v1.1.0", corev1.ServiceTypeNodePort, 31000
 	options.Cloudcore = &next
-	if counts := deployed(t, a.admin, options, true); counts[install.Configured] != 2 || counts[install.Created] != 0 {
+	if counts := deployed(t, a.Admin, options, true); counts[install.Configured] != 2 || counts[install.Created] != 0 {
 		t.Errorf("plan: %v, want the Deployment and the Service configured", counts)
 	}
 	if now, err := deployments.Get(t.Context(), install.Name, metav1.GetOptions{}); err != nil || now.ResourceVersion != d.ResourceVersion {
 		t.Errorf("a dry run changed the Deployment: %v", err)
 	}
-	if counts := deployed(t, a.admin, options, false); counts[install.Configured] != 2 {
+	if counts := deployed(t, a.Admin, options, false); counts[install.Configured] != 2 {
 		t.Errorf("upgrade: %v, want the Deployment and the Service configured", counts)
 	}
 	now, err := deployments.Get(t.Context(), install.Name, metav1.GetOptions{})
@@ -155,9 +156,9 @@ func upgraded(t *testing.T, a *apiServer, admin kubernetes.Interface, options in
 }
 
 // restricted looks at what a caller without rights hears.
-func restricted(t *testing.T, a *apiServer, options install.Options) {
+func restricted(t *testing.T, a *apiservertest.Server, options install.Options) {
 	t.Helper()
-	nobody := rest.CopyConfig(a.admin)
+	nobody := rest.CopyConfig(a.Admin)
 	nobody.Impersonate.UserName = "nobody"
 	missing, err := install.MissingRights(t.Context(), clientFor(t, nobody), mustObjects(t, options))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/controller/devices"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/hub"
@@ -40,13 +41,13 @@ func until(t *testing.T, cond func() string) {
 
 // TestDeviceReportsOnARealServer writes reports with the rights that the shipped role gives.
 func TestDeviceReportsOnARealServer(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
 	own, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin, err := dynamic.NewForConfig(a.admin)
+	admin, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +156,7 @@ func TestDeviceReportsOnARealServer(t *testing.T) {
 			return ""
 		})
 	}
-	events, err := clientFor(t, a.admin).CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Device"})
+	events, err := clientFor(t, a.Admin).CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Device"})
 	var reasons []string
 	for _, e := range events.Items {
 		reasons = append(reasons, e.Reason)

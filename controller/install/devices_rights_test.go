@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -52,9 +53,9 @@ func createDevices(t *testing.T, admin, client kubernetes.Interface) {
 // a pod is sent to its node, and the ResourceSlices of a driver that the node does not have
 // any more are deleted, those of other drivers and of other nodes are not.
 func TestDevicesOfNode(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
-	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
+	admin, own := clientFor(t, a.Admin), clientFor(t, cfg)
 	client, err := impersonate.Client(cfg, impersonate.Constrained)
 	must := mustDo(t)
 	must("client", err)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
@@ -52,11 +53,11 @@ func model(property string) string {
 
 // TestDevicesOnARealServer applies files to a real API server as kubectl does: strictly.
 func TestDevicesOnARealServer(t *testing.T) {
-	a := startAPIServer(t)
-	if err := install.Ensure(t.Context(), install.Config{REST: a.admin}); err != nil {
+	a := apiservertest.Start(t)
+	if err := install.Ensure(t.Context(), install.Config{REST: a.Admin}); err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(a.admin)
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func plural(kind string) string {
 
 // testSummary: what a file says in Device.status is dropped; a change of the status counts no
 // generation; kubectl get shows it.
-func testSummary(t *testing.T, a *apiServer, client dynamic.Interface) {
+func testSummary(t *testing.T, a *apiservertest.Server, client dynamic.Interface) {
 	devices := client.Resource(v1beta1.GroupVersion().WithResource("devices")).Namespace("default")
 	obj := new(unstructured.Unstructured)
 	if err := yaml.Unmarshal([]byte(device+`protocol: {protocolName: plc}}, status: {twins: [{propertyName: old}], state: ok}}`), &obj.Object); err != nil {
@@ -112,7 +113,7 @@ func testSummary(t *testing.T, a *apiServer, client dynamic.Interface) {
 	if _, err := devices.Patch(t.Context(), "gone", types.ApplyPatchType, []byte(strings.Replace(string(status), "pump", "gone", 1)), metav1.PatchOptions{FieldManager: "test", Force: &force}, "status"); !apierrors.IsNotFound(err) {
 		t.Errorf("status of no device: %v", err)
 	}
-	cfg := rest.CopyConfig(a.admin)
+	cfg := rest.CopyConfig(a.Admin)
 	typed, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -123,10 +123,10 @@ func (n *jobNode) step(t *testing.T, cloud *jobsCloud) {
 // v1alpha1 to nine nodes. The one that leads loses the API server in the middle, without
 // noticing more than that, and comes back.
 func TestJobsOnARealServer(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
-	admin := clientFor(t, a.admin)
-	dyn, err := dynamic.NewForConfig(a.admin)
+	admin := clientFor(t, a.Admin)
+	dyn, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestJobsOnARealServer(t *testing.T) {
 	jobRights(t, cfg)
 	kubectl := func(args ...string) string {
 		t.Helper()
-		args = append(args, "--server="+a.host, "--token=admin-token", "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "--cache-dir="+t.TempDir())
+		args = append(args, "--server="+a.Host, "--token=admin-token", "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "--cache-dir="+t.TempDir())
 		out, err := exec.CommandContext(t.Context(), apiservertest.Binary(t, "kube-*/kubectl"), args...).CombinedOutput()
 		if err != nil {
 			t.Errorf("kubectl %s: %v: %s", strings.Join(args[:3], " "), err, out)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
@@ -59,8 +60,8 @@ var jobSpecs = []struct{ kind, spec, refused string }{
 }
 
 // jobsSchema checks what the API server itself accepts of jobs, by the schema and its CEL.
-func jobsSchema(t *testing.T, a *apiServer) {
-	client, err := dynamic.NewForConfig(a.admin)
+func jobsSchema(t *testing.T, a *apiservertest.Server) {
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
@@ -54,9 +55,9 @@ func applicant(t *testing.T, node string) join.Applicant {
 }
 
 // person makes a user (a ServiceAccount) with a ClusterRole.
-func person(t *testing.T, a *apiServer, name, role string) *rest.Config {
+func person(t *testing.T, a *apiservertest.Server, name, role string) *rest.Config {
 	t.Helper()
-	must, admin := mustDo(t), clientFor(t, a.admin)
+	must, admin := mustDo(t), clientFor(t, a.Admin)
 	_, err := admin.CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	must("account", err)
 	_, err = admin.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
@@ -67,7 +68,7 @@ func person(t *testing.T, a *apiServer, name, role string) *rest.Config {
 	must("binding", err)
 	token, err := admin.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	must("token", err)
-	cfg := a.as(token.Status.Token)
+	cfg := a.As(token.Status.Token)
 	granted(t, cfg, authorizationv1.ResourceAttributes{Group: "certificates.k8s.io", Verb: "list", Resource: "certificatesigningrequests"})
 	return cfg
 }
@@ -83,9 +84,9 @@ func identityStore(t *testing.T, client kubernetes.Interface) *nodeidentity.Stor
 // machines that wait and cannot approve them; who has the role edgekit:node-approver can, and
 // reads no Secret; who has no right to the signer edgekit.io/node cannot.
 func TestWhoApproves(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
-	must, admin, ctx := mustDo(t), clientFor(t, a.admin), t.Context()
+	must, admin, ctx := mustDo(t), clientFor(t, a.Admin), t.Context()
 	granted(t, cfg, authorizationv1.ResourceAttributes{Group: "certificates.k8s.io", Verb: "create", Resource: "certificatesigningrequests"})
 	cloud := identityStore(t, clientFor(t, cfg))
 	for _, node := range []string{"new-1", "new-2"} {
@@ -184,10 +185,10 @@ func nodeOf(t *testing.T, dyn dynamic.Interface, device string) string {
 // TestRetireAndReplace uses a real kube-apiserver: a node is drained as its disruption budget
 // allows, and retired; another takes a node's place with all that was set on it.
 func TestRetireAndReplace(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	account(t, a)
-	must, admin, ctx := mustDo(t), clientFor(t, a.admin), t.Context()
-	dyn, err := dynamic.NewForConfig(a.admin)
+	must, admin, ctx := mustDo(t), clientFor(t, a.Admin), t.Context()
+	dyn, err := dynamic.NewForConfig(a.Admin)
 	must("dynamic client", err)
 	_, err = admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
 	must("service account", err)

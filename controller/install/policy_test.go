@@ -16,17 +16,18 @@ import (
 
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/device/v1beta1"
 )
 
 // TestPolicyOnARealServer: with the shipped policy a namespace has Devices only at the nodes
 // that its annotation lists. Summaries and finalizers are no matter of it.
 func TestPolicyOnARealServer(t *testing.T) {
-	a := startAPIServer(t)
-	if err := install.Ensure(t.Context(), install.Config{REST: a.admin}); err != nil {
+	a := apiservertest.Start(t)
+	if err := install.Ensure(t.Context(), install.Config{REST: a.Admin}); err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(a.admin)
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestPolicyOnARealServer(t *testing.T) {
 		if nodes != "" {
 			ns.Annotations = map[string]string{"edgekit.io/device-nodes": nodes}
 		}
-		if _, err := clientFor(t, a.admin).CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		if _, err := clientFor(t, a.Admin).CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +81,7 @@ func TestPolicyOnARealServer(t *testing.T) {
 	}
 	// The annotation goes. cloudcore still writes the summary.
 	ns := []byte(`{"metadata":{"annotations":{"edgekit.io/device-nodes":null}}}`)
-	if _, err := clientFor(t, a.admin).CoreV1().Namespaces().Patch(t.Context(), "plant", types.MergePatchType, ns, metav1.PatchOptions{}); err != nil {
+	if _, err := clientFor(t, a.Admin).CoreV1().Namespaces().Patch(t.Context(), "plant", types.MergePatchType, ns, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	in := client.Resource(v1beta1.GroupVersion().WithResource("devices")).Namespace("plant")

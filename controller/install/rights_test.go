@@ -26,17 +26,18 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
 // account installs the shipped role and returns the configuration of its ServiceAccount.
-func account(t *testing.T, a *apiServer) *rest.Config {
+func account(t *testing.T, a *apiservertest.Server) *rest.Config {
 	t.Helper()
-	if err := install.Ensure(t.Context(), install.Config{REST: a.admin}); err != nil {
+	if err := install.Ensure(t.Context(), install.Config{REST: a.Admin}); err != nil {
 		t.Fatal(err)
 	}
-	admin := clientFor(t, a.admin)
+	admin := clientFor(t, a.Admin)
 	for _, name := range []string{"edge-1", "edge-2"} {
 		if _, err := admin.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -46,7 +47,7 @@ func account(t *testing.T, a *apiServer) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := a.as(got.Status.Token)
+	cfg := a.As(got.Status.Token)
 	granted(t, cfg, authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods"})
 	return cfg
 }
@@ -61,13 +62,13 @@ func clientFor(t *testing.T, cfg *rest.Config) *kubernetes.Clientset {
 }
 
 // legacy applies the role for older Kubernetes.
-func legacy(t *testing.T, a *apiServer) {
+func legacy(t *testing.T, a *apiservertest.Server) {
 	t.Helper()
 	text, err := install.LegacyManifest("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(a.admin)
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +333,7 @@ func nodeOwner(t *testing.T, c *kubernetes.Clientset, name string) metav1.OwnerR
 // token can do beyond the role: with the shipped role nothing. The role for older
 // Kubernetes allows what its file says.
 func TestAttackRoleReach(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
 	mode, err := impersonate.Detect(t.Context(), cfg)
 	if err != nil || mode != impersonate.Constrained {
@@ -343,7 +344,7 @@ func TestAttackRoleReach(t *testing.T) {
 	if len(beyond) > 0 {
 		t.Errorf("the shipped role reaches\n%s", strings.Join(beyond, "\n"))
 	}
-	if mode, err := impersonate.Detect(t.Context(), a.admin); err != nil || mode != impersonate.Constrained {
+	if mode, err := impersonate.Detect(t.Context(), a.Admin); err != nil || mode != impersonate.Constrained {
 		t.Errorf("an administrator is found to be %q, %v", mode, err)
 	}
 	legacy(t, a)

@@ -11,11 +11,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 )
 
 // rulesSchema checks what the API server itself accepts of rules, by the schema and its CEL.
-func rulesSchema(t *testing.T, a *apiServer) {
-	client, err := dynamic.NewForConfig(a.admin)
+func rulesSchema(t *testing.T, a *apiservertest.Server) {
+	client, err := dynamic.NewForConfig(a.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}

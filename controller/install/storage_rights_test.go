@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/references"
@@ -150,9 +151,9 @@ func awaitKeys(t *testing.T, source hub.Source, changed <-chan struct{}, want []
 // is sent to its node, with the volume, the CSIDriver and the pod's runtime class, and the node's reports about
 // storage are written.
 func TestStorageOfNode(t *testing.T) {
-	a := startAPIServer(t)
+	a := apiservertest.Start(t)
 	cfg := account(t, a)
-	admin, own := clientFor(t, a.admin), clientFor(t, cfg)
+	admin, own := clientFor(t, a.Admin), clientFor(t, cfg)
 	client, err := impersonate.Client(cfg, impersonate.Constrained)
 	if err != nil {
 		t.Fatal(err)

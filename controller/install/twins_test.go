@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/twins"
 )
 
@@ -87,10 +88,10 @@ func TestTwinsOnARealServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := startAPIServer(t, "--requestheader-client-ca-file="+filepath.Join(dir, "ca.crt"), "--proxy-client-cert-file="+filepath.Join(dir, "client.crt"), "--proxy-client-key-file="+filepath.Join(dir, "client.key"),
+	a := apiservertest.Start(t, "--requestheader-client-ca-file="+filepath.Join(dir, "ca.crt"), "--proxy-client-cert-file="+filepath.Join(dir, "client.crt"), "--proxy-client-key-file="+filepath.Join(dir, "client.key"),
 		"--requestheader-allowed-names=front-proxy-client", "--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User", "--enable-aggregator-routing=true")
-	if err := install.Ensure(t.Context(), install.Config{REST: a.admin, Twins: true}); err != nil {
+	if err := install.Ensure(t.Context(), install.Config{REST: a.Admin, Twins: true}); err != nil {
 		t.Fatal(err)
 	}
 	own := account(t, a)
@@ -137,7 +138,7 @@ func TestTwinsOnARealServer(t *testing.T) {
 		return c.Resource(schema.GroupVersionResource{Group: twins.Group, Version: twins.Version, Resource: twins.Resource}).Namespace("default")
 	}
 	until(t, func() string {
-		got, err := resource(a.admin).Get(t.Context(), "pump", metav1.GetOptions{})
+		got, err := resource(a.Admin).Get(t.Context(), "pump", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
@@ -152,7 +153,7 @@ func TestTwinsOnARealServer(t *testing.T) {
 	}
 	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "viewers"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edgekit:twins-view"},
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: install.Namespace, Name: install.ServiceAccount}}}
-	if _, err := clientFor(t, a.admin).RbacV1().RoleBindings("default").Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+	if _, err := clientFor(t, a.Admin).RbacV1().RoleBindings("default").Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, func() string { // a refusal is kept for ten seconds
@@ -162,7 +163,7 @@ func TestTwinsOnARealServer(t *testing.T) {
 		}
 		return ""
 	})
-	watch, err := resource(a.admin).Watch(t.Context(), metav1.ListOptions{})
+	watch, err := resource(a.Admin).Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +178,7 @@ func TestTwinsOnARealServer(t *testing.T) {
 			t.Errorf("event %s %s", event.Type, raw)
 		}
 	}
-	resources, err := clientFor(t, a.admin).Discovery().ServerResourcesForGroupVersion(twins.Group + "/" + twins.Version)
+	resources, err := clientFor(t, a.Admin).Discovery().ServerResourcesForGroupVersion(twins.Group + "/" + twins.Version)
 	if err != nil || len(resources.APIResources) != 1 {
 		t.Errorf("discovery %+v, %v", resources, err)
 	}

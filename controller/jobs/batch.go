@@ -152,12 +152,10 @@ func (r *round) stop() {
 	case r.batch < int32(len(r.job.batches)):
 		if t := r.tally(r.batch); t.total > 0 && r.outOfReach(&t) {
 			r.finish(v1alpha2.JobFailure, v1alpha2.ReasonThreshold,
-				fmt.Sprintf("%d of %d nodes of batch %d failed: it cannot reach its successThreshold %s", t.failed, t.total, r.batch, thresholdText(r.job.batches[r.batch-1].threshold)))
+				fmt.Sprintf("%d of %d nodes of batch %d failed: it cannot reach its successThreshold %s", t.failed, t.total, r.batch, r.job.batches[r.batch-1].threshold.String()))
 		}
 	}
 }
-
-func thresholdText(v intstr.IntOrString) string { return v.String() }
 
 // tooMany reports whether more nodes failed than a share of all.
 func tooMany(bad, total int, tolerate float64) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,12 +166,8 @@ func (c *Controller) Run(ctx context.Context) error {
 		g.Go(func() error { return run(ctx) })
 	}
 	g.Go(func() error {
-		for _, synced := range append(c.Synced(), c.cfg.Nodes.Synced()) {
-			select {
-			case <-synced:
-			case <-ctx.Done():
-				return nil
-			}
+		if !cache.WaitSynced(ctx, append(c.Synced(), c.cfg.Nodes.Synced())...) {
+			return nil
 		}
 		e := elector{leases: c.cfg.Cloud.CoordinationV1().Leases(c.cfg.Namespace), id: c.cfg.ID, log: c.log}
 		e.run(ctx, c.lead)
@@ -288,7 +285,7 @@ func (c *Controller) markDirty(res *v1alpha2.NodeJobResult) {
 
 // nodeChanged has all jobs looked at when a node comes, goes, or has other labels.
 func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
-	if change.Old != nil && change.New != nil && present(change.Old) == present(change.New) && sameLabels(change.Old.Labels, change.New.Labels) {
+	if change.Old != nil && change.New != nil && present(change.Old) == present(change.New) && maps.Equal(change.Old.Labels, change.New.Labels) {
 		return
 	}
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -205,7 +206,7 @@ func (r *round) findMembers() {
 			add(name, nil)
 		}
 	}
-	slices.SortFunc(r.members, func(a, b member) int { return compareNames(a.name, b.name) })
+	slices.SortFunc(r.members, func(a, b member) int { return strings.Compare(a.name, b.name) })
 }
 
 // judge finds where a member stands, and gives a verdict where it cannot say it itself.

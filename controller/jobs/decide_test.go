@@ -31,7 +31,7 @@ type sim struct {
 }
 
 func newSim(t *testing.T, j *job, nodes ...node) *sim {
-	slices.SortFunc(nodes, func(a, b node) int { return compareNames(a.name, b.name) })
+	slices.SortFunc(nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
 	s := &sim{t: t, job: j, fleet: &fleet{nodes: nodes, byName: make(map[string]*node)}, results: make(map[string]*v1alpha2.NodeJobResult), busy: make(map[string]string), now: start}
 	for i := range nodes {
 		s.fleet.byName[nodes[i].name] = &nodes[i]

@@ -41,7 +41,7 @@ type elector struct {
 func (e *elector) run(ctx context.Context, lead func(context.Context)) {
 	for sleep(ctx, 0) {
 		if at, err := e.acquire(ctx); err != nil {
-			e.log.Debug("the Lease of jobs cannot be had", "err", err)
+			e.log.Debug("the Lease of jobs cannot be acquired", "err", err)
 		} else if !at.IsZero() {
 			e.hold(ctx, at, lead)
 			continue
@@ -63,7 +63,7 @@ func (e *elector) acquire(ctx context.Context) (time.Time, error) {
 		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}}
 		e.sign(lease, at, true)
 		_, err := e.leases.Create(ctx, lease, metav1.CreateOptions{})
-		return e.got(at, err)
+		return acquired(at, err)
 	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("controller/jobs: %w", err)
@@ -77,10 +77,11 @@ func (e *elector) acquire(ctx context.Context) (time.Time, error) {
 	}
 	e.sign(lease, at, true)
 	_, err = e.leases.Update(ctx, lease, metav1.UpdateOptions{}) // refused if somebody was faster
-	return e.got(at, err)
+	return acquired(at, err)
 }
 
-func (e *elector) got(at time.Time, err error) (time.Time, error) {
+// acquired is the answer of acquire after its write: a cloudcore that was faster is no error.
+func acquired(at time.Time, err error) (time.Time, error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return time.Time{}, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -134,5 +133,3 @@ func (e *eventLimits) forget(uid string) {
 	defer e.mu.Unlock()
 	delete(e.of, uid)
 }
-
-func sameLabels(a, b map[string]string) bool { return maps.Equal(a, b) }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -125,20 +126,12 @@ func (x *index) failed(uid string) int {
 func (x *index) node(name string) []*item {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var all []*item
-	for i := range maps.Values(x.byNode[name]) {
-		all = append(all, i)
-	}
-	return all
+	return slices.Collect(maps.Values(x.byNode[name]))
 }
 
 // nodesOf returns the nodes that have a result of a job.
 func (x *index) nodesOf(uid string) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var all []string
-	for node := range x.byJob[uid] {
-		all = append(all, node)
-	}
-	return all
+	return slices.Collect(maps.Keys(x.byJob[uid]))
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -63,7 +65,7 @@ func (c *Controller) lead(ctx context.Context) {
 			pause = 0
 		case ctx.Err() == nil:
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
-			c.log.Warn("a job cannot be carried on; trying again", "err", err, "pause", pause)
+			c.log.Warn("what was decided about a job cannot be written; trying again", "err", err, "pause", pause)
 		}
 		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
 			return
@@ -94,10 +96,9 @@ func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration
 // refresh reads jobs and results from the API server itself: the watch of this cloudcore may
 // not have what the one that led before has written.
 func (c *Controller) refresh(ctx context.Context) error {
-	gv := v1alpha2.GroupVersion()
 	opts := metav1.ListOptions{Limit: listPage}
 	for {
-		page, err := c.cfg.Dynamic.Resource(gv.WithResource(v1alpha2.NodeJobResults)).List(ctx, opts)
+		page, err := c.resultClient().List(ctx, opts)
 		if err != nil {
 			return fmt.Errorf("controller/jobs: %w", err)
 		}
@@ -145,7 +146,7 @@ func refreshJobs[T any, P interface {
 // round looks at all jobs once, the oldest first, and carries out what follows. It returns when
 // to look again at the latest; zero is never.
 func (l *leader) round(ctx context.Context) (next time.Time, err error) {
-	jobs, dirty := l.take()
+	jobs, dirty := l.snapshot()
 	now := time.Now()
 	l.budget = maxWrites
 	results := make(map[string]map[string]*v1alpha2.NodeJobResult, len(jobs))
@@ -208,9 +209,9 @@ func disturb(all map[string]bool, results map[string]*v1alpha2.NodeJobResult) {
 	}
 }
 
-// take returns all jobs by age, and the uids of those with news, and brings the fleet up to
+// snapshot returns all jobs by age, and the uids of those with news, and brings the fleet up to
 // date.
-func (l *leader) take() (jobs []*job, dirty map[string]bool) {
+func (l *leader) snapshot() (jobs []*job, dirty map[string]bool) {
 	c := l.c
 	c.mu.Lock()
 	jobs = slices.Collect(maps.Values(c.jobs))
@@ -303,7 +304,7 @@ func (c *Controller) writeAll(ctx context.Context, writes []func(context.Context
 }
 
 // newFleet lists the edge nodes.
-func newFleet(store *cache.Store[nodeObject]) *fleet {
+func newFleet(store *cache.Store[*corev1.Node]) *fleet {
 	names := store.Names()
 	f := &fleet{nodes: make([]node, 0, len(names)), byName: make(map[string]*node, len(names))}
 	for _, name := range names {
@@ -311,7 +312,7 @@ func newFleet(store *cache.Store[nodeObject]) *fleet {
 			f.nodes = append(f.nodes, node{name: name.Name, labels: item.Object.Labels, present: present(item.Object)})
 		}
 	}
-	slices.SortFunc(f.nodes, func(a, b node) int { return compareNames(a.name, b.name) })
+	slices.SortFunc(f.nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
 	for i := range f.nodes {
 		f.byName[f.nodes[i].name] = &f.nodes[i]
 	}

@@ -60,8 +60,8 @@ func (r *round) permit() {
 			queue = append(queue, m)
 		}
 	}
-	r.download(fetch, downloadOpen)
-	begun := r.begin(queue, applyOpen)
+	r.grantDownloads(fetch, downloadOpen)
+	begun := r.grantApply(queue, applyOpen)
 	if expired > 0 && begun < len(queue) && applyOpen {
 		r.passOn(len(queue) - begun)
 	}
@@ -88,8 +88,8 @@ func (r *round) findSilent() {
 	}
 }
 
-// download lets members fetch what they need, as many at a time as is sensible.
-func (r *round) download(fetch []*member, open bool) {
+// grantDownloads lets members fetch what they need, as many at a time as is sensible.
+func (r *round) grantDownloads(fetch []*member, open bool) {
 	limit := max(minDownloads, downloadAhead*r.job.concurrency)
 	for _, m := range fetch {
 		if m.phase() != v1alpha2.Download && m.phase() != v1alpha2.Apply {
@@ -117,9 +117,9 @@ func (r *round) download(fetch []*member, open bool) {
 	}
 }
 
-// begin lets the members of the queue begin for which there are places and budget, and returns
+// grantApply lets the members of the queue begin for which there are places and budget, and returns
 // how many. One that waited longest is first, and a node that had its turn goes to the end.
-func (r *round) begin(queue []*member, open bool) int {
+func (r *round) grantApply(queue []*member, open bool) int {
 	begun := 0
 	free := r.job.concurrency - r.used
 	if open && free > 0 {
@@ -138,7 +138,7 @@ func (r *round) begin(queue []*member, open bool) int {
 			if groups == nil {
 				groups = r.newBudgetGroups()
 			}
-			if why := groups.take(m.node); why != "" {
+			if why := groups.reserve(m.node); why != "" {
 				m.reason, m.message = v1alpha2.ReasonDisruptionBudget, why
 				break
 			}
@@ -214,8 +214,8 @@ func (g *budgetGroups) key(n *node) string {
 	return strings.Join(values, "\x00")
 }
 
-// take counts a node as unavailable, or says why it may not become so.
-func (g *budgetGroups) take(n *node) string {
+// reserve counts a node as unavailable, or says why it may not become so.
+func (g *budgetGroups) reserve(n *node) string {
 	if g.budget == nil {
 		return ""
 	}

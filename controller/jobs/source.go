@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,13 +56,7 @@ func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 			list[key] = i.version
 		}
 	}
-	return func(yield func(hub.Key, string) bool) {
-		for key, version := range list {
-			if !yield(key, version) {
-				return
-			}
-		}
-	}, nil
+	return maps.All(list), nil
 }
 
 // Load returns a job of the node. One that is not known here, or that the node no longer

@@ -3,7 +3,6 @@ package jobs
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,8 +11,6 @@ import (
 )
 
 func metaTime(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
-
-func compareNames(a, b string) int { return strings.Compare(a, b) }
 
 // summarize writes the status: counts, the phase, why nothing goes on, and the nodes.
 func (r *round) summarize() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,9 +17,7 @@ import (
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
-type nodeObject = *corev1.Node
-
-// jobResources are the resources of jobs by kind.
+// jobResource returns the resource of a kind of jobs.
 func jobResource(kind string) string {
 	switch kind {
 	case v1alpha2.KindNodeUpgradeJob:

@@ -254,7 +254,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestReasons: a machine whose key was revoked is told why.
+// TestReasons: a machine whose key was revoked gets the reason.
 func TestReasons(t *testing.T) {
 	s := newStore(t, controllertest.NewClientset())
 	for why, want := range map[nodeidentity.Reason]error{

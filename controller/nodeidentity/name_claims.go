@@ -230,10 +230,10 @@ func (s *Store) updateClaim(ctx context.Context, node string, edit func(*corev1.
 			return nil
 		}
 		if !lostRace(err) {
-			return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, err)
+			return fmt.Errorf("nodeidentity: update the claim of node name %s: %w", node, err)
 		}
 	}
-	return fmt.Errorf("nodeidentity: renew the key of node name %s: %w", node, join.ErrServer)
+	return fmt.Errorf("nodeidentity: update the claim of node name %s: %w", node, join.ErrServer)
 }
 
 // freeClaim empties a claim. If no Node has the name the claim is removed, so that

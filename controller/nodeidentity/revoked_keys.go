@@ -19,7 +19,7 @@ import (
 // fieldAt is when a key was revoked; its Secret has fieldNode and fieldKey too.
 const fieldAt = "at"
 
-// Reason says why a key was revoked. The machine that has it is told.
+// Reason says why a key was revoked. The machine that has the key gets it as an error.
 type Reason string
 
 // The reasons.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,8 +67,10 @@ func Drain(ctx context.Context, cfg DrainConfig) (evicted []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if bare := names(pods, func(p *corev1.Pod) bool { return metav1.GetControllerOf(p) == nil }); len(bare) > 0 && !cfg.Force {
-		return nil, &BarePodsError{Node: cfg.Node, Pods: bare}
+	if !cfg.Force {
+		if err := refuseBare(cfg.Node, pods); err != nil {
+			return nil, err
+		}
 	}
 	if !node.Spec.Unschedulable {
 		patch := []byte(`{"spec":{"unschedulable":true}}`)
@@ -93,6 +96,14 @@ func (e *BarePodsError) Error() string {
 		len(e.Pods), e.Node, strings.Join(e.Pods[:min(3, len(e.Pods))], ", "))
 }
 
+// refuseBare returns a BarePodsError if no controller replaces some of the pods.
+func refuseBare(node string, pods []*corev1.Pod) error {
+	if bare := names(pods, func(p *corev1.Pod) bool { return metav1.GetControllerOf(p) == nil }); len(bare) > 0 {
+		return &BarePodsError{Node: node, Pods: bare}
+	}
+	return nil
+}
+
 // drain is a Drain under way.
 type drain struct {
 	cfg       DrainConfig
@@ -101,12 +112,7 @@ type drain struct {
 }
 
 func (d *drain) names() []string {
-	var all []string
-	for _, name := range d.evicted {
-		all = append(all, name)
-	}
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Values(d.evicted))
 }
 
 // run evicts until no pod is left or the time is over.

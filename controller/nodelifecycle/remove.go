@@ -60,14 +60,11 @@ func Remove(ctx context.Context, cfg RemoveConfig) (Removed, error) {
 	if cfg.Client == nil || cfg.Node == "" || cfg.RevokeIdentity == nil {
 		return done, errors.New("nodelifecycle: RemoveConfig.Client, Node and RevokeIdentity are required")
 	}
-	node, err := cfg.Client.CoreV1().Nodes().Get(ctx, cfg.Node, metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return done, fmt.Errorf("nodelifecycle: %w", err)
+	node, err := edgeNode(ctx, cfg.Client, cfg.Node)
+	if err != nil && !errors.Is(err, ErrNoNode) {
+		return done, err
 	}
-	if err == nil {
-		if _, ok := node.Labels[RoleLabel]; !ok {
-			return done, fmt.Errorf("%w: %s lacks the label %s", ErrNotEdge, cfg.Node, RoleLabel)
-		}
+	if node != nil {
 		if err := cfg.checkPods(ctx); err != nil {
 			return done, err
 		}

@@ -63,8 +63,10 @@ func Replace(ctx context.Context, cfg ReplaceConfig) (Replaced, error) {
 		if err != nil {
 			return done, err
 		}
-		if bare := names(pods, func(p *corev1.Pod) bool { return metav1.GetControllerOf(p) == nil }); len(bare) > 0 && !cfg.Force {
-			return done, &BarePodsError{Node: cfg.Old, Pods: bare}
+		if !cfg.Force {
+			if err := refuseBare(cfg.Old, pods); err != nil {
+				return done, err
+			}
 		}
 		if done.Volumes, err = localVolumes(ctx, cfg.Client, old); err != nil {
 			return done, err

@@ -96,9 +96,8 @@ func Retire(ctx context.Context, cfg RetireConfig) (Retired, error) {
 		}
 	}
 	// Nobody serves the devices from when the identity is revoked; before, the node may.
-	revoke := cfg.RevokeIdentity
 	done.Removed, err = Remove(ctx, RemoveConfig{Client: cfg.Client, Node: cfg.Node, Force: true, RevokeIdentity: func(ctx context.Context) error {
-		err := revoke(ctx)
+		err := cfg.RevokeIdentity(ctx)
 		if err == nil && cfg.Devices == UnbindDevices {
 			done.Devices, err = bindDevices(ctx, cfg.Dynamic, cfg.Node, "")
 		}

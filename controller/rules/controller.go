@@ -170,12 +170,8 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 // judgeAll judges all rules once rules and endpoints are known. Before, an endpoint may be
 // missing here only, and each rule of the first list would have its whole namespace judged.
 func (c *Controller) judgeAll(ctx context.Context) error {
-	for _, synced := range []<-chan struct{}{c.rules.Synced(), c.endpoints.Synced()} {
-		select {
-		case <-synced:
-		case <-ctx.Done():
-			return nil
-		}
+	if !cache.WaitSynced(ctx, c.rules.Synced(), c.endpoints.Synced()) {
+		return nil
 	}
 	c.mu.Lock()
 	c.judging = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,13 +43,7 @@ func (s *source) Versions(context.Context) (iter.Seq2[hub.Key, string], error) {
 			list[hub.Key{Resource: resources.Rules, Namespace: name.Namespace, Name: name.Name}] = r.version
 		}
 	}
-	return func(yield func(hub.Key, string) bool) {
-		for key, version := range list {
-			if !yield(key, version) {
-				return
-			}
-		}
-	}, nil
+	return maps.All(list), nil
 }
 
 // Load returns a rule of the node. A rule that is not in the cache, or not in force there,

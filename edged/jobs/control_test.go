@@ -28,7 +28,7 @@ func during(t *testing.T, test func(t *testing.T, w *world, p *process)) {
 	})
 }
 
-// wantReport waits for all work, and compares the report that the cloud has.
+// wantReport waits for all work, and compares what was reported to the cloud.
 func (w *world) wantReport(kind, name string, phase v1alpha2.NodeTaskPhase, reason string, flow ...string) {
 	w.t.Helper()
 	synctest.Wait()

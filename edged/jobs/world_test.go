@@ -26,8 +26,8 @@ const (
 	newVersion = "v1.3.0"
 )
 
-// world is a machine: what is on its disk, and the reports that the cloud has. A process of it may be
-// killed before or after any change of the disk.
+// world is a machine: what is on its disk, and what was reported to the cloud. A process of it may
+// be killed before or after any change of the disk.
 type world struct {
 	t     *testing.T
 	store meta.Store
@@ -459,7 +459,7 @@ func (w *world) remove(kind, name string) {
 	}
 }
 
-// report is the report of a job that the cloud has.
+// report is what was reported to the cloud about a job.
 func (w *world) report(kind, name string) Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -25,8 +25,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/install/apiservertest"
@@ -108,15 +106,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	cert, key := clientCertificate(t)
 	api := apiservertest.Start(t, "--kubelet-client-certificate="+cert, "--kubelet-client-key="+key)
-	out := clientcmdapi.NewConfig()
-	out.Clusters["c"] = &clientcmdapi.Cluster{Server: api.Host, InsecureSkipTLSVerify: true}
-	out.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: api.Admin.BearerToken}
-	out.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c"}
-	out.CurrentContext = "c"
-	w := &world{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig"), clientCA: cert}
-	if err := clientcmd.WriteToFile(*out, w.kubeconfig); err != nil {
-		t.Fatal(err)
-	}
+	w := &world{kubeconfig: api.Kubeconfig(t), clientCA: cert}
 	var err error
 	if w.client, err = kubernetes.NewForConfig(api.Admin); err != nil {
 		t.Fatal(err)

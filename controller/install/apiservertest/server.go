@@ -17,6 +17,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // Server is a real kube-apiserver with an etcd of its own.
@@ -28,6 +30,22 @@ type Server struct {
 // As returns the configuration of a bearer of a token.
 func (a *Server) As(token string) *rest.Config {
 	return &rest.Config{Host: a.Host, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
+}
+
+// Kubeconfig writes a kubeconfig of the administrator and returns its file, which is removed when
+// the test ends.
+func (a *Server) Kubeconfig(t *testing.T) string {
+	t.Helper()
+	out := clientcmdapi.NewConfig()
+	out.Clusters["c"] = &clientcmdapi.Cluster{Server: a.Host, InsecureSkipTLSVerify: true}
+	out.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: a.Admin.BearerToken}
+	out.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c"}
+	out.CurrentContext = "c"
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*out, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // Binary finds a program that cmd/cluster has built, such as "kube-*/kubectl", or skips the test.

@@ -119,6 +119,18 @@ func (s *Store[T]) Run(ctx context.Context) error {
 // Synced is closed when the store has been filled for the first time.
 func (s *Store[T]) Synced() <-chan struct{} { return s.synced }
 
+// WaitSynced waits until all channels are closed, and reports whether they were before ctx ended.
+func WaitSynced(ctx context.Context, all ...<-chan struct{}) bool {
+	for _, synced := range all {
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // Load returns the object with that name.
 func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	s.mu.RLock()

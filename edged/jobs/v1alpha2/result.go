@@ -84,10 +84,10 @@ type NodeJobResultStatus struct {
 	AcceptedTime *metav1.Time `json:"acceptedTime,omitempty"`
 	// FinishedTime is when it ended.
 	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
-	// ObservedAcceptedTime is when cloudcore was first told that the node has begun.
+	// ObservedAcceptedTime is when cloudcore first learned that the node has begun.
 	// timeoutSeconds counts from it.
 	ObservedAcceptedTime *metav1.Time `json:"observedAcceptedTime,omitempty"`
-	// ObservedFinishedTime is when cloudcore was told that it has ended.
+	// ObservedFinishedTime is when cloudcore learned that it has ended.
 	ObservedFinishedTime *metav1.Time `json:"observedFinishedTime,omitempty"`
 	// Reported is true when Phase is the node's own word, and false when cloudcore set it.
 	Reported bool `json:"reported,omitempty"`
