@@ -32,8 +32,9 @@ func identify(pid int) (identity, error) {
 	return identity{PID: pid, Start: start, Boot: boot}, nil
 }
 
-// alive reports whether the very process still runs. A zombie does not; if it
-// is a child of this program, it is reaped here, since nobody else waits.
+// alive reports whether the very process still runs. A zombie does not, once its last thread has
+// ended: until then it has its files, locks and ports. If it is a child of this program, it is
+// reaped here, since nobody else waits.
 func (id identity) alive() bool {
 	state, start, err := readStat(id.PID)
 	if err != nil || start != id.Start {
@@ -43,6 +44,9 @@ func (id identity) alive() bool {
 		return false
 	}
 	if state == 'Z' || state == 'X' {
+		if threads, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(id.PID), "task")); err == nil && len(threads) > 1 {
+			return true
+		}
 		_, _ = unix.Wait4(id.PID, nil, unix.WNOHANG, nil) // ECHILD where it is not our child
 		return false
 	}

@@ -7,10 +7,33 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// leaderless has the test's program end its first thread and sleep in others.
+const leaderless = "EDGEKIT_TEST_LEADERLESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(leaderless) == "" {
+		os.Exit(m.Run())
+	}
+	go func() {
+		for unix.Gettid() == unix.Getpid() {
+			runtime.Gosched() // the first thread ends below
+		}
+		select {}
+	}()
+	runtime.LockOSThread() // main runs on the first thread
+	if unix.Gettid() == unix.Getpid() {
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	}
+	os.Exit(1)
+}
 
 func TestStartAndStop(t *testing.T) {
 	ctx, table := t.Context(), newTable(t)
@@ -75,6 +98,29 @@ func TestStopKillsWhatDoesNotObey(t *testing.T) {
 	}
 	if r.Alive() {
 		t.Error("alive after Stop")
+	}
+}
+
+// TestAliveUntilTheLastThreadEnds has a program whose first thread has ended: its state is that of
+// a zombie, and it still has its files.
+func TestAliveUntilTheLastThreadEnds(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	table := newTable(t)
+	r, err := table.Start(Spec{Name: "leaderless", Path: os.Args[0], Env: []string{leaderless + "=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { state, _, _ := readStat(r.PID); return state == 'Z' })
+	if !r.Alive() {
+		t.Error("not alive although it has a thread")
+	}
+	if err := table.Kill(t.Context(), "leaderless"); err != nil {
+		t.Fatal(err)
+	}
+	if r.Alive() {
+		t.Error("alive after Kill")
 	}
 }
 
