@@ -62,10 +62,13 @@ func summarize(nodes Nodes, now time.Time) summary {
 
 func (s *summary) add(n *corev1.Node, now time.Time) {
 	version := versionOf(n.Status.NodeInfo.KubeletVersion)
-	if _, known := s.versions[version]; !known && len(s.versions) >= maxDistinct {
-		version = versionOther
+	if _, known := s.versions[version]; !known {
+		version = strings.Clone(version) // it must not keep the Node's text
+		if len(s.versions) >= maxDistinct {
+			version = versionOther
+		}
 	}
-	s.versions[strings.Clone(version)]++
+	s.versions[version]++
 	state := stateUnknown
 	for i := range n.Status.Conditions {
 		switch c := &n.Status.Conditions[i]; c.Type {

@@ -2,7 +2,6 @@ package resources
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -36,14 +35,27 @@ const (
 	maxClockAhead = 4_000_000_000 * time.Second // 126 years; a clock without a battery is in 1970
 )
 
+// The text of figures has these words before, between and behind them.
+const (
+	wordsFill        = "the store's disk is "
+	wordsClock       = "% full, the clock is "
+	wordsTwins       = "s ahead, "
+	wordsCertificate = " twins are stale, the certificate ends "
+	wordUnknown      = "unknown"
+)
+
 // String is the text that ParseFigures reads, and people too.
-func (f Figures) String() string {
-	until := "unknown"
-	if !f.Certificate.IsZero() {
-		until = f.Certificate.UTC().Format(time.RFC3339)
+func (f Figures) String() string { return string(f.appendTo(nil)) }
+
+func (f Figures) appendTo(b []byte) []byte {
+	b = strconv.AppendInt(append(b, wordsFill...), int64(min(max(f.StoreFill, 0), 100)), 10)
+	b = strconv.AppendInt(append(b, wordsClock...), int64(max(-maxClockAhead, min(f.ClockAhead, maxClockAhead))/time.Second), 10)
+	b = strconv.AppendInt(append(b, wordsTwins...), int64(min(max(f.TwinsStale, 0), maxTwinsStale)), 10)
+	b = append(b, wordsCertificate...)
+	if f.Certificate.IsZero() {
+		return append(b, wordUnknown...)
 	}
-	return fmt.Sprintf("the store's disk is %d%% full, the clock is %+ds ahead, %d twins are stale, the certificate ends %s",
-		min(max(f.StoreFill, 0), 100), int64(max(-maxClockAhead, min(f.ClockAhead, maxClockAhead))/time.Second), min(max(f.TwinsStale, 0), maxTwinsStale), until)
+	return f.Certificate.UTC().AppendFormat(b, time.RFC3339)
 }
 
 var errFigures = errors.New("resources: not the text of figures")
@@ -53,38 +65,26 @@ func ParseFigures(text string) (Figures, error) {
 	if len(text) > maxFigures {
 		return Figures{}, errFigures
 	}
-	var f Figures
-	rest, ok := text, true
-	number := func(before, after string, most int64) int64 {
-		var part string
-		if rest, ok = cutPrefix(rest, before, ok); !ok {
-			return 0
-		}
-		if part, rest, ok = strings.Cut(rest, after); !ok {
-			return 0
-		}
+	rest, ok := strings.CutPrefix(text, wordsFill)
+	number := func(after string, most int64) int64 {
+		part, more, found := strings.Cut(rest, after)
 		n, err := strconv.ParseInt(part, 10, 64)
-		ok = err == nil && -most <= n && n <= most
+		rest, ok = more, ok && found && err == nil && -most <= n && n <= most
 		return n
 	}
-	f.StoreFill = int(number("the store's disk is ", "% full, ", 100))
-	f.ClockAhead = time.Duration(number("the clock is ", "s ahead, ", int64(maxClockAhead/time.Second))) * time.Second
-	f.TwinsStale = int(number("", " twins are stale, ", maxTwinsStale))
-	rest, ok = cutPrefix(rest, "the certificate ends ", ok)
-	if ok && rest != "unknown" {
-		at, err := time.Parse(time.RFC3339, rest)
-		f.Certificate, ok = at, err == nil
+	f := Figures{
+		StoreFill:  int(number(wordsClock, 100)),
+		ClockAhead: time.Duration(number(wordsTwins, int64(maxClockAhead/time.Second))) * time.Second,
+		TwinsStale: int(number(wordsCertificate, maxTwinsStale)),
 	}
-	if !ok || f.String() != text { // one text for one value
+	if ok && rest != wordUnknown {
+		var err error
+		f.Certificate, err = time.Parse(time.RFC3339, rest)
+		ok = err == nil
+	}
+	var again [maxFigures]byte
+	if !ok || string(f.appendTo(again[:0])) != text { // one text for one value
 		return Figures{}, errFigures
 	}
 	return f, nil
-}
-
-// cutPrefix is strings.CutPrefix that fails if something failed before.
-func cutPrefix(s, prefix string, ok bool) (string, bool) {
-	if !ok {
-		return "", false
-	}
-	return strings.CutPrefix(s, prefix)
 }

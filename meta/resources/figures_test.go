@@ -26,7 +26,7 @@ func TestFigures(t *testing.T) {
 	good := resources.Figures{}.String()
 	for _, bad := range []string{
 		"", "x", good + " ", strings.Replace(good, "0%", "101%", 1), strings.Replace(good, "0%", "-1%", 1), strings.Replace(good, "0%", "00%", 1),
-		strings.Replace(good, "0 twins", "1000001 twins", 1), strings.Replace(good, "+0s", "+99999999999s", 1), strings.Replace(good, "unknown", "soon", 1),
+		strings.Replace(good, "0 twins", "1000001 twins", 1), strings.Replace(good, "is 0s", "is 99999999999s", 1), strings.Replace(good, "unknown", "soon", 1),
 		strings.Replace(good, "unknown", "2027-01-02T03:04:05+01:00", 1), strings.Replace(good, "unknown", strings.Repeat("9", 1<<20), 1),
 	} {
 		if f, err := resources.ParseFigures(bad); err == nil {
