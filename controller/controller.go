@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/bus/rules/wire"
+	"github.com/edgekit/edgekit/controller/console"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/fleetmetrics"
@@ -81,6 +82,9 @@ type Config struct {
 	// Jobs sets up fleet jobs (operations.kubeedge.io), which then need their resources and
 	// rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
 	Jobs *jobs.Config
+	// Console sets up the web console, which the Controller serves; nil has none. It is not
+	// changed; its Nodes, Pods, Devices, Jobs and Live must be nil.
+	Console *console.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -108,6 +112,7 @@ type Controller struct {
 	nodeapi   *nodeapi.Controller
 	rules     *rules.Controller // nil without Config.Rules
 	jobs      *jobs.Controller  // nil without Config.Jobs
+	console   *console.Server   // nil without Config.Console
 	ready     chan struct{}
 }
 
@@ -144,8 +149,9 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	live := new(console.Live)
 	c.devices, err = devices.New(devices.Config{
-		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.Live, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.withConsole(live), Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -170,6 +176,9 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	if c.jobs, err = newJobs(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	if c.console, err = c.newConsole(c.nodes, live); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	return c, nil
@@ -327,6 +336,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	}
 	if c.jobs != nil {
 		parts = append(parts, c.jobs.Run)
+	}
+	if c.console != nil {
+		parts = append(parts, func(ctx context.Context) error { return c.console.Run(ctx, linkOf(links)) })
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {

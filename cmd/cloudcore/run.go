@@ -62,6 +62,7 @@ type runCmd struct {
 	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
 	Rules   rulesFlags   `embed:"" prefix:"rules-"`
 	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
+	Console consoleFlags `embed:"" prefix:"console-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -158,8 +159,12 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	page, err := r.Console.config(consoleParts{advertise: r.Advertise, namespace: r.Namespace, issue: trust.keyring.ServerCertificate, log: log})
+	if err != nil {
+		return nil, err
+	}
 	ctl, err := controller.New(controller.Config{
-		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
+		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
 		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})

@@ -170,7 +170,9 @@ func (c *Cloudcore) amend(doc []byte, config string) ([]byte, error) {
 		if err := yaml.UnmarshalStrict(doc, service); err != nil {
 			return nil, fmt.Errorf("install: %w", err)
 		}
-		c.service(service)
+		if service.Name == Name { // the other is the console's
+			c.service(service)
+		}
 		return marshal(service)
 	case "Deployment":
 		deployment := &appsv1.Deployment{}

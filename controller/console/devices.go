@@ -1,0 +1,319 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/summary"
+	"github.com/edgekit/edgekit/device/v1beta1"
+	"github.com/edgekit/edgekit/device/v1beta1/schema"
+	"github.com/edgekit/edgekit/meta/resources"
+)
+
+const (
+	maxTwins = 1000 // of one device
+	maxValue = 4096 // bytes of a value
+)
+
+// deviceIndex has all Devices in the orders of their lists, and counts them by namespace.
+type deviceIndex struct {
+	rows *table[v1beta1.Device]
+
+	mu     sync.Mutex
+	counts map[string]deviceCounts // by namespace
+}
+
+// deviceCounts are the devices in a summary.
+type deviceCounts struct {
+	Total  int `json:"total"`
+	Online int `json:"online"`
+}
+
+func newDeviceIndex() *deviceIndex {
+	return &deviceIndex{rows: newTable(deviceOrders()), counts: make(map[string]deviceCounts)}
+}
+
+func deviceOrders() map[string]order[v1beta1.Device] {
+	by := func(value func(*v1beta1.Device) string, pivot func(*v1beta1.Device, string)) order[v1beta1.Device] {
+		return order[v1beta1.Device]{
+			less: func(a, b *v1beta1.Device) bool {
+				return cmp.Or(strings.Compare(value(a), value(b)), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name)) < 0
+			},
+			cursor: func(d *v1beta1.Device) cursor {
+				return cursor{Value: value(d), Namespace: d.Namespace, Name: d.Name}
+			},
+			pivot: func(c cursor) *v1beta1.Device {
+				d := new(v1beta1.Device)
+				d.Namespace, d.Name = c.Namespace, c.Name
+				pivot(d, c.Value)
+				return d
+			},
+		}
+	}
+	return map[string]order[v1beta1.Device]{
+		"name":  by(func(*v1beta1.Device) string { return "" }, func(*v1beta1.Device, string) {}),
+		"node":  by(func(d *v1beta1.Device) string { return d.Spec.NodeName }, func(d *v1beta1.Device, v string) { d.Spec.NodeName = v }),
+		"state": by(func(d *v1beta1.Device) string { return d.Status.State }, func(d *v1beta1.Device, v string) { d.Status.State = v }),
+	}
+}
+
+// online reports whether a state counts as online.
+func online(state string) bool { return state == "online" || state == "ok" }
+
+// changed follows the store of Devices.
+func (x *deviceIndex) changed(change cache.Change[*v1beta1.Device]) {
+	x.rows.replace(change.Old, change.New)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.countLocked(change.Old, -1)
+	x.countLocked(change.New, 1)
+}
+
+func (x *deviceIndex) countLocked(d *v1beta1.Device, by int) {
+	if d == nil {
+		return
+	}
+	n := x.counts[d.Namespace]
+	n.Total += by
+	if online(d.Status.State) {
+		n.Online += by
+	}
+	if n.Total <= 0 {
+		delete(x.counts, d.Namespace)
+		return
+	}
+	x.counts[d.Namespace] = n
+}
+
+// namespaces lists the namespaces that have devices.
+func (x *deviceIndex) namespaces() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	names := make([]string, 0, len(x.counts))
+	for name := range x.counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// summary counts the devices of a scope.
+func (x *deviceIndex) summary(in scope) *deviceCounts {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	sum := new(deviceCounts)
+	for namespace, n := range x.counts {
+		if in.has(namespace) {
+			sum.Total += n.Total
+			sum.Online += n.Online
+		}
+	}
+	return sum
+}
+
+// deviceItem is a device in a list.
+type deviceItem struct {
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+	Node       string `json:"node,omitempty"`
+	State      string `json:"state,omitempty"`
+	Model      string `json:"model,omitempty"`
+	Protocol   string `json:"protocol,omitempty"`
+	LastOnline string `json:"lastOnline,omitempty"`
+	Values     string `json:"values,omitempty"`
+}
+
+func newDeviceItem(d *v1beta1.Device) deviceItem {
+	item := deviceItem{
+		Namespace: d.Namespace, Name: d.Name, Node: summary.Shorten(d.Spec.NodeName, maxSearch), State: summary.Shorten(d.Status.State, maxText),
+		Model: summary.Shorten(d.Spec.ModelRef.Name, maxSearch), Protocol: summary.Shorten(d.Spec.Protocol.Name, maxText),
+		Values: summary.Shorten(d.Status.Values, 512),
+	}
+	if d.Status.LastSeen != nil {
+		item.LastOnline = stamp(d.Status.LastSeen.Time)
+	}
+	return item
+}
+
+func devicesRight(verb, resource, namespace, name string) authorizationv1.ResourceAttributes {
+	gv := v1beta1.GroupVersion()
+	return authorizationv1.ResourceAttributes{Verb: verb, Group: gv.Group, Version: gv.Version, Resource: resource, Namespace: namespace, Name: name}
+}
+
+func (s *Server) listDevices(q *request) (any, error) {
+	return s.devicesOn(q, q.URL.Query().Get("node"))
+}
+
+func (s *Server) devicesOfNode(q *request) (any, error) { return s.devicesOn(q, q.PathValue("name")) }
+
+// devicesOn lists devices, of one node or of all.
+func (s *Server) devicesOn(q *request, node string) (any, error) {
+	o, err := parseList(q.URL.Query(), "name", "node", "state")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	in, err := s.scopeOf(q.Context(), q.who, devicesRight("list", resources.Devices, "", ""), o.values.Get("namespace"), s.devices.namespaces)
+	if err != nil {
+		return nil, err
+	}
+	find, err := deviceQuery(o, node, in)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, total, err := s.devices.rows.page(q.Context(), find)
+	if err != nil {
+		return nil, err
+	}
+	page := pageOf[deviceItem]{Items: make([]deviceItem, 0, len(rows)), Next: next, Total: total}
+	for _, d := range rows {
+		page.Items = append(page.Items, newDeviceItem(d))
+	}
+	return page, nil
+}
+
+// deviceQuery makes the query of a list of devices. A node, a state or a single namespace is a
+// range of an order, so that not all devices need be looked at.
+func deviceQuery(o listOptions, node string, in scope) (query[v1beta1.Device], error) {
+	q := query[v1beta1.Device]{order: o.sort, desc: o.desc, limit: o.limit}
+	state := o.values.Get("state")
+	if byName := o.sort == "name" && !o.desc; byName {
+		switch {
+		case node != "":
+			q.order, q.from = "node", new(v1beta1.Device)
+			q.from.Spec.NodeName = node
+			q.within = func(d *v1beta1.Device) bool { return d.Spec.NodeName == node }
+		case state != "":
+			q.order, q.from = "state", new(v1beta1.Device)
+			q.from.Status.State = state
+			q.within = func(d *v1beta1.Device) bool { return d.Status.State == state }
+		case len(in.in) == 1:
+			for namespace := range in.in {
+				q.from = new(v1beta1.Device)
+				q.from.Namespace = namespace
+				q.within = func(d *v1beta1.Device) bool { return d.Namespace == namespace }
+			}
+		}
+	}
+	if !in.all || node != "" || state != "" || o.search != "" {
+		q.keep = func(d *v1beta1.Device) bool {
+			return in.has(d.Namespace) && (node == "" || d.Spec.NodeName == node) && (state == "" || d.Status.State == state) &&
+				(o.search == "" || strings.Contains(d.Name, o.search) || strings.Contains(d.Namespace, o.search) || strings.Contains(d.Spec.NodeName, o.search))
+		}
+	}
+	var err error
+	q.after, err = decodeCursor(o.values.Get("cursor"), sortName(q.order, q.desc))
+	return q, err
+}
+
+// twinItem is one property of a device.
+type twinItem struct {
+	Property   string `json:"property"`
+	Desired    string `json:"desired,omitempty"`
+	Reported   string `json:"reported,omitempty"`
+	ReportedAt string `json:"reportedAt,omitempty"`
+	Unit       string `json:"unit,omitempty"`
+	Type       string `json:"type,omitempty"`
+}
+
+// deviceDetail is everything about one device.
+type deviceDetail struct {
+	deviceItem
+	Created    string          `json:"created,omitempty"`
+	Conditions []nodeCondition `json:"conditions,omitempty"`
+	Twins      []twinItem      `json:"twins"`
+	// TwinsError says why there are no reported values.
+	TwinsError string `json:"twinsError,omitempty"`
+}
+
+// device shows one device: its spec from the cache, and its values from its DeviceStatus, which
+// is read with the user's token.
+func (s *Server) device(q *request) (any, error) {
+	namespace, name := q.PathValue("namespace"), q.PathValue("name")
+	if err := s.must(q.Context(), q.who, devicesRight("get", resources.Devices, namespace, name)); err != nil {
+		return nil, err
+	}
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	item, ok := s.cfg.Devices.Devices().Load(cache.Name{Namespace: namespace, Name: name})
+	if !ok {
+		return nil, fail(http.StatusNotFound, "there is no device of this name")
+	}
+	d := item.Object
+	detail := deviceDetail{deviceItem: newDeviceItem(d), Created: stamp(d.CreationTimestamp.Time)}
+	gv := v1beta1.GroupVersion()
+	var status v1beta1.DeviceStatus
+	err := s.upstream.get(q.Context(), q.token, []string{"apis", gv.Group, gv.Version, "namespaces", namespace, resources.DeviceStatuses, name}, nil, &status)
+	if err != nil {
+		detail.TwinsError = err.Error()
+	}
+	for _, c := range status.Status.Conditions[:min(len(status.Status.Conditions), maxConditions)] {
+		detail.Conditions = append(detail.Conditions, nodeCondition{
+			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: summary.Shorten(c.Message, maxMessage), Since: stamp(c.LastTransitionTime.Time),
+		})
+	}
+	detail.Twins = twinsOf(d, s.cfg.Devices.Model(d), status.Status.Twins)
+	return detail, nil
+}
+
+// twinsOf joins the properties of a device, of its model, and what was reported.
+func twinsOf(d *v1beta1.Device, model *v1beta1.DeviceModel, reported []schema.Twin) []twinItem {
+	items := make(map[string]*twinItem)
+	of := func(property string) *twinItem {
+		if items[property] == nil {
+			if len(items) >= maxTwins {
+				return new(twinItem)
+			}
+			items[property] = &twinItem{Property: summary.Shorten(property, maxText)}
+		}
+		return items[property]
+	}
+	for i := range d.Spec.Properties {
+		item := of(d.Spec.Properties[i].Name)
+		if v := d.Spec.Properties[i].Desired; v != nil {
+			item.Desired = summary.Shorten(v.Value, maxValue)
+		}
+	}
+	for i := range reported {
+		item := of(reported[i].PropertyName)
+		if v := reported[i].Reported; v != nil {
+			item.Reported, item.ReportedAt = summary.Shorten(v.Value, maxValue), valueTime(v, time.Time{})
+		}
+	}
+	if model != nil {
+		for i := range model.Spec.Properties {
+			p := &model.Spec.Properties[i]
+			if item := items[p.Name]; item != nil {
+				item.Unit, item.Type = summary.Shorten(p.Unit, maxText), string(p.Type)
+			}
+		}
+	}
+	out := make([]twinItem, 0, len(items))
+	for _, item := range items {
+		out = append(out, *item)
+	}
+	slices.SortFunc(out, func(a, b twinItem) int { return strings.Compare(a.Property, b.Property) })
+	return out
+}
+
+// valueTime is when a value was reported: its own timestamp, or else the time otherwise.
+func valueTime(v *schema.Value, otherwise time.Time) string {
+	if ms, err := strconv.ParseInt(v.Metadata["timestamp"], 10, 64); err == nil && ms > 0 && ms < 1<<50 {
+		return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	}
+	if otherwise.IsZero() {
+		return ""
+	}
+	return otherwise.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
