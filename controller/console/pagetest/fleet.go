@@ -42,7 +42,7 @@ var sites = []string{"berlin-mitte", "hamburg-port", "lyon-est", "porto-1", "kyi
 
 func newFleet(cfg Config) *fleet {
 	f := &fleet{cfg: cfg, start: time.Now()}
-	for i := range cfg.Nodes {
+	for i := range max(0, cfg.Nodes) {
 		n := nodeItem{
 			Name: fmt.Sprintf("edge-%06d", i), Site: sites[(i*7+i/90)%len(sites)], State: "connected", Ready: true, Version: "v0.9.2",
 			Since: f.ago(time.Duration(i%700+3) * 17 * time.Minute), Pods: 3 + i%9, Address: fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255),
@@ -299,7 +299,7 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]any{
 		"namespace": r.PathValue("ns"), "name": r.PathValue("name"), "state": "online", "model": "thermometer-model", "lastOnline": f.ago(time.Second), "node": node,
 		"twins": []map[string]any{
-			{"property": "temperature", "reported": "21.40", "reportedAt": f.ago(2 * time.Second), "unit": f.hostile(Script, "°C")},
+			{"property": "temperature", "reported": "21.40", "reportedAt": time.Now().UTC().Format(time.RFC3339), "unit": f.hostile(Script, "°C")},
 			{"property": "interval", "desired": "5", "reported": "10", "reportedAt": f.ago(70 * time.Minute), "unit": "s"},
 			{"property": "heating", "desired": "true", "reported": "true", "reportedAt": f.ago(26 * time.Minute)},
 			{"property": "label", "reported": f.hostile(Terminal+Script, "hall 2, line B"), "reportedAt": f.ago(50 * time.Hour)},

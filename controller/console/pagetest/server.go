@@ -21,7 +21,7 @@ const Token = "a-good-token" //nolint:gosec // of a test's own server
 // Config sets up a Server. Page is required.
 type Config struct {
 	Page  fs.FS // the built page: page/dist
-	Nodes int   // 0 means 1,000
+	Nodes int   // 0 means 1,000; negative none
 	// Hostile gives nodes, labels, devices, events and logs texts that attack a page.
 	Hostile bool
 	// LoggedIn admits requests without a session, as behind "edgectl console".
@@ -94,6 +94,8 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	if _, err := fs.Stat(s.cfg.Page, name); err != nil || name == "" {
 		name = "index.html"
 	}
+	r = r.Clone(r.Context())
+	r.URL.Path = "/" // ServeFileFS refuses addresses with dots, which index.html answers
 	http.ServeFileFS(w, r, s.cfg.Page, name)
 }
 

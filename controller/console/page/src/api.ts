@@ -9,7 +9,8 @@ export interface Page<T> { items: T[]; next?: string; total?: number }
 export interface Me { user: string; groups?: string[]; can?: Record<string, boolean> }
 export interface Site { name: string; total: number; connected: number }
 export interface Summary {
-  nodes: { total: number; connected: number; disconnected: number; unknown: number; notReady: number };
+  // A part that the user may not see is missing.
+  nodes?: { total: number; connected: number; disconnected: number; unknown: number; notReady: number };
   versions?: { version: string; count: number }[];
   sites?: Site[];
   sitesTotal?: number;

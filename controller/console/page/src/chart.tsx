@@ -49,7 +49,7 @@ export function Chart({ series, unit, name, changed }: { series: Series; unit?: 
         cursor: { y: false, drag: { x: false, y: false } },
         scales: { x: { time: true }, y: { range: (_u, low, high) => padded(low, high) } },
         axes: [
-          { ...axis, space: 70, values: (_u, at) => at.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB')) },
+          { ...axis, space: 70, size: 34, values: (_u, at) => at.map((t) => new Date(t * 1000).toLocaleTimeString('en-GB')) },
           { ...axis, size: 64, values: (_u, at) => at.map((v) => `${Number(v.toPrecision(6))}${unit ? ` ${unit}` : ''}`) },
         ],
         series: [{}, { stroke: colour('--accent'), width: 2, fill: colour('--accent-faint'), points: { show: series.times.length < 60, size: 5 } }],

@@ -74,7 +74,7 @@ export function Device({ namespace, name }: { namespace: string; name: string })
                       </select>
                     </label>
                     <button type="button" aria-pressed={paused} onClick={() => setPaused(!paused)}>{paused ? 'Go on' : 'Hold'}</button>
-                    <span class="muted small">what came since you opened this page, at most ten minutes</span>
+                    <span class="muted small">since you opened this page, at most ten minutes</span>
                   </div>
                   <Chart key={now.property} series={series.current.get(now.property)!} unit={now.unit} name={now.property} changed={changed} />
                 </section>

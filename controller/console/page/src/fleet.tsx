@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { useEvents, useResource, type Me, type Site, type Summary } from './api';
 import { link } from './router';
-import { Bar, Empty, Heading, Live, Loaded } from './ui';
+import { Bar, Empty, Heading, Live, Loaded, Notice } from './ui';
 import { count, plural } from './text';
 
 export function Fleet({ me }: { me: Me }) {
@@ -18,7 +18,7 @@ export function Fleet({ me }: { me: Me }) {
 
 function Overview({ summary: s, me }: { summary: Summary; me: Me }) {
   const n = s.nodes;
-  if (n.total === 0) {
+  if (n?.total === 0) {
     return (
       <Empty title="No edge node yet.">
         <code>edgectl token create</code> makes a token for a machine; <code>edgectl join</code> on that machine makes it a node. It appears here by itself.
@@ -28,7 +28,7 @@ function Overview({ summary: s, me }: { summary: Summary; me: Me }) {
   return (
     <>
       <section class="cards" aria-label="Figures">
-        <div class="card nodes-card">
+        {n && <div class="card nodes-card">
           <h2>Nodes</h2>
           <p class="figure"><a href={link(['nodes'])}>{count(n.total)}</a></p>
           <Bar total={n.total} label={`${count(n.connected)} connected, ${count(n.disconnected)} disconnected, ${count(n.unknown)} unknown`}
@@ -39,29 +39,34 @@ function Overview({ summary: s, me }: { summary: Summary; me: Me }) {
             <li><a href={link(['nodes'], { state: 'unknown' })}><i class="none" aria-hidden="true" />{count(n.unknown)} unknown</a></li>
             {n.notReady > 0 && <li class="muted">{count(n.notReady)} not ready</li>}
           </ul>
-        </div>
-        <div class="card">
+        </div>}
+        {s.devices && <div class="card">
           <h2>Devices</h2>
-          <p class="figure">{s.devices ? <a href={link(['devices'])}>{count(s.devices.total)}</a> : '–'}</p>
-          {s.devices && s.devices.total > 0 && (
+          <p class="figure"><a href={link(['devices'])}>{count(s.devices.total)}</a></p>
+          {s.devices.total > 0 && (
             <>
               <Bar total={s.devices.total} label={`${count(s.devices.online)} of ${count(s.devices.total)} online`}
                 parts={[{ n: s.devices.online, tone: 'ok' }, { n: s.devices.total - s.devices.online, tone: 'none' }]} />
               <p class="muted small">{count(s.devices.online)} online</p>
             </>
           )}
-        </div>
-        <div class="card">
+        </div>}
+        {s.jobs && <div class="card">
           <h2>Jobs</h2>
-          <p class="figure">{me.can?.listJobs === false ? '–' : <a href={link(['jobs'])}>{count(s.jobs?.active)}</a>}</p>
+          <p class="figure"><a href={link(['jobs'])}>{count(s.jobs.active)}</a></p>
           <p class="muted small">in progress</p>
-        </div>
-        <div class="card">
+        </div>}
+        {s.versions && <div class="card">
           <h2>Versions</h2>
-          <Versions versions={s.versions ?? []} />
-        </div>
+          <Versions versions={s.versions} />
+        </div>}
       </section>
-      <Sites sites={s.sites ?? []} total={s.sitesTotal} />
+      {!n && (
+        <Notice kind="warn" title="You may not see nodes.">
+          <p>{n === undefined && s.devices === undefined && s.jobs === undefined ? 'Nor devices or jobs of the whole cluster. ' : ''}Ask an administrator of the cluster for a role that lets {me.user} list nodes.</p>
+        </Notice>
+      )}
+      {s.sites && <Sites sites={s.sites} total={s.sitesTotal} />}
     </>
   );
 }

@@ -125,6 +125,9 @@ export function JobPage({ kind, name, place }: { kind: string; name: string; pla
                 ]} />
                 <Actions job={{ ...j, kind, name }} changed={job.reload} />
               </section>
+              {nodes.items.some((i) => /confirm/i.test(i.reason ?? '')) && (
+                <Notice kind="info" title="Nodes wait for a confirmation."><p>This job wants somebody at each machine to say yes: <code>edgectl confirm</code> there.</p></Notice>
+              )}
               <section class="panel" aria-labelledby="job-nodes">
                 <div class="panel-head"><h2 id="job-nodes">Nodes</h2></div>
                 {nodes.items.length === 0

@@ -133,7 +133,7 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
         <label class="check"><input type="checkbox" checked={follow} onChange={(e) => change(place, { follow: e.currentTarget.checked ? '' : 'no' }, { replace: true })} />Follow</label>
         <label class="check"><input type="checkbox" checked={wrap} onChange={(e) => setWrap(e.currentTarget.checked)} />Wrap lines</label>
       </div>
-      {end.kind === 'failed' && <Failed failure={end.failure} what="pod's log" retry={again} />}
+      {end.kind === 'failed' && <Failed failure={end.failure} what="the log of this pod" retry={again} />}
       <section class="panel log" hidden={end.kind === 'failed'}>
         <pre ref={pre} class={wrap ? 'wrap' : undefined} tabIndex={0} role="region" aria-label={`Log of ${container || name}`}><code ref={text} /></pre>
         {end.kind === 'ended' && <p class="muted small end">{follow ? 'The log has ended: the container is not running any more. ' : 'This is the end of the log so far. '}<button type="button" onClick={again}>Read again</button></p>}

@@ -1,7 +1,7 @@
 // The form that asks for a token.
 import { useRef, useState } from 'preact/hooks';
 import { Failure, request } from './api';
-import { Heading, Notice } from './ui';
+import { Heading, Mark, Notice } from './ui';
 
 export function Login({ done, ended }: { done: () => void; ended: boolean }) {
   const [failure, setFailure] = useState<Failure>();
@@ -27,6 +27,7 @@ export function Login({ done, ended }: { done: () => void; ended: boolean }) {
   };
   return (
     <main id="main" class="login">
+      <p class="brand"><Mark /><span>edgekit</span></p>
       <Heading title="Log in" />
       {ended && !failure && <Notice kind="info" title="Your session has ended."><p>Log in again to go on where you were.</p></Notice>}
       {failure && (

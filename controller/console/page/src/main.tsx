@@ -13,21 +13,11 @@ import { Login } from './login';
 import { Node } from './node';
 import { Nodes } from './nodes';
 import { go, inside, link, root, startRouter, usePlace, type Place } from './router';
-import { Announcer, Failed, Heading, Notice } from './ui';
+import { Announcer, Failed, Heading, Mark, Notice } from './ui';
 
 const sections = [
   { id: '', name: 'Fleet' }, { id: 'nodes', name: 'Nodes' }, { id: 'devices', name: 'Devices' }, { id: 'jobs', name: 'Jobs' },
 ];
-
-function Mark() {
-  return (
-    <svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">
-      <rect width="32" height="32" rx="8" class="mark" />
-      <g fill="none" stroke="#fff" stroke-width="2.5" stroke-linecap="round"><path d="M16 9v6M16 15l-6 6M16 15l6 6" /></g>
-      <g fill="#fff"><circle cx="16" cy="8.5" r="3" /><circle cx="9.5" cy="22.5" r="3" /><circle cx="22.5" cy="22.5" r="3" /></g>
-    </svg>
-  );
-}
 
 type Session = { kind: 'asking' } | { kind: 'out'; ended: boolean } | { kind: 'in'; me: Me } | { kind: 'failed'; failure: Failure };
 

@@ -65,10 +65,10 @@ const podColumns: Column<Pod>[] = [
   { name: 'Pod', cell: (p) => (
     <>{p.containers?.length
       ? <a href={link(['pods', p.namespace, p.name, 'log'], { container: p.containers[0], containers: p.containers.join(), node: p.node })}>{p.name}</a>
-      : p.name}<span class="sub always">{p.namespace}</span></>
+      : p.name}<span class="sub always">{p.namespace}</span>{p.ready === false && <span class="sub bad-text">not ready</span>}</>
   ) },
-  { name: 'Phase', cell: (p) => <State value={p.phase || 'Unknown'} /> },
-  { name: 'Ready', cell: (p) => (p.ready ? 'yes' : <span class="bad-text">no</span>) },
+  { name: 'Phase', cell: (p) => <State value={p.phase || 'Unknown'} tone={p.phase === 'Pending' ? 'warn' : undefined} /> },
+  { name: 'Ready', level: 'mid', cell: (p) => (p.ready ? 'yes' : <span class="bad-text">no</span>) },
   { name: 'Restarts', number: true, level: 'mid', cell: (p) => count(p.restarts) },
   { name: 'Age', number: true, cell: (p) => <Ago time={p.since} /> },
 ];

@@ -14,8 +14,8 @@ const columns: Column<NodeItem>[] = [
   { name: 'Ready', level: 'mid', cell: (n) => (n.ready === undefined ? '–' : n.ready ? 'yes' : <span class="bad-text">no</span>) },
   { name: 'Version', sort: 'version', level: 'mid', cell: (n) => n.version || '–' },
   { name: 'Pods', level: 'wide', number: true, cell: (n) => count(n.pods) },
-  { name: 'Since', sort: 'since', number: true, cell: (n) => <Ago time={n.since} /> },
   { name: 'Address', level: 'wide', cell: (n) => <span class="mono">{n.address || '–'}</span> },
+  { name: 'Since', sort: 'since', number: true, cell: (n) => <Ago time={n.since} /> },
 ];
 
 export function Nodes({ place }: { place: Place }) {

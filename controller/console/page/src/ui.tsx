@@ -36,13 +36,13 @@ export function Heading({ title, children, over }: { title: string; children?: C
   );
 }
 
-type Tone = 'ok' | 'warn' | 'bad' | 'none';
+export type Tone = 'ok' | 'warn' | 'bad' | 'none' | 'accent';
 
 const tones: Record<string, Tone> = {
   connected: 'ok', disconnected: 'bad', unknown: 'none',
-  online: 'ok', offline: 'bad',
-  Running: 'ok', Succeeded: 'none', Pending: 'warn', Failed: 'bad', Unknown: 'none',
-  Completed: 'ok', Successful: 'ok', InProgress: 'warn', Init: 'none', Failure: 'bad', RolledBack: 'bad', Paused: 'none',
+  online: 'ok', ok: 'ok', offline: 'bad', unhealthy: 'warn', disabled: 'none',
+  Running: 'ok', Succeeded: 'none', Pending: 'none', Failed: 'bad', Unknown: 'none',
+  Completed: 'ok', Successful: 'ok', InProgress: 'accent', Init: 'none', Failure: 'bad', RolledBack: 'bad', Paused: 'none',
   Warning: 'warn', Normal: 'none',
 };
 
@@ -65,7 +65,7 @@ export function Ago({ time, none = '–' }: { time?: string; none?: string }) {
 }
 
 // Bar shows parts of a whole. The text says the same.
-export function Bar({ parts, total, label }: { parts: { n: number; tone: Tone | 'accent' }[]; total: number; label: string }) {
+export function Bar({ parts, total, label }: { parts: { n: number; tone: Tone }[]; total: number; label: string }) {
   return (
     <span class="bar" role="img" aria-label={label}>
       {parts.filter((p) => p.n > 0).map((p) => (
@@ -96,7 +96,7 @@ export function Failed({ failure, what, retry }: { failure: Failure; what: strin
     );
   }
   if (failure.code === 404) {
-    return <Notice kind="info" title={`There is no such ${what}.`}><p>It may have been deleted, or the address has a mistake.</p>{said}</Notice>;
+    return <Notice kind="info" title={`There is no such ${what.replace(/^the log of this /, '')}.`}><p>It may have been deleted, or the address has a mistake.</p>{said}</Notice>;
   }
   if (failure.away) {
     return (
@@ -290,4 +290,14 @@ export function Tabs({ place, tabs, label }: { place: Place; tabs: Tab[]; label:
 
 export function Facts({ items }: { items: [string, ComponentChildren][] }) {
   return <dl class="facts">{items.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>;
+}
+
+export function Mark() {
+  return (
+    <svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">
+      <rect width="32" height="32" rx="8" class="mark" />
+      <g fill="none" stroke="#fff" stroke-width="2.5" stroke-linecap="round"><path d="M16 9v6M16 15l-6 6M16 15l6 6" /></g>
+      <g fill="#fff"><circle cx="16" cy="8.5" r="3" /><circle cx="9.5" cy="22.5" r="3" /><circle cx="22.5" cy="22.5" r="3" /></g>
+    </svg>
+  );
 }
