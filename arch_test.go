@@ -82,8 +82,8 @@ var fences = map[string][]string{
 	// programs that the operator names in a file on the node, with arguments from there; what
 	// comes over the network goes to their standard input.
 	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
-	// the machine.
-	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal"},
+	// the machine. cmd/edgectl/internal/browser hands a file of its own to the user's browser.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal", "cmd/edgectl/internal/browser"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
 	// cmd/edgectl/internal/bundle writes one, and unpacks none.

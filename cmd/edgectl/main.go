@@ -27,6 +27,8 @@ type cli struct {
 
 	Status statusCmd `cmd:"" help:"Say what is wrong, and what to type next: of the edge node on this machine, or of all edge nodes."`
 
+	Console consoleCmd `cmd:"" help:"Show the web console in your browser, with the rights of your kubeconfig."`
+
 	Get      getCmd      `cmd:"" help:"On an edge node: list its pods and what else it holds, with or without the cloud."`
 	Describe describeCmd `cmd:"" help:"Print everything about a node, or at an edge node about one of its pods."`
 	Events   eventsCmd   `cmd:"" help:"List the events of the edge node on this machine, or of all edge nodes."`
