@@ -112,6 +112,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 
 // server is cloudcore put together.
 type server struct {
+	id         string // of this run, among all cloudcores
 	log        *slog.Logger
 	controller *controller.Controller
 	hub        *hub.Server
@@ -158,10 +159,11 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	id := instance()
 	ctl, err := controller.New(controller.Config{
 		PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -197,7 +199,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	}
 	draining := new(atomic.Bool)
 	return &server{
-		draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
+		id: id, draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl, draining), twins: live,
 	}, nil
 }
