@@ -23,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/jobs"
@@ -101,6 +102,7 @@ type Controller struct {
 	guard     runguard.Guard
 	kubelet   *kubeletproxy.Server // nil without Config.Kubelet
 	nodes     *cache.Store[*corev1.Node]
+	members   *members.Members
 	edge      *edge.Controller
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
@@ -132,6 +134,11 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.members, err = members.New(members.Config{
+		Leases: cfg.Cloud.CoordinationV1().Leases(cmp.Or(cfg.Namespace, install.Namespace)), ID: cfg.ID, Logger: cfg.Logger,
+	}); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ReadinessWrites: cfg.ReadinessWrites, Logger: cfg.Logger}
 	if c.kubelet, err = newKubeletProxy(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -144,7 +151,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	c.devices, err = devices.New(devices.Config{
-		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.Live, Logger: cfg.Logger,
+		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.Live, Mine: c.members.Mine, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -152,7 +159,7 @@ func New(cfg Config) (*Controller, error) {
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
 		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness,
 		NotReady: c.edge.MarkNotReady, NotReadyAfter: cfg.PodsNotReadyAfter, ReconnectGrace: cfg.ReconnectGrace,
-		Namespace: cfg.Namespace, Logger: cfg.Logger,
+		Members: c.members, Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -189,6 +196,11 @@ func (c *Controller) JobsStats() jobs.Stats {
 	}
 	return c.jobs.Stats()
 }
+
+// Mine reports whether this cloudcore is the one of those that run that is to do some work, which
+// belongs to no node's session; name names the work. For some seconds after a cloudcore has come
+// or gone, two may be, or none.
+func (c *Controller) Mine(name string) bool { return c.members.Mine(name) }
 
 // LifecycleStats returns the counts about nodes without a link.
 func (c *Controller) LifecycleStats() nodelifecycle.Stats { return c.lifecycle.Stats() }
@@ -297,7 +309,7 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	if err := c.guard.Start(); err != nil {
 		return err
 	}
-	parts := []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
+	parts := []func(context.Context) error{c.members.Run, c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
 	var supersede func(string, hub.Claim)
 	if links != nil {
 		supersede = links.Supersede

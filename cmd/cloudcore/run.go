@@ -263,7 +263,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.edge.run(links) })
 	group.Go(func() error { return s.controller.Run(all, s.hub) })
 	group.Go(func() error { return s.trust.watcher.Run(all, s.trust.changes(s.guard)) })
-	group.Go(func() error { return s.trust.keepDecisions(all) })
+	group.Go(func() error { return s.trust.keepDecisions(all, s.controller.Mine) })
 	group.Go(func() error { return returnMemory(all, s.hub) })
 	group.Go(func() error { return s.monitor.run(all) })
 	group.Go(func() error { return s.twins.run(all) })

@@ -23,7 +23,6 @@ import (
 	"github.com/edgekit/edgekit/controller/install/apiservertest"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/hub/hubbench/processtest"
-	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // trio is three cloudcores before one real API server, and a fleet of light nodes at them.
@@ -212,11 +211,22 @@ func (x *trio) await(nodes int, limit time.Duration) time.Duration {
 	}
 }
 
+// until waits for a condition for longer than tests usually do: a fleet on a busy machine takes its
+// time.
+func (x *trio) until(what string, ok func() bool) {
+	x.t.Helper()
+	for limit := time.Now().Add(time.Duration(number(x.t, "LIMIT", 120)) * time.Second); !ok(); <-time.After(100 * time.Millisecond) {
+		if time.Now().After(limit) {
+			x.t.Fatalf("waited in vain: %s; %s", what, x.fleet.Stats().Progress())
+		}
+	}
+}
+
 // check holds what the API server has to what the nodes hold: every pod Running and Ready,
 // every Node connected, each of them with one holder that lives.
 func (x *trio) check(nodes, pods int) {
 	x.t.Helper()
-	hubtest.Until(x.t, "everything is acknowledged", func() bool { return x.fleet.Pending() == 0 })
+	x.until("everything is acknowledged", func() bool { return x.fleet.Pending() == 0 })
 	ctx := x.t.Context()
 	list, err := x.client.CoreV1().Pods("edgekit-simulation").List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -236,7 +246,7 @@ func (x *trio) check(nodes, pods int) {
 	if s := x.fleet.Stats(); s.Pods != nodes*pods {
 		x.t.Errorf("%d pods came to the nodes, want %d: one came twice or never", s.Pods, nodes*pods)
 	}
-	hubtest.Until(x.t, "each node has a holder that lives and says that it is connected", func() bool { return x.held(ctx) == nodes })
+	x.until("each node has a holder that lives and says that it is connected", func() bool { return x.held(ctx) == nodes })
 }
 
 // held counts the nodes whose record names a cloudcore that runs and has the node's session, and

@@ -51,7 +51,6 @@ type Members struct {
 	known      bool // the Leases could be read
 	seen       map[string]*member
 	generation uint64
-	onGone     []func(id string)
 }
 
 // member is what is known of one cloudcore.
@@ -72,11 +71,14 @@ func New(cfg Config) (*Members, error) {
 	return &Members{cfg: cfg, seen: make(map[string]*member)}, nil
 }
 
-// OnGone calls f with each cloudcore that goes, from one goroutine. Call it before Run.
-func (m *Members) OnGone(f func(id string)) {
-	if m != nil {
-		m.onGone = append(m.onGone, f)
+// Known reports whether anything is known of other cloudcores.
+func (m *Members) Known() bool {
+	if m == nil {
+		return false
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known
 }
 
 // Alive reports whether a cloudcore is known to run.
@@ -178,11 +180,7 @@ func (m *Members) round(ctx context.Context, own *coordinationv1.Lease) (*coordi
 		m.lose(time.Now(), apierrors.IsForbidden(err))
 		return own, fmt.Errorf("members: %w", err)
 	}
-	for _, id := range m.look(list.Items, time.Now()) {
-		for _, f := range m.onGone {
-			f(id)
-		}
-	}
+	m.look(list.Items, time.Now())
 	m.removeOld(ctx, list.Items)
 	return own, nil
 }
@@ -217,8 +215,8 @@ func orNone(l *coordinationv1.Lease, err error) *coordinationv1.Lease {
 	return l
 }
 
-// look notes which Leases have changed, and returns who has gone since the last look.
-func (m *Members) look(list []coordinationv1.Lease, now time.Time) (gone []string) {
+// look notes which Leases have changed, and who has gone.
+func (m *Members) look(list []coordinationv1.Lease, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known = true
@@ -243,15 +241,13 @@ func (m *Members) look(list []coordinationv1.Lease, now time.Time) (gone []strin
 			continue
 		}
 		s.gone, s.at = true, now
-		gone = append(gone, id)
+		m.generation++
 	}
 	for id, s := range m.seen {
 		if s.gone && !there[id] && now.Sub(s.at) > keepGone {
 			delete(m.seen, id)
 		}
 	}
-	m.generation += uint64(len(gone))
-	return gone
 }
 
 // Generation grows whenever a cloudcore goes.

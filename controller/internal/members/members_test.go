@@ -3,7 +3,6 @@ package members_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,26 +133,11 @@ func TestNothingKnown(t *testing.T) {
 	})
 }
 
-func TestGoneIsReported(t *testing.T) {
+// TestRun holds Run to the rules of all Run methods.
+func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := controllertest.NewClientset()
-		a, err := members.New(members.Config{Leases: client.CoordinationV1().Leases("edgekit-system"), ID: "a"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var gone []string
-		a.OnGone(func(id string) { gone = append(gone, id) })
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- a.Run(ctx) }()
-		_, stop, _ := start(t, client, "b")
-		time.Sleep(2 * members.RenewEvery)
+		a, stop, _ := start(t, controllertest.NewClientset(), "a")
 		stop()
-		time.Sleep(2 * members.RenewEvery)
-		cancel()
-		if err := <-done; err != nil || !slices.Equal(gone, []string{"b"}) {
-			t.Errorf("gone: %q, %v", gone, err)
-		}
 		if err := a.Run(t.Context()); err != runguard.ErrStarted {
 			t.Errorf("a second Run: %v", err)
 		}
@@ -162,10 +146,9 @@ func TestGoneIsReported(t *testing.T) {
 
 func TestNone(t *testing.T) {
 	var m *members.Members
-	if !m.Mine("x") || m.Alive("x") || m.Gone("x") || m.Generation() != 0 {
+	if !m.Mine("x") || m.Alive("x") || m.Gone("x") || m.Generation() != 0 || m.Known() {
 		t.Error("without members, all work is one's own")
 	}
-	m.OnGone(nil)
 	if _, err := members.New(members.Config{}); err == nil {
 		t.Error("an empty Config was accepted")
 	}
