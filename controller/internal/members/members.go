@@ -2,6 +2,8 @@ package members
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -32,8 +34,11 @@ const Label = "edgekit.io/member"
 
 const selector = Label + "=cloudcore"
 
-// leasePrefix begins the names of these Leases.
-const leasePrefix = "edgekit-cloudcore-"
+// leaseName is the name of a cloudcore's Lease. An ID may have capital letters, and be long.
+func leaseName(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "edgekit-cloudcore-" + hex.EncodeToString(sum[:8])
+}
 
 // Config sets up a Members. Leases and ID are required.
 type Config struct {
@@ -192,12 +197,12 @@ func (m *Members) renew(ctx context.Context, own *coordinationv1.Lease) (*coordi
 	spec := coordinationv1.LeaseSpec{HolderIdentity: &m.cfg.ID, LeaseDurationSeconds: &seconds, RenewTime: &now}
 	if own == nil {
 		got, err := m.cfg.Leases.Create(ctx, &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{Name: leasePrefix + m.cfg.ID, Labels: map[string]string{Label: "cloudcore"}}, Spec: spec,
+			ObjectMeta: metav1.ObjectMeta{Name: leaseName(m.cfg.ID), Labels: map[string]string{Label: "cloudcore"}}, Spec: spec,
 		}, metav1.CreateOptions{})
 		if !apierrors.IsAlreadyExists(err) {
 			return orNone(got, err), err
 		}
-		if own, err = m.cfg.Leases.Get(ctx, leasePrefix+m.cfg.ID, metav1.GetOptions{}); err != nil {
+		if own, err = m.cfg.Leases.Get(ctx, leaseName(m.cfg.ID), metav1.GetOptions{}); err != nil {
 			return nil, err
 		}
 	}
@@ -223,7 +228,7 @@ func (m *Members) look(list []coordinationv1.Lease, now time.Time) {
 	there := make(map[string]bool, len(list))
 	for i := range list {
 		l := &list[i]
-		if l.Spec.HolderIdentity == nil || l.Name != leasePrefix+*l.Spec.HolderIdentity {
+		if l.Spec.HolderIdentity == nil || l.Name != leaseName(*l.Spec.HolderIdentity) {
 			continue // not written by a cloudcore
 		}
 		id := *l.Spec.HolderIdentity
@@ -313,7 +318,7 @@ func deref(s *string) string {
 func (m *Members) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	if err := m.cfg.Leases.Delete(ctx, leasePrefix+m.cfg.ID, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if err := m.cfg.Leases.Delete(ctx, leaseName(m.cfg.ID), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		m.cfg.Logger.Debug("the Lease of this cloudcore was not deleted", "err", err)
 	}
 }

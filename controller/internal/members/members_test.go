@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -140,6 +141,21 @@ func TestRun(t *testing.T) {
 		stop()
 		if err := a.Run(t.Context()); err != runguard.ErrStarted {
 			t.Errorf("a second Run: %v", err)
+		}
+	})
+}
+
+// TestLeaseName has the API server's own rule for names, which a fake does not know.
+func TestLeaseName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := controllertest.NewClientset()
+		start(t, client, "Host.example_1-ABC")
+		list, err := client.CoordinationV1().Leases("edgekit-system").List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(list.Items) != 1 {
+			t.Fatal(len(list.Items), err)
+		}
+		if why := validation.IsDNS1123Subdomain(list.Items[0].Name); len(why) > 0 {
+			t.Errorf("the Lease's name is %q: %s", list.Items[0].Name, why)
 		}
 	})
 }
