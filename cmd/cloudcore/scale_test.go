@@ -376,7 +376,7 @@ func TestRollingRestart(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Error(err)
 	}
-	if n := down.Load(); n > 0 || calls.Load() < 30 {
+	if n := down.Load(); n > 0 || calls.Load() < 9 {
 		t.Errorf("%d times a Node said that its link is down; %d calls were made", n, calls.Load())
 	}
 }
