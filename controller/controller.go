@@ -25,6 +25,7 @@ import (
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
+	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/jobs"
@@ -106,6 +107,7 @@ type Controller struct {
 	guard     runguard.Guard
 	kubelet   *kubeletproxy.Server // nil without Config.Kubelet
 	nodes     *cache.Store[*corev1.Node]
+	members   *members.Members
 	edge      *edge.Controller
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
@@ -138,6 +140,11 @@ func New(cfg Config) (*Controller, error) {
 	if c.nodes, err = edge.NewNodeStore(cfg.Cloud, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.members, err = members.New(members.Config{
+		Leases: cfg.Cloud.CoordinationV1().Leases(cmp.Or(cfg.Namespace, install.Namespace)), ID: cfg.ID, Logger: cfg.Logger,
+	}); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	edges := edge.Config{Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ReadinessWrites: cfg.ReadinessWrites, Logger: cfg.Logger}
 	if c.kubelet, err = newKubeletProxy(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -151,7 +158,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	live := new(console.Live)
 	c.devices, err = devices.New(devices.Config{
-		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.withConsole(live), Logger: cfg.Logger,
+		Cloud: cfg.Cloud, Dynamic: cfg.Dynamic, Every: cfg.DeviceStatusEvery, WritesPerSecond: cfg.DeviceWrites, Live: cfg.withConsole(live), Mine: c.members.Mine, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -159,7 +166,7 @@ func New(cfg Config) (*Controller, error) {
 	c.lifecycle, err = nodelifecycle.New(nodelifecycle.Config{
 		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, Nodes: c.nodes, ID: cfg.ID, Renewed: c.edge.RestoreReadiness,
 		NotReady: c.edge.MarkNotReady, NotReadyAfter: cfg.PodsNotReadyAfter, ReconnectGrace: cfg.ReconnectGrace,
-		Namespace: cfg.Namespace, Logger: cfg.Logger,
+		Members: c.members, Namespace: cfg.Namespace, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
@@ -214,6 +221,11 @@ func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub
 func (c *Controller) Discovery() fleetmetrics.Discovery {
 	return fleetmetrics.Discovery{Nodes: c.nodes}
 }
+
+// Mine reports whether this cloudcore is the one of those that run that is to do some work, which
+// belongs to no node's session; name names the work. For some seconds after a cloudcore has come
+// or gone, two may be, or none.
+func (c *Controller) Mine(name string) bool { return c.members.Mine(name) }
 
 // LifecycleStats returns the counts about nodes without a link.
 func (c *Controller) LifecycleStats() nodelifecycle.Stats { return c.lifecycle.Stats() }
@@ -322,7 +334,7 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	if err := c.guard.Start(); err != nil {
 		return err
 	}
-	parts := []func(context.Context) error{c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
+	parts := []func(context.Context) error{c.members.Run, c.nodes.Run, c.edge.Run, c.devices.Run, c.nodeapi.Run, c.waitSynced}
 	var supersede func(string, hub.Claim)
 	if links != nil {
 		supersede = links.Supersede

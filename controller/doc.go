@@ -51,8 +51,9 @@
 // # Any number of cloudcores
 //
 // All state is in the API server. What two cloudcores would both write is
-// written by the one that holds the node (see controller/nodelifecycle), or is
-// the same from both.
+// written by the one that holds the node (see controller/nodelifecycle), or by one that all
+// choose alike by the name of the work ([Controller.Mine]), or is the same from both. SCALE.md
+// beside this file lists all work by who does it, and says what a fleet costs.
 //
 // # Concurrency and lifecycle
 //

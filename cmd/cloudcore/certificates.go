@@ -101,13 +101,15 @@ func (r *trustFlags) check() error {
 const decisionsEvery = 10 * time.Minute
 
 // keepDecisions keeps what operators decide about machines that do not ask meanwhile, until
-// ctx ends.
-func (t *trust) keepDecisions(ctx context.Context) error {
+// ctx ends. One of the cloudcores that run does it.
+func (t *trust) keepDecisions(ctx context.Context, mine func(work string) bool) error {
 	tick := time.NewTicker(decisionsEvery)
 	defer tick.Stop()
 	for {
-		if err := t.store.KeepDecisions(ctx); err != nil && ctx.Err() == nil {
-			t.log.Warn("decisions about machines that wait for approval were not kept: the role of this cloudcore may be of an older version, see 'edgectl manifest'", "err", err)
+		if mine("approvals") { // else its turn comes when the other cloudcore has gone
+			if err := t.store.KeepDecisions(ctx); err != nil && ctx.Err() == nil {
+				t.log.Warn("decisions about machines that wait for approval were not kept: the role of this cloudcore may be of an older version, see 'edgectl manifest'", "err", err)
+			}
 		}
 		select {
 		case <-tick.C:

@@ -113,6 +113,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 
 // server is cloudcore put together.
 type server struct {
+	id         string // of this run, among all cloudcores
 	log        *slog.Logger
 	controller *controller.Controller
 	hub        *hub.Server
@@ -163,10 +164,11 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	id := instance()
 	ctl, err := controller.New(controller.Config{
 		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: instance(), Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -207,7 +209,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(fleet)
 	draining := new(atomic.Bool)
 	return &server{
-		draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
+		id: id, draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
 		monitor: newMonitor(r.MetricsListen, registry, ctl, draining), twins: live,
 	}, nil
 }
@@ -271,7 +273,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return s.edge.run(links) })
 	group.Go(func() error { return s.controller.Run(all, s.hub) })
 	group.Go(func() error { return s.trust.watcher.Run(all, s.trust.changes(s.guard)) })
-	group.Go(func() error { return s.trust.keepDecisions(all) })
+	group.Go(func() error { return s.trust.keepDecisions(all, s.controller.Mine) })
 	group.Go(func() error { return returnMemory(all, s.hub) })
 	group.Go(func() error { return s.monitor.run(all) })
 	group.Go(func() error { return s.twins.run(all) })

@@ -49,6 +49,8 @@ type cli struct {
 	Init    initCmd    `cmd:"" help:"Install the cloud part: the namespace, the resources (CRDs), the rights and cloudcore itself."`
 	Upgrade upgradeCmd `cmd:"" help:"Upgrade the edge node on this machine, or the cloud part."`
 
+	Simulate simulateCmd `cmd:"" help:"Run many light nodes, with pods and devices, against a real cloudcore, to see what a cluster carries."`
+
 	Show   manifestCmd   `cmd:"" name:"manifest" help:"Print what 'init' applies, as YAML for kubectl apply."`
 	Access kubeconfigCmd `cmd:"" name:"kubeconfig" help:"Print a kubeconfig for cloudcore: its service account's, with the rights of 'manifest' and no more."`
 	Config configCmd     `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`

@@ -36,8 +36,11 @@ type Config struct {
 	// MoveDelay is how long after a change of nodeName the new node gets the device, so that
 	// the old one lets go of it first. 0 means 5s; negative is no delay.
 	MoveDelay time.Duration
-	Live      Live         // gets each report before it is coalesced; nil has none
-	Logger    *slog.Logger // nil discards
+	Live      Live // gets each report before it is coalesced; nil has none
+	// Mine reports whether this cloudcore, of those that run, is to write what the cloud itself
+	// says of a device (ModelFound); it is asked again every few seconds. nil means that it is.
+	Mine   func(work string) bool
+	Logger *slog.Logger // nil discards
 }
 
 // Live keeps the reports as they come. Its methods return at once and may be called by
@@ -85,6 +88,10 @@ const defaultWrites = 100
 // it, such as the model in the same file.
 const settleDelay = 500 * time.Millisecond
 
+// othersDelay is how long a device that another cloudcore is to write waits until it is looked at
+// again: that cloudcore may have gone.
+const othersDelay = 10 * time.Second
+
 // New checks the configuration.
 func New(cfg Config) (*Controller, error) {
 	if cfg.Cloud == nil || cfg.Dynamic == nil {
@@ -95,6 +102,9 @@ func New(cfg Config) (*Controller, error) {
 	}
 	if cfg.MoveDelay == 0 {
 		cfg.MoveDelay = 5 * time.Second
+	}
+	if cfg.Mine == nil {
+		cfg.Mine = func(string) bool { return true }
 	}
 	if cfg.Live == nil {
 		cfg.Live = noLive{}

@@ -75,6 +75,10 @@ func (c *Controller) reconcile(ctx context.Context, name cache.Name) error {
 	if old != nil && old.Status == want.Status && old.Message == want.Message {
 		return nil
 	}
+	if !c.cfg.Mine("device " + name.Namespace + "/" + name.Name) {
+		c.queue.AddAfter(name, othersDelay) // until it is written, or this cloudcore's to write
+		return nil
+	}
 	if old != nil && old.Status == want.Status {
 		want.LastTransitionTime = old.LastTransitionTime
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -88,9 +89,12 @@ type Config struct {
 	// that lost their link with the end of another cloudcore get the time to connect again. 0
 	// means DefaultReconnectGrace, negative gives no time.
 	ReconnectGrace time.Duration
-	Namespace      string       // of the records of who holds a node; "" means install.Namespace
-	Logger         *slog.Logger // nil discards
-	Writes         int          // Kubernetes calls at the same time; 0 means 32
+	// Members are the cloudcores that run. What another one of them looks after is not read again
+	// and again, and what nobody looks after is shared among them. nil knows of no other.
+	Members   *members.Members
+	Namespace string       // of the records of who holds a node; "" means install.Namespace
+	Logger    *slog.Logger // nil discards
+	Writes    int          // Kubernetes calls at the same time; 0 means 32
 }
 
 // Controller looks after the leases, conditions and taints of edge nodes. Its
@@ -124,6 +128,7 @@ type node struct {
 	lease  *coordinationv1.Lease // as last seen; nil if unknown
 	record *coordinationv1.Lease // as last read, at recordReadAt; nil if there is none
 
+	holder       holder // the other cloudcore that looks after the node, as last read
 	recordReadAt time.Time
 	absent       time.Time // since when the Lease is not found; zero if it is there
 	found        time.Time // the last renewal by the cloudcore from which this one took the node over; zero if it did not

@@ -73,6 +73,12 @@
 // fenced gets the node back only after the node was disconnected for some
 // minutes.
 //
+// A cloudcore reads the Leases of nodes that another one looks after only every five minutes while
+// that one runs, as the Leases of package members show; when one goes, all read again. A node
+// that nobody looks after is left to one of those that run, chosen by the node's name, until
+// its Lease is twice StaleAfter old. A cloudcore with a role of an earlier version, which may not list Leases, reads
+// each of them every RenewEvery.
+//
 // While no cloudcore runs, nobody renews. Up to 50 s this does no harm, and a
 // cloudcore that starts first looks after all Leases. After a longer time
 // Kubernetes has set the nodes' own conditions to Unknown, marked their pods

@@ -69,12 +69,16 @@ func isStale(lease *coordinationv1.Lease, absent, now time.Time) bool {
 func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, session Session) (verdict, error) {
 	now := time.Now()
 	keep := isKept(obj, session, now)
+	if keep && !session.Connected && n.lease == nil && k.isHeldElsewhere(n, session, now) {
+		return leaseOther, nil
+	}
 	fresh := false
 	var lost error
 	for range 3 { // after a lost race, try again with what the winner wrote
 		if n.lease == nil {
-			// A disconnected node that somebody else looks after costs a read
-			// that the API server answers from its cache.
+			// A node that somebody else looks after costs two reads now and then (see holder),
+			// which the API server answers from its cache.
+			generation := k.cfg.Members.Generation()
 			got, err := k.leases().Get(impersonate.With(ctx, n.name), n.name, metav1.GetOptions{ResourceVersion: readVersion(fresh)})
 			switch {
 			case apierrors.IsNotFound(err):
@@ -86,8 +90,9 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 			default:
 				n.lease, n.absent = got, time.Time{}
 			}
-			if keep && !session.Connected && n.lease != nil && !isStale(n.lease, n.absent, now) {
+			if keep && !session.Connected && n.lease != nil && k.isOthers(n, now) {
 				n.lease = nil
+				k.rememberHolder(ctx, n, session, holder{at: now, generation: generation})
 				return leaseOther, nil
 			}
 			n.recordReadAt = time.Time{}
@@ -112,7 +117,7 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 		taken := holderOf(n.record) != k.cfg.ID
 		written, err := k.writeLease(ctx, n, obj, session, now)
 		if err == nil {
-			n.lease, n.absent = written, time.Time{}
+			n.lease, n.absent, n.holder = written, time.Time{}, holder{}
 			if taken && !session.Connected {
 				n.found = found
 			}
