@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/groups"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
@@ -80,6 +81,10 @@ type Config struct {
 	// Jobs sets up fleet jobs (operations.kubeedge.io), which then need their resources and
 	// rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
 	Jobs *jobs.Config
+	// Groups sets up NodeGroups and EdgeApplications (apps.kubeedge.io), which then need their
+	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
+	// must be nil.
+	Groups *groups.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -105,8 +110,9 @@ type Controller struct {
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
-	rules     *rules.Controller // nil without Config.Rules
-	jobs      *jobs.Controller  // nil without Config.Jobs
+	rules     *rules.Controller  // nil without Config.Rules
+	jobs      *jobs.Controller   // nil without Config.Jobs
+	groups    *groups.Controller // nil without Config.Groups
 	ready     chan struct{}
 }
 
@@ -171,6 +177,9 @@ func New(cfg Config) (*Controller, error) {
 	if c.jobs, err = newJobs(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.groups, err = newGroups(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -188,6 +197,14 @@ func (c *Controller) JobsStats() jobs.Stats {
 		return jobs.Stats{}
 	}
 	return c.jobs.Stats()
+}
+
+// GroupsStats returns the counts of groups and applications; zero without Config.Groups.
+func (c *Controller) GroupsStats() groups.Stats {
+	if c.groups == nil {
+		return groups.Stats{}
+	}
+	return c.groups.Stats()
 }
 
 // LifecycleStats returns the counts about nodes without a link.
@@ -225,6 +242,24 @@ func newJobs(cfg Config, nodes *cache.Store[*corev1.Node]) (*jobs.Controller, er
 	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
 	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return jobs.New(own)
+}
+
+// newGroups makes the controller of groups and applications; nil where cfg has none.
+func newGroups(cfg Config, nodes *cache.Store[*corev1.Node]) (*groups.Controller, error) {
+	if cfg.Groups == nil {
+		return nil, nil
+	}
+	if cfg.Groups.Nodes != nil {
+		return nil, errors.New("Config.Groups.Nodes must be nil: the Controller gives its own")
+	}
+	own := *cfg.Groups
+	own.Nodes = nodes
+	own.ID = cmp.Or(own.ID, cfg.ID)
+	own.Namespace = cmp.Or(own.Namespace, cfg.Namespace, install.Namespace)
+	own.Cloud = cmp.Or(own.Cloud, cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, cfg.Logger)
+	return groups.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -311,6 +346,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	}
 	if c.jobs != nil {
 		parts = append(parts, c.jobs.Run)
+	}
+	if c.groups != nil {
+		parts = append(parts, c.groups.Run)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {

@@ -3,11 +3,12 @@ package groups
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
 )
@@ -212,12 +213,22 @@ func setConflict(st *v1alpha1.NodeGroupStatus, a *assignment, group string, zone
 	}
 	switch {
 	case len(all) > 0:
-		setCondition(&st.Conditions, v1alpha1.ConditionConflict, true, "TwoGroups", some(append(all, zones...)), st.ObservedGeneration)
+		setCondition(&st.Conditions, v1alpha1.ConditionConflict, metav1.ConditionTrue, "TwoGroups", some(append(all, zones...)), st.ObservedGeneration)
 	case len(zones) > 0:
-		setCondition(&st.Conditions, v1alpha1.ConditionConflict, true, "ZoneOfOthers", some(zones), st.ObservedGeneration)
+		setCondition(&st.Conditions, v1alpha1.ConditionConflict, metav1.ConditionTrue, "ZoneOfOthers", some(zones), st.ObservedGeneration)
 	default:
-		setCondition(&st.Conditions, v1alpha1.ConditionConflict, false, "None", "", st.ObservedGeneration)
+		setCondition(&st.Conditions, v1alpha1.ConditionConflict, metav1.ConditionFalse, "None", "", st.ObservedGeneration)
 	}
+}
+
+// maxMessage is how long the message of a condition may be.
+const maxMessage = 1024
+
+// setCondition sets a condition.
+func setCondition(all *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64) {
+	meta.SetStatusCondition(all, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message[:min(len(message), maxMessage)], ObservedGeneration: generation,
+	})
 }
 
 // some joins the first messages.
@@ -247,7 +258,7 @@ func ready(n *corev1.Node) v1alpha1.ReadyStatus {
 // held returns the groups whose label some node has.
 func held(nodes map[string]*corev1.Node) map[string]bool {
 	all := make(map[string]bool)
-	for n := range maps.Values(nodes) {
+	for _, n := range nodes {
 		if group := n.Labels[v1alpha1.BelongingToLabel]; group != "" {
 			all[group] = true
 		}
