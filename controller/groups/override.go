@@ -18,8 +18,11 @@ import (
 	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
 )
 
-// maxOperations bounds the operations of one JSON patch.
-const maxOperations = 256
+// Bounds of one JSON patch.
+const (
+	maxOperations = 256
+	maxCopies     = 4
+)
 
 // override applies the overriders but for the patches.
 func override(u *unstructured.Unstructured, k *kind, o *v1alpha1.Overriders) error {
@@ -325,25 +328,22 @@ func patch(u *unstructured.Unstructured, k *kind, name string, all []v1alpha1.Pa
 	return u, nil
 }
 
-// applyJSONPatch applies a JSON patch, one operation after the other, so that copies cannot make
-// a small patch a large object.
+// applyJSONPatch applies a JSON patch. Each copy may double the object, so few are allowed.
 func applyJSONPatch(doc, body []byte) ([]byte, error) {
 	operations, err := jsonpatch.DecodePatch(body)
 	if err != nil {
 		return nil, fmt.Errorf("want a list of operations, RFC 6902: %w", err)
 	}
-	if len(operations) > maxOperations {
-		return nil, fmt.Errorf("it has %d operations: %d are the limit", len(operations), maxOperations)
-	}
-	for i, op := range operations {
-		if doc, err = (jsonpatch.Patch{op}).Apply(doc); err != nil {
-			return nil, fmt.Errorf("operation %d: %w", i, err)
-		}
-		if len(doc) > maxManifest {
-			return nil, fmt.Errorf("operation %d: the object would have %d bytes: %d are the limit", i, len(doc), maxManifest)
+	copies := 0
+	for _, op := range operations {
+		if op.Kind() == "copy" {
+			copies++
 		}
 	}
-	return doc, nil
+	if len(operations) > maxOperations || copies > maxCopies {
+		return nil, fmt.Errorf("it has %d operations and %d of them are copies: %d and %d are the limits", len(operations), copies, maxOperations, maxCopies)
+	}
+	return operations.Apply(doc)
 }
 
 // schemaOf returns the type whose tags say how lists are merged.
