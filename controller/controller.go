@@ -22,6 +22,7 @@ import (
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/fleetmetrics"
+	"github.com/edgekit/edgekit/controller/groups"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
@@ -86,6 +87,10 @@ type Config struct {
 	// Console sets up the web console, which the Controller serves; nil has none. It is not
 	// changed; its Nodes, Pods, Devices, Jobs and Live must be nil.
 	Console *console.Config
+	// Groups sets up NodeGroups and EdgeApplications (apps.kubeedge.io), which then need their
+	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
+	// must be nil.
+	Groups *groups.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -112,9 +117,10 @@ type Controller struct {
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
-	rules     *rules.Controller // nil without Config.Rules
-	jobs      *jobs.Controller  // nil without Config.Jobs
-	console   *console.Server   // nil without Config.Console
+	rules     *rules.Controller  // nil without Config.Rules
+	jobs      *jobs.Controller   // nil without Config.Jobs
+	console   *console.Server    // nil without Config.Console
+	groups    *groups.Controller // nil without Config.Groups
 	ready     chan struct{}
 }
 
@@ -188,6 +194,9 @@ func New(cfg Config) (*Controller, error) {
 	if c.console, err = c.newConsole(c.nodes, live); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.groups, err = newGroups(cfg, c.nodes); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -227,6 +236,14 @@ func (c *Controller) Discovery() fleetmetrics.Discovery {
 // or gone, two may be, or none.
 func (c *Controller) Mine(name string) bool { return c.members.Mine(name) }
 
+// GroupsStats returns the counts of groups and applications; zero without Config.Groups.
+func (c *Controller) GroupsStats() groups.Stats {
+	if c.groups == nil {
+		return groups.Stats{}
+	}
+	return c.groups.Stats()
+}
+
 // LifecycleStats returns the counts about nodes without a link.
 func (c *Controller) LifecycleStats() nodelifecycle.Stats { return c.lifecycle.Stats() }
 
@@ -262,6 +279,24 @@ func newJobs(cfg Config, nodes *cache.Store[*corev1.Node]) (*jobs.Controller, er
 	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
 	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return jobs.New(own)
+}
+
+// newGroups makes the controller of groups and applications; nil where cfg has none.
+func newGroups(cfg Config, nodes *cache.Store[*corev1.Node]) (*groups.Controller, error) {
+	if cfg.Groups == nil {
+		return nil, nil
+	}
+	if cfg.Groups.Nodes != nil {
+		return nil, errors.New("Config.Groups.Nodes must be nil: the Controller gives its own")
+	}
+	own := *cfg.Groups
+	own.Nodes = nodes
+	own.ID = cmp.Or(own.ID, cfg.ID)
+	own.Namespace = cmp.Or(own.Namespace, cfg.Namespace, install.Namespace)
+	own.Cloud = cmp.Or(own.Cloud, cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, cfg.Logger)
+	return groups.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -351,6 +386,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	}
 	if c.console != nil {
 		parts = append(parts, func(ctx context.Context) error { return c.console.Run(ctx, linkOf(links)) })
+	}
+	if c.groups != nil {
+		parts = append(parts, c.groups.Run)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {

@@ -25,6 +25,7 @@
 //   - controller/kubeletproxy: kubectl logs, exec and metrics, carried to the node
 //   - controller/nodeapi: what the Kubernetes API on a node needs of the cloud
 //   - controller/rules: messages between MQTT and HTTP on nodes and HTTP in the cloud
+//   - controller/groups: groups of nodes, and applications with a copy for each of them
 //   - controller/nodeidentity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
 //

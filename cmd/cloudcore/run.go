@@ -63,6 +63,7 @@ type runCmd struct {
 	Rules   rulesFlags   `embed:"" prefix:"rules-"`
 	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
 	Console consoleFlags `embed:"" prefix:"console-"`
+	Groups  groupsFlags  `embed:"" prefix:"groups-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -156,6 +157,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	nodeGroups, err := r.Groups.config(log)
+	if err != nil {
+		return nil, err
+	}
 	live, err := newLiveValues(r, cfg, client, trust, log)
 	if err != nil {
 		return nil, err
@@ -168,7 +173,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, Groups: nodeGroups, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -198,6 +203,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
+	if nodeGroups != nil {
+		registry.MustRegister(newGroupsMetrics(ctl.GroupsStats))
 	}
 	if jobs != nil {
 		registry.MustRegister(newJobsMetrics(ctl.JobsStats))

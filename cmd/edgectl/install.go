@@ -40,6 +40,7 @@ type manifestFlags struct {
 	Replicas         int32             `help:"How many cloudcores run." default:"2"`
 	ServiceType      string            `help:"Type of the Service by which nodes reach cloudcore: LoadBalancer, NodePort or ClusterIP." enum:"LoadBalancer,NodePort,ClusterIP" default:"LoadBalancer"`
 	NodePort         int32             `help:"Port on the cluster's machines, TCP and UDP, with --service-type=NodePort. 0 lets the cluster choose." default:"0"`
+	Applications     bool              `help:"Let cloudcore make the objects of EdgeApplications in all namespaces. Whoever steals its token can then run anything in the cluster; without it, bind the ClusterRole edgekit:cloudcore-applications in single namespaces."`
 	Twins            bool              `help:"The API of live values (kubectl get twins) too. Use it only with --set twins-listen=:10443, or with a cloudcore elsewhere that has it: an API that does not answer keeps namespaces from being deleted."`
 	DevicePolicy     bool              `help:"The admission policy that keeps the Devices of a namespace to the nodes in its annotation edgekit.io/device-nodes. A namespace without the annotation may then have Devices at no node."`
 	AutonomyLabel    bool              `help:"The admission policy by which pods with KubeEdge's label app-offline.kubeedge.io=autonomy are never evicted because their node is away. It takes Kubernetes 1.36 or later. Nodes with autonomy, which is the default, need it not."`
@@ -48,7 +49,7 @@ type manifestFlags struct {
 
 // options returns what the flags ask for, but for the form of impersonation.
 func (m *manifestFlags) options(cli *cli) (install.Options, error) {
-	o := install.Options{Namespace: cli.Namespace, Twins: m.Twins, Autonomy: m.AutonomyLabel}
+	o := install.Options{Namespace: cli.Namespace, Twins: m.Twins, Applications: m.Applications, Autonomy: m.AutonomyLabel}
 	if m.DevicePolicy {
 		o.More = append(o.More, devices.Policy()...)
 	}

@@ -166,6 +166,7 @@ func (c *cloud) parts(ctx context.Context, o install.Options) (install.Options, 
 		add            func()
 	}{
 		{"apiregistration.k8s.io/v1/apiservices", "v1.twins.edgekit.io", func() { o.Twins = true }},
+		{"rbac.authorization.k8s.io/v1/clusterrolebindings", "edgekit:cloudcore-applications", func() { o.Applications = true }},
 		{"admissionregistration.k8s.io/v1/mutatingadmissionpolicies", "edgekit-app-offline-autonomy", func() { o.Autonomy = true }},
 		{"admissionregistration.k8s.io/v1/validatingadmissionpolicies", "edgekit-device-nodes", func() { o.More = []byte(devices.Policy()) }},
 	} {

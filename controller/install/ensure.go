@@ -49,7 +49,7 @@ func Ensure(ctx context.Context, cfg Config) error {
 // rights of cloudcore show when they are needed, in the API server's own words.
 func optional(kind string) bool {
 	switch kind {
-	case "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding":
+	case "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding":
 		return true
 	}
 	return false

@@ -118,6 +118,7 @@ func TestGeneratedFiles(t *testing.T) {
 		"chart/templates/rbac.yaml":          template(read(t, "rbac.yaml")),
 		"chart/templates/rbac-legacy.yaml":   when(`eq .Values.impersonation "legacy"`, template(read(t, "rbac-legacy.yaml"))),
 		"chart/templates/twins.yaml":         when(".Values.twins", template(read(t, "twins.yaml"))),
+		"chart/templates/applications.yaml":  when(".Values.applications", template(read(t, "applications.yaml"))),
 		"chart/templates/autonomy.yaml":      when(".Values.autonomyLabel", read(t, "autonomy.yaml")),
 		"chart/templates/device-policy.yaml": when(".Values.devicePolicy", []byte(devices.Policy())),
 		"chart/templates/cloudcore.yaml":     workload(t),

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
+	groupsv1alpha1 "github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
@@ -27,6 +28,9 @@ var rbac []byte
 
 //go:embed kustomize/twins.yaml
 var twins []byte
+
+//go:embed kustomize/applications.yaml
+var applications []byte
 
 //go:embed kustomize/autonomy.yaml
 var autonomy []byte
@@ -64,6 +68,16 @@ func TwinsManifest(namespace string) ([]byte, error) {
 		return nil, err
 	}
 	return stream(split(twins, namespace)), nil
+}
+
+// ApplicationsManifest returns what lets cloudcore make the objects of EdgeApplications in all
+// namespaces. Ensure never creates it: see the warning in it.
+func ApplicationsManifest(namespace string) ([]byte, error) {
+	namespace, err := checkNamespace(namespace)
+	if err != nil {
+		return nil, err
+	}
+	return stream(split(applications, namespace)), nil
 }
 
 // AutonomyManifest returns an admission policy by which pods with KubeEdge's label
@@ -117,7 +131,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
-	crds = slices.Concat(crds, rules, jobs)
+	apps, err := groupsv1alpha1.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = slices.Concat(crds, rules, jobs, apps)
 	docs := [][]byte{bytes.ReplaceAll(namespaceFile, []byte("name: "+Namespace+"\n"), []byte("name: "+namespace+"\n"))}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil

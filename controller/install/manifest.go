@@ -15,6 +15,8 @@ type Options struct {
 	Legacy bool
 	// Twins adds what TwinsManifest has.
 	Twins bool
+	// Applications adds what ApplicationsManifest has.
+	Applications bool
 	// Autonomy adds what AutonomyManifest has.
 	Autonomy bool
 	// More is further YAML, several documents with "---" lines between them.
@@ -67,6 +69,9 @@ func (o Options) documents() ([][]byte, error) {
 	}
 	if o.Twins {
 		docs = append(docs, split(twins, namespace)...)
+	}
+	if o.Applications {
+		docs = append(docs, split(applications, namespace)...)
 	}
 	if o.Autonomy {
 		docs = append(docs, split(autonomy, namespace)...)

@@ -16,12 +16,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 	"github.com/edgekit/edgekit/hub"
 )
+
+// leaseName is the Lease of the cloudcore that does the work of jobs.
+const leaseName = "edgekit-jobs"
 
 // Config sets up a Controller. Cloud, Dynamic, Nodes, ID and Namespace are required; a
 // controller.Controller sets them, and Logger, where they are empty.
@@ -169,8 +173,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		if !cache.WaitSynced(ctx, append(c.Synced(), c.cfg.Nodes.Synced())...) {
 			return nil
 		}
-		e := elector{leases: c.cfg.Cloud.CoordinationV1().Leases(c.cfg.Namespace), id: c.cfg.ID, log: c.log}
-		e.run(ctx, c.lead)
+		leader.New(leader.Config{
+			Leases: c.cfg.Cloud.CoordinationV1().Leases(c.cfg.Namespace), Lease: leaseName, ID: c.cfg.ID, Work: "jobs", Logger: c.log,
+		}).Run(ctx, c.lead)
 		return nil
 	})
 	return g.Wait()

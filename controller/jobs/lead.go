@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
@@ -26,8 +27,8 @@ const (
 	listPage       = 500
 )
 
-// leader is the work of jobs while this cloudcore leads. One goroutine uses it.
-type leader struct {
+// work is the work of jobs while this cloudcore leads. One goroutine uses it.
+type work struct {
 	c       *Controller
 	fleet   *fleet
 	settled map[string]time.Time // uid of a job that has ended: when to look at it again; zero: never
@@ -51,14 +52,14 @@ func (c *Controller) lead(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.log.Warn("jobs cannot be read from the API server; trying again", "err", err)
 		}
-		if !sleep(ctx, pause) {
+		if !leader.Sleep(ctx, pause) {
 			return
 		}
 	}
 	c.log.Info("this cloudcore does the work of jobs")
-	l := &leader{c: c, settled: make(map[string]time.Time), written: make(map[string]time.Time)}
+	l := &work{c: c, settled: make(map[string]time.Time), written: make(map[string]time.Time)}
 	var pause time.Duration
-	for sleep(ctx, 0) {
+	for leader.Sleep(ctx, 0) {
 		next, err := l.round(ctx)
 		switch {
 		case err == nil:
@@ -75,7 +76,7 @@ func (c *Controller) lead(ctx context.Context) {
 
 // wait waits at least for gap, and then until there is news or next comes.
 func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration) bool {
-	if !sleep(ctx, gap) {
+	if !leader.Sleep(ctx, gap) {
 		return false
 	}
 	var due <-chan time.Time
@@ -145,7 +146,7 @@ func refreshJobs[T any, P interface {
 
 // round looks at all jobs once, the oldest first, and carries out what follows. It returns when
 // to look again at the latest; zero is never.
-func (l *leader) round(ctx context.Context) (next time.Time, err error) {
+func (l *work) round(ctx context.Context) (next time.Time, err error) {
 	jobs, dirty := l.snapshot()
 	now := time.Now()
 	l.budget = maxWrites
@@ -211,7 +212,7 @@ func disturb(all map[string]bool, results map[string]*v1alpha2.NodeJobResult) {
 
 // snapshot returns all jobs by age, and the uids of those with news, and brings the fleet up to
 // date.
-func (l *leader) snapshot() (jobs []*job, dirty map[string]bool) {
+func (l *work) snapshot() (jobs []*job, dirty map[string]bool) {
 	c := l.c
 	c.mu.Lock()
 	jobs = slices.Collect(maps.Values(c.jobs))
@@ -234,7 +235,7 @@ func (l *leader) snapshot() (jobs []*job, dirty map[string]bool) {
 
 // carryOut does what was decided about a job, as far as this round may write. It returns when
 // to look at the job again.
-func (l *leader) carryOut(ctx context.Context, j *job, d *decision, now time.Time) (time.Time, error) {
+func (l *work) carryOut(ctx context.Context, j *job, d *decision, now time.Time) (time.Time, error) {
 	uid := string(j.meta.UID)
 	if d.expired {
 		return time.Time{}, l.c.deleteJob(ctx, j)
@@ -264,7 +265,7 @@ func (l *leader) carryOut(ctx context.Context, j *job, d *decision, now time.Tim
 
 // writeStatus writes the status of a job if it has changed and it is time. It returns when
 // it will be time if not.
-func (l *leader) writeStatus(ctx context.Context, j *job, st *v1alpha2.JobStatus, now time.Time) (time.Time, error) {
+func (l *work) writeStatus(ctx context.Context, j *job, st *v1alpha2.JobStatus, now time.Time) (time.Time, error) {
 	if equality.Semantic.DeepEqual(&j.status, st) {
 		return time.Time{}, nil
 	}

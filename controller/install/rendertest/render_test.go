@@ -137,7 +137,7 @@ func TestChart(t *testing.T) {
 		"everything": {
 			namespace: "edge",
 			options: install.Options{
-				Legacy: true, Twins: true, Autonomy: true, More: []byte(devices.Policy()),
+				Legacy: true, Twins: true, Applications: true, Autonomy: true, More: []byte(devices.Policy()),
 				Cloudcore: &install.Cloudcore{
 					Image: "registry.example:5000/edge/cloudcore:v1.2.3", Replicas: 3, Service: corev1.ServiceTypeNodePort, NodePort: 31000,
 					Advertise: []string{"edge.example.com:31000", "192.0.2.1:31000"}, PullSecret: "pull",
@@ -145,7 +145,7 @@ func TestChart(t *testing.T) {
 				},
 			},
 			values: map[string]any{
-				"impersonation": "legacy", "twins": true, "autonomyLabel": true, "devicePolicy": true,
+				"impersonation": "legacy", "twins": true, "applications": true, "autonomyLabel": true, "devicePolicy": true,
 				"image":    map[string]any{"repository": "registry.example:5000/edge/cloudcore", "tag": "v1.2.3"},
 				"replicas": 3, "service": map[string]any{"type": "NodePort", "nodePort": 31000},
 				"advertise":                     []any{"edge.example.com:31000", "192.0.2.1:31000"},

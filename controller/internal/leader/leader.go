@@ -1,4 +1,4 @@
-package jobs
+package leader
 
 import (
 	"context"
@@ -13,9 +13,6 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
-// leaseName is the Lease of the cloudcore that does the work of jobs.
-const leaseName = "edgekit-jobs"
-
 // Times of the Lease, those of Kubernetes' own controllers. The one that leads stops its work
 // for want of a renewal before another may begin.
 const (
@@ -25,28 +22,43 @@ const (
 	releaseTime   = 5 * time.Second // for the release when it stops
 )
 
-// elector makes one cloudcore at a time lead. client-go's own elector releases the Lease while
-// the work may still run; this one joins the work first. A Lease that was not renewed for
-// leaseDuration, by the clock of whoever looks, is free; clocks are not compared.
-type elector struct {
-	leases coordinationclient.LeaseInterface
-	id     string
-	log    *slog.Logger
+// Config sets up an Elector. All but Logger are required.
+type Config struct {
+	Leases coordinationclient.LeaseInterface // of the namespace with the Lease
+	Lease  string                            // the name of the Lease
+	ID     string                            // this run of cloudcore
+	Work   string                            // what the leader does, for messages: "jobs"
+	Logger *slog.Logger                      // nil discards
+}
+
+// Elector makes one cloudcore at a time lead. Its Run may be called once.
+type Elector struct {
+	cfg Config
 
 	seen   string    // the resource version that was last seen
 	seenAt time.Time // since when
 }
 
-// run leads whenever it can, until ctx ends.
-func (e *elector) run(ctx context.Context, lead func(context.Context)) {
-	for sleep(ctx, 0) {
+// New makes an Elector. It does no I/O.
+func New(cfg Config) *Elector {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Logger = cfg.Logger.With("work", cfg.Work)
+	return &Elector{cfg: cfg}
+}
+
+// Run leads whenever it can, until ctx ends. lead is called for each time of leading; its context
+// ends with it, and Run waits until it has returned.
+func (e *Elector) Run(ctx context.Context, lead func(context.Context)) {
+	for Sleep(ctx, 0) {
 		if at, err := e.acquire(ctx); err != nil {
-			e.log.Debug("the Lease of jobs cannot be acquired", "err", err)
+			e.cfg.Logger.Debug("the Lease cannot be acquired", "err", err)
 		} else if !at.IsZero() {
 			e.hold(ctx, at, lead)
 			continue
 		}
-		if !sleep(ctx, renewEvery+rand.N(renewEvery/2)) {
+		if !Sleep(ctx, renewEvery+rand.N(renewEvery/2)) {
 			return
 		}
 	}
@@ -54,29 +66,29 @@ func (e *elector) run(ctx context.Context, lead func(context.Context)) {
 
 // acquire takes the Lease if it is free. It returns since when it holds it; zero if it does
 // not.
-func (e *elector) acquire(ctx context.Context) (time.Time, error) {
+func (e *Elector) acquire(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, renewDeadline)
 	defer cancel()
 	at := time.Now()
-	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
+	lease, err := e.cfg.Leases.Get(ctx, e.cfg.Lease, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}}
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: e.cfg.Lease}}
 		e.sign(lease, at, true)
-		_, err := e.leases.Create(ctx, lease, metav1.CreateOptions{})
+		_, err := e.cfg.Leases.Create(ctx, lease, metav1.CreateOptions{})
 		return acquired(at, err)
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("controller/jobs: %w", err)
+		return time.Time{}, fmt.Errorf("leader: %w", err)
 	}
 	if lease.ResourceVersion != e.seen {
 		e.seen, e.seenAt = lease.ResourceVersion, at
 	}
 	holder := lease.Spec.HolderIdentity
-	if holder != nil && *holder != "" && *holder != e.id && at.Sub(e.seenAt) < leaseDuration {
+	if holder != nil && *holder != "" && *holder != e.cfg.ID && at.Sub(e.seenAt) < leaseDuration {
 		return time.Time{}, nil
 	}
 	e.sign(lease, at, true)
-	_, err = e.leases.Update(ctx, lease, metav1.UpdateOptions{}) // refused if somebody was faster
+	_, err = e.cfg.Leases.Update(ctx, lease, metav1.UpdateOptions{}) // refused if somebody was faster
 	return acquired(at, err)
 }
 
@@ -86,15 +98,15 @@ func acquired(at time.Time, err error) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("controller/jobs: %w", err)
+		return time.Time{}, fmt.Errorf("leader: %w", err)
 	}
 	return at, nil
 }
 
 // sign makes this cloudcore the holder.
-func (e *elector) sign(lease *coordinationv1.Lease, at time.Time, first bool) {
+func (e *Elector) sign(lease *coordinationv1.Lease, at time.Time, first bool) {
 	now := metav1.NewMicroTime(at)
-	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &e.id, &now
+	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &e.cfg.ID, &now
 	lease.Spec.LeaseDurationSeconds = new(int32(leaseDuration / time.Second))
 	if first {
 		lease.Spec.AcquireTime = &now
@@ -107,23 +119,23 @@ func (e *elector) sign(lease *coordinationv1.Lease, at time.Time, first bool) {
 }
 
 // hold leads until ctx ends or the Lease is lost, and joins the work before it returns.
-func (e *elector) hold(ctx context.Context, renewed time.Time, lead func(context.Context)) {
+func (e *Elector) hold(ctx context.Context, renewed time.Time, lead func(context.Context)) {
 	work, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		lead(work)
 	}()
-	for sleep(ctx, renewEvery) {
+	for Sleep(ctx, renewEvery) {
 		at, err := e.renew(ctx, renewed)
 		if err != nil && ctx.Err() == nil {
-			e.log.Warn("the Lease of jobs was not renewed", "err", err)
+			e.cfg.Logger.Warn("the Lease was not renewed", "err", err)
 		}
 		if !at.IsZero() {
 			renewed = at
 		}
 		if apierrors.IsConflict(err) || time.Since(renewed) >= renewDeadline {
-			e.log.Warn("another cloudcore may do the work of jobs now")
+			e.cfg.Logger.Warn("another cloudcore may lead now")
 			break
 		}
 	}
@@ -135,19 +147,19 @@ func (e *elector) hold(ctx context.Context, renewed time.Time, lead func(context
 }
 
 // renew renews the Lease. A conflict says that another holds it.
-func (e *elector) renew(ctx context.Context, renewed time.Time) (time.Time, error) {
+func (e *Elector) renew(ctx context.Context, renewed time.Time) (time.Time, error) {
 	ctx, cancel := context.WithDeadline(ctx, renewed.Add(renewDeadline))
 	defer cancel()
 	at := time.Now()
-	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
+	lease, err := e.cfg.Leases.Get(ctx, e.cfg.Lease, metav1.GetOptions{})
 	if err != nil {
 		return time.Time{}, err
 	}
-	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != e.id {
-		return time.Time{}, apierrors.NewConflict(coordinationv1.Resource("leases"), leaseName, fmt.Errorf("another cloudcore holds it"))
+	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != e.cfg.ID {
+		return time.Time{}, apierrors.NewConflict(coordinationv1.Resource("leases"), e.cfg.Lease, fmt.Errorf("another cloudcore holds it"))
 	}
 	e.sign(lease, at, false)
-	lease, err = e.leases.Update(ctx, lease, metav1.UpdateOptions{})
+	lease, err = e.cfg.Leases.Update(ctx, lease, metav1.UpdateOptions{})
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -156,21 +168,21 @@ func (e *elector) renew(ctx context.Context, renewed time.Time) (time.Time, erro
 }
 
 // release gives the Lease up, so that another need not wait for its end.
-func (e *elector) release(ctx context.Context) {
+func (e *Elector) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
-	lease, err := e.leases.Get(ctx, leaseName, metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != e.id {
+	lease, err := e.cfg.Leases.Get(ctx, e.cfg.Lease, metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != e.cfg.ID {
 		return
 	}
 	lease.Spec.HolderIdentity = new("")
-	if _, err := e.leases.Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
-		e.log.Debug("the Lease of jobs was not released", "err", err)
+	if _, err := e.cfg.Leases.Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
+		e.cfg.Logger.Debug("the Lease was not released", "err", err)
 	}
 }
 
-// sleep waits and reports whether ctx still lives.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits and reports whether ctx still lives.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}

@@ -1,0 +1,473 @@
+package groups
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
+)
+
+// Bounds of one application.
+const (
+	maxObjects  = 2000
+	maxManifest = 256 << 10 // bytes
+)
+
+// object is one object of an application, as it is applied.
+type object struct {
+	*unstructured.Unstructured
+	kind    *kind
+	ordinal int    // of its manifest
+	site    string // "" for what exists once
+}
+
+// id names an object within its namespace.
+type id struct{ kind, name string }
+
+func (o *object) id() id { return id{kind: o.kind.Kind, name: o.GetName()} }
+
+// target is where a copy runs, and what is different there.
+type target struct {
+	site     string
+	selector map[string]string                // of nodes
+	affinity []corev1.NodeSelectorRequirement // of the labels of nodes
+	node     string                           // the only node; "" is any
+	over     *v1alpha1.Overriders
+}
+
+// rendering is what an application comes to.
+type rendering struct {
+	objects []object
+	sites   []string // sorted
+}
+
+// render makes the objects of an application. It depends on nothing but its arguments, and does
+// not change them. An error is one of the application.
+func render(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members map[string][]string, nodes []*corev1.Node) (*rendering, error) {
+	targets, err := targetsOf(app, groups, members, nodes)
+	if err != nil {
+		return nil, err
+	}
+	r := &rendering{sites: make([]string, 0, len(targets))}
+	for i := range targets {
+		r.sites = append(r.sites, targets[i].site)
+	}
+	slices.Sort(r.sites)
+	if i := duplicate(r.sites); i != "" {
+		return nil, fmt.Errorf("workloadScope: two targets have the site %s: remove one", i)
+	}
+	seen := make(map[id]bool)
+	for i, m := range app.Spec.WorkloadTemplate.Manifests {
+		base, k, err := parseManifest(app, m.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("workloadTemplate.manifests[%d]: %w", i, err)
+		}
+		if !k.copies {
+			if k.Kind == "Service" {
+				annotate(base, v1alpha1.ServiceTopologyAnnotation, v1alpha1.ServiceTopologyNodeGroup)
+			}
+			r.objects = append(r.objects, object{Unstructured: base, kind: k, ordinal: i})
+		} else if len(r.objects)+len(targets) <= maxObjects {
+			for j := range targets {
+				cp, err := copyFor(base, k, &targets[j])
+				if err != nil {
+					return nil, fmt.Errorf("workloadTemplate.manifests[%d] (%s %s) for site %s: %w", i, k.Kind, base.GetName(), targets[j].site, err)
+				}
+				r.objects = append(r.objects, object{Unstructured: cp, kind: k, ordinal: i, site: targets[j].site})
+			}
+		} else {
+			return nil, fmt.Errorf("the application has more than %d objects: make several", maxObjects)
+		}
+	}
+	for i := range r.objects {
+		o := &r.objects[i]
+		if seen[o.id()] {
+			return nil, fmt.Errorf("workloadTemplate.manifests[%d]: there are two of %s %s: give them different names", o.ordinal, o.kind.Kind, o.GetName())
+		}
+		seen[o.id()] = true
+		o.SetNamespace(app.Namespace)
+		label(o.Unstructured, v1alpha1.ApplicationLabel, app.Name)
+		o.SetOwnerReferences([]metav1.OwnerReference{ownerOf(app)})
+	}
+	return r, nil
+}
+
+// ownerOf is the reference of an object to its application.
+func ownerOf(app *v1alpha1.EdgeApplication) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.KindEdgeApplication, Name: app.Name, UID: app.UID,
+		Controller: new(true), BlockOwnerDeletion: new(true),
+	}
+}
+
+func duplicate(sorted []string) string {
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			return sorted[i]
+		}
+	}
+	return ""
+}
+
+// dependsOnFleet reports whether nodes or groups decide which copies there are.
+func dependsOnFleet(app *v1alpha1.EdgeApplication) bool {
+	s := &app.Spec.WorkloadScope
+	return s.TargetNodeGroupSelector != nil ||
+		slices.ContainsFunc(s.TargetNodeGroups, func(t v1alpha1.TargetNodeGroup) bool { return t.PerNode }) ||
+		slices.ContainsFunc(s.TargetNodeLabels, func(t v1alpha1.TargetNodeLabels) bool { return t.PerNode })
+}
+
+// targetsOf lists the targets of an application, those of single nodes last.
+func targetsOf(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members map[string][]string, nodes []*corev1.Node) ([]target, error) {
+	scope := &app.Spec.WorkloadScope
+	var out, single []target
+	of := func(group string, perNode bool, over *v1alpha1.Overriders) { //nolint:revive // perNode is a field of the API
+		t := target{site: group, selector: map[string]string{v1alpha1.BelongingToLabel: group}, over: over}
+		if !perNode {
+			out = append(out, t)
+			return
+		}
+		for _, name := range members[group] {
+			t.site, t.node = name, name
+			single = append(single, t)
+		}
+	}
+	named := make(map[string]bool)
+	for i := range scope.TargetNodeGroups {
+		t := &scope.TargetNodeGroups[i]
+		named[t.Name] = true
+		of(t.Name, t.PerNode, &t.Overriders)
+	}
+	if s := scope.TargetNodeGroupSelector; s != nil {
+		selector, err := metav1.LabelSelectorAsSelector(&s.LabelSelector)
+		if err != nil {
+			return nil, fmt.Errorf("workloadScope.targetNodeGroupSelector: %w", err)
+		}
+		names := make([]string, 0, len(groups))
+		for _, g := range groups {
+			if !named[g.Name] && g.DeletionTimestamp == nil && selector.Matches(k8slabels.Set(g.Labels)) {
+				names = append(names, g.Name)
+			}
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			of(name, s.PerNode, &s.Overriders)
+		}
+	}
+	for i := range scope.TargetNodeLabels {
+		t := &scope.TargetNodeLabels[i]
+		selector, err := metav1.LabelSelectorAsSelector(&t.LabelSelector)
+		if err != nil {
+			return nil, fmt.Errorf("workloadScope.targetNodeLabels[%d]: %w", i, err)
+		}
+		where := target{site: selectorSite(&t.LabelSelector), affinity: requirements(&t.LabelSelector), over: &t.Overriders}
+		if !t.PerNode {
+			out = append(out, where)
+			continue
+		}
+		for _, n := range nodes {
+			if selector.Matches(k8slabels.Set(n.Labels)) {
+				where.site, where.node = n.Name, n.Name
+				single = append(single, where)
+			}
+		}
+	}
+	// A node that two targets have gets the copy of the first.
+	slices.SortStableFunc(single, func(a, b target) int { return strings.Compare(a.node, b.node) })
+	single = slices.CompactFunc(single, func(a, b target) bool { return a.node == b.node })
+	return append(out, single...), nil
+}
+
+// requirements are what a selector asks of nodes, in a fixed order.
+func requirements(s *metav1.LabelSelector) []corev1.NodeSelectorRequirement {
+	var out []corev1.NodeSelectorRequirement
+	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		out = append(out, corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{s.MatchLabels[key]}})
+	}
+	for _, e := range s.MatchExpressions {
+		out = append(out, corev1.NodeSelectorRequirement{Key: e.Key, Operator: corev1.NodeSelectorOperator(e.Operator), Values: e.Values})
+	}
+	return out
+}
+
+// selectorSite names the site of a selector.
+func selectorSite(s *metav1.LabelSelector) string {
+	hash := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		_, _ = hash.Write([]byte(key + s.MatchLabels[key]))
+	}
+	for _, e := range s.MatchExpressions {
+		_, _ = fmt.Fprintf(hash, "\x00%s %s %q", e.Key, e.Operator, e.Values)
+	}
+	return "ls-" + hex.EncodeToString(hash.Sum(nil)[:4])
+}
+
+// parseManifest reads a manifest and checks that it may be made in the application's namespace.
+func parseManifest(app *v1alpha1.EdgeApplication, raw []byte) (*unstructured.Unstructured, *kind, error) {
+	if len(raw) > maxManifest {
+		return nil, nil, fmt.Errorf("it has %d bytes: %d are the limit", len(raw), maxManifest)
+	}
+	u := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, &u.Object); err != nil || u.Object == nil {
+		return nil, nil, fmt.Errorf("it is not an object: %w", err)
+	}
+	if _, ok := u.Object["metadata"].(map[string]any); !ok {
+		return nil, nil, fmt.Errorf("it has no metadata: set metadata.name")
+	}
+	k := kindOf(u.GetAPIVersion(), u.GetKind())
+	switch {
+	case k == nil:
+		return nil, nil, fmt.Errorf("an EdgeApplication may not have %s %s: apply it by itself; it may have %s", u.GetAPIVersion(), u.GetKind(), kindNames())
+	case u.GetName() == "":
+		return nil, nil, fmt.Errorf("%s without a name: set metadata.name", k.Kind)
+	case u.GetNamespace() != "" && u.GetNamespace() != app.Namespace:
+		return nil, nil, fmt.Errorf("%s %s is of namespace %s: an EdgeApplication makes objects in its own namespace %s only", k.Kind, u.GetName(), u.GetNamespace(), app.Namespace)
+	}
+	meta := map[string]any{"name": u.GetName()}
+	for _, field := range []string{"labels", "annotations"} {
+		values, found, err := unstructured.NestedStringMap(u.Object, "metadata", field)
+		if err != nil {
+			return nil, nil, fmt.Errorf("metadata.%s: want a map of strings", field)
+		}
+		if found && len(values) > 0 {
+			_ = unstructured.SetNestedStringMap(meta, values, field)
+		}
+	}
+	u.Object["metadata"] = meta // no owners, finalizers or versions of others
+	delete(u.Object, "status")
+	return u, k, nil
+}
+
+func kindNames() string {
+	all := kinds()
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Kind
+	}
+	return strings.Join(names, ", ")
+}
+
+// copyFor makes the copy of a workload for a target.
+func copyFor(base *unstructured.Unstructured, k *kind, t *target) (*unstructured.Unstructured, error) {
+	cp := base.DeepCopy()
+	cp.SetName(copyName(base.GetName(), t.site, k.max))
+	if err := override(cp, k, t.over); err != nil {
+		return nil, err
+	}
+	patched, err := patch(cp, k, base.GetName(), t.over.Patches)
+	if err != nil {
+		return nil, err
+	}
+	if patched.GetAPIVersion() != cp.GetAPIVersion() || patched.GetKind() != cp.GetKind() || patched.GetName() != cp.GetName() ||
+		patched.GetNamespace() != "" || len(patched.GetOwnerReferences()) > 0 || len(patched.GetFinalizers()) > 0 {
+		return nil, fmt.Errorf("a patch changes the kind, name, namespace, owner or finalizers: remove that")
+	}
+	cp = patched
+	if err := place(cp, k, t); err != nil {
+		return nil, err
+	}
+	return cp, markSite(cp, k, t.site)
+}
+
+// copyName names a copy. A name that is too long for the kind ends with a hash.
+func copyName(base, site string, limit int) string {
+	name := base + "-" + site
+	if len(name) <= limit {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return strings.TrimRight(name[:limit-9], "-.") + "-" + hex.EncodeToString(sum[:4])
+}
+
+// template returns the pod template of a workload; the workload is changed through it.
+func template(u *unstructured.Unstructured, k *kind) (map[string]any, error) {
+	path := []string{"spec", "template"}
+	if k.Kind == "CronJob" {
+		path = []string{"spec", "jobTemplate", "spec", "template"}
+	}
+	at := u.Object
+	for _, field := range path {
+		next, ok := at[field].(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("%s is missing, or not an object", strings.Join(path, "."))
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// child returns an object within another; it makes one if there is none.
+func child(of map[string]any, field string) (map[string]any, error) {
+	if of[field] == nil {
+		of[field] = make(map[string]any)
+	}
+	m, ok := of[field].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s is not an object", field)
+	}
+	return m, nil
+}
+
+// place binds a copy's pods to the nodes of its target, besides what the template asks of nodes.
+func place(u *unstructured.Unstructured, k *kind, t *target) error {
+	tpl, err := template(u, k)
+	if err != nil {
+		return err
+	}
+	spec, err := child(tpl, "spec")
+	if err != nil {
+		return err
+	}
+	if len(t.selector) > 0 {
+		selector, err := child(spec, "nodeSelector")
+		if err != nil {
+			return err
+		}
+		for key, value := range t.selector {
+			selector[key] = value
+		}
+	}
+	if len(t.affinity) == 0 && t.node == "" {
+		return nil
+	}
+	required := spec
+	for _, field := range []string{"affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"} {
+		if required, err = child(required, field); err != nil {
+			return err
+		}
+	}
+	terms, ok := required["nodeSelectorTerms"].([]any)
+	if !ok && required["nodeSelectorTerms"] != nil {
+		return fmt.Errorf("nodeSelectorTerms is not a list")
+	}
+	if len(terms) == 0 {
+		terms = []any{map[string]any{}}
+	}
+	for i := range terms { // one of them must hold, so all get the requirements
+		term, ok := terms[i].(map[string]any)
+		if !ok {
+			return fmt.Errorf("nodeSelectorTerms[%d] is not an object", i)
+		}
+		if err := require(term, "matchExpressions", t.affinity); err != nil {
+			return err
+		}
+		if t.node != "" {
+			only := []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{t.node}}}
+			if err := require(term, "matchFields", only); err != nil {
+				return err
+			}
+		}
+	}
+	required["nodeSelectorTerms"] = terms
+	return nil
+}
+
+// require adds requirements to a term.
+func require(term map[string]any, field string, more []corev1.NodeSelectorRequirement) error {
+	if len(more) == 0 {
+		return nil
+	}
+	have, ok := term[field].([]any)
+	if !ok && term[field] != nil {
+		return fmt.Errorf("%s is not a list", field)
+	}
+	for _, r := range more {
+		m, err := plain(r)
+		if err != nil {
+			return err
+		}
+		have = append(have, m)
+	}
+	term[field] = have
+	return nil
+}
+
+// plain returns a value as JSON has it.
+func plain(value any) (any, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	return out, json.Unmarshal(text, &out)
+}
+
+// siteValue is the value of the site label: a site's name may be longer than a label.
+func siteValue(site string) string {
+	if len(validation.IsValidLabelValue(site)) == 0 {
+		return site
+	}
+	return copyName(site[:min(len(site), 50)], site, validation.LabelValueMaxLength)
+}
+
+// markSite sets the site's label on a copy, its pods and its selector.
+func markSite(u *unstructured.Unstructured, k *kind, site string) error {
+	value := siteValue(site)
+	label(u, v1alpha1.SiteLabel, value)
+	tpl, err := template(u, k)
+	if err != nil {
+		return err
+	}
+	meta, err := child(tpl, "metadata")
+	if err != nil {
+		return err
+	}
+	all, err := child(meta, "labels")
+	if err != nil {
+		return err
+	}
+	all[v1alpha1.SiteLabel] = value
+	if k.Group != "apps" {
+		return nil // the selector of a Job is the API server's
+	}
+	spec, err := child(u.Object, "spec")
+	if err != nil {
+		return err
+	}
+	selector, err := child(spec, "selector")
+	if err != nil {
+		return err
+	}
+	match, err := child(selector, "matchLabels")
+	if err != nil {
+		return err
+	}
+	match[v1alpha1.SiteLabel] = value
+	return nil
+}
+
+// unmarkSite removes the site's label from the pods and the selector of a copy that exists
+// without: a selector cannot be changed.
+func unmarkSite(u *unstructured.Unstructured) {
+	unstructured.RemoveNestedField(u.Object, "spec", "selector", "matchLabels", v1alpha1.SiteLabel)
+	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "labels", v1alpha1.SiteLabel)
+}
+
+func label(u *unstructured.Unstructured, key, value string) {
+	all := u.GetLabels()
+	if all == nil {
+		all = make(map[string]string)
+	}
+	all[key] = value
+	u.SetLabels(all)
+}
+
+func annotate(u *unstructured.Unstructured, key, value string) {
+	all := u.GetAnnotations()
+	if all == nil {
+		all = make(map[string]string)
+	}
+	all[key] = value
+	u.SetAnnotations(all)
+}

@@ -1,0 +1,8 @@
+// Package leader makes one cloudcore at a time do some work: the one that holds a Lease.
+//
+// client-go's own elector releases the Lease while the work may still run; this one joins the
+// work first. A Lease that was not renewed for 15 s, by the clock of whoever looks, is free;
+// clocks are not compared. Who leads stops its work when it could not renew the Lease for 10 s.
+//
+// An Elector is used by one goroutine.
+package leader
