@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -73,15 +75,25 @@ type starts struct {
 	asked    bool // somebody asked the agent to end
 }
 
-// boot replaces this process by the program that the node is to run, or returns if that is this
-// one. It comes first, before all else.
-func boot(args []string) starts {
-	dir, agent := dataDir(args), isAgent(args)
-	s := starts{program: upgrade.Boot(upgrade.BootConfig{DataDir: dir, Command: !agent})}
-	if agent {
-		s.settings = upgrade.BootSettings(dir)
+// bootProgram replaces this process by the program that the node is to run, or returns if that is
+// this one. It comes first, before all else.
+func bootProgram(args []string) starts {
+	return starts{program: upgrade.Boot(upgrade.BootConfig{DataDir: dataDir(args), Command: !isAgent(args)})}
+}
+
+// bootSettings prepares the settings of an agent, before they are read.
+func (s starts) bootSettings(args []string) starts {
+	if isAgent(args) {
+		s.settings = upgrade.BootSettings(dataDir(args))
 	}
 	return s
+}
+
+// stopped notes that an agent on trial was asked to end before it ran: it has not failed.
+func (s starts) stopped(log *slog.Logger) {
+	if err := errors.Join(s.program.Stopped(), s.settings.Stopped()); err != nil {
+		log.Warn("it cannot be noted that a program on trial ends in order: the next start takes it back", "err", err)
+	}
 }
 
 // exit is what the process ends with. If the agent is to start again, or what it tries has failed,

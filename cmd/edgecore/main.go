@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/edgekit/edgekit/cmd/internal/kubeletconfig"
 	"github.com/edgekit/edgekit/cmd/internal/program"
@@ -25,8 +27,17 @@ type cli struct {
 }
 
 func main() {
-	c := &cli{starts: boot(os.Args[1:])}
-	os.Exit(c.starts.exit(c.program().Main()))
+	args := os.Args[1:]
+	s := bootProgram(args)
+	if s.program.Asked {
+		return
+	}
+	// Before the start of a trial of settings is counted: what asks the agent to end from now on ends it
+	// in order.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	c := &cli{starts: s.bootSettings(args)}
+	os.Exit(c.starts.exit(c.program().Run(ctx, args)))
 }
 
 // program is this program with its grammar.

@@ -72,6 +72,12 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	log := cli.Log.Logger(io.MultiWriter(cli.starts.program.Log(os.Stderr), &r.recent))
 	cli.logKubeletConfig(log)
 	limitMemory(r.MemoryLimit)
+	var group *errgroup.Group
+	defer func() {
+		if group == nil && asked.Err() != nil { // while it started
+			cli.starts.stopped(log)
+		}
+	}()
 	if err := waitForApproval(ctx, cli.DataDir, component(log, "identity")); err != nil || ctx.Err() != nil {
 		return ignoreCancel(ctx, err)
 	}
@@ -90,7 +96,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "instance", n.instance, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx = errgroup.WithContext(ctx)
 	for name, run := range all {
 		group.Go(func() error {
 			err := run(ctx)

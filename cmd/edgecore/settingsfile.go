@@ -58,8 +58,25 @@ func (s *settingsFile) Switch(ctx context.Context, id string, set map[string]str
 	return s.Settings.Switch(ctx, id, name, text, h)
 }
 
-// name is the absolute path of the file.
-func (s *settingsFile) name() (string, error) { return filepath.Abs(configFile(s.args)) }
+// name is the absolute path of the file. Where edgecore.yaml is a link it is the file that the link
+// leads to: a link must stay one.
+func (s *settingsFile) name() (string, error) {
+	name, err := filepath.Abs(configFile(s.args))
+	if err != nil {
+		return "", err
+	}
+	target, err := filepath.EvalSymlinks(name)
+	if err == nil {
+		return target, nil
+	}
+	if _, linkErr := os.Lstat(name); errors.Is(err, fs.ErrNotExist) && linkErr == nil {
+		return "", fmt.Errorf("%s is a link to nothing: make the file, or remove the link", name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return name, nil // the first settings make it
+	}
+	return "", err
+}
 
 // edit gives the content of the file with other values, and checks it whole.
 func (s *settingsFile) edit(set map[string]string) (text []byte, changes bool, err error) {

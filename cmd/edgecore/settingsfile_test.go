@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -161,5 +163,63 @@ func TestBootArguments(t *testing.T) {
 				t.Errorf("the command %s is missing among shortCommands", name)
 			}
 		}
+	}
+}
+
+// TestAskedWhileItStarts: an agent with settings on trial that is asked to end while it starts has
+// not failed: the next start tries them again.
+func TestAskedWhileItStarts(t *testing.T) {
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "edgecore.yaml")
+	s, err := upgrade.NewSettings(upgrade.SettingsConfig{DataDir: data})
+	if err == nil {
+		err = s.Switch(t.Context(), "job", file, []byte("max-pods: 50\n"), upgrade.Health{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--config", file, "--data-dir", data, "--runtime-endpoint", "unix://" + filepath.Join(data, "none.sock")}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		c := &cli{starts: starts{}.bootSettings(args)}
+		if !c.starts.settings.Trial || c.starts.settings.Problem != "" {
+			t.Fatalf("%+v", c.starts.settings)
+		}
+		p := c.program()
+		p.Stdout, p.Stderr = io.Discard, io.Discard
+		p.Run(ctx, args)
+		if !c.starts.asked {
+			t.Error("it was asked")
+		}
+	}
+}
+
+// TestLinkedSettingsFile: a job changes the file that edgecore.yaml is a link to, and the link stays.
+func TestLinkedSettingsFile(t *testing.T) {
+	dir, data := t.TempDir(), t.TempDir()
+	target, file := filepath.Join(dir, "site", "edgecore.yaml"), filepath.Join(dir, "edgecore.yaml")
+	if err := errors.Join(os.Mkdir(filepath.Dir(target), 0o700), os.WriteFile(target, []byte("max-pods: 40\n"), 0o640), os.Symlink("site/edgecore.yaml", file)); err != nil {
+		t.Fatal(err)
+	}
+	inner, err := upgrade.NewSettings(upgrade.SettingsConfig{DataDir: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &settingsFile{Settings: inner, args: []string{"--config", file}}
+	if err := s.Switch(t.Context(), "job", map[string]string{"max-pods": "50"}, upgrade.Health{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"max-pods: 50\n", "max-pods: 40\n"} { // tried, and taken back
+		upgrade.BootSettings(data)
+		text, err := os.ReadFile(target)
+		if to, linkErr := os.Readlink(file); err != nil || string(text) != want || linkErr != nil || to != "site/edgecore.yaml" {
+			t.Errorf("%q, %v, a link to %q, %v", text, err, to, linkErr)
+		}
+	}
+	if err := os.Remove(target); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Check(map[string]string{"max-pods": "50"}); err == nil || !strings.Contains(err.Error(), "is a link to nothing") {
+		t.Errorf("a link to nothing: %v", err)
 	}
 }

@@ -57,7 +57,16 @@ func (r *runCmd) newUpgrades(n *node, cli *cli, mgr *manager.Manager, agent *edg
 	u := &upgrades{}
 	cfg := jobs.Config{
 		Store: n.store, Reporter: mgr, Images: agent, Version: program.Version(), Repository: r.UpgradeRepository, DataDir: n.data,
-		Event: nodeEvents(n, objects), Logger: component(log, "jobs"),
+		Pods: func() (map[string]bool, bool) {
+			select {
+			case <-agent.Ready():
+				return podReadiness(agent.Pods()), true
+			default:
+				return nil, false
+			}
+		},
+		Linked: func() bool { return mgr.Connection().Connected },
+		Event:  nodeEvents(n, objects), Logger: component(log, "jobs"),
 	}
 	if r.Upgrades {
 		if err := r.addPrograms(u, n, cli, mgr, agent, log); err != nil {

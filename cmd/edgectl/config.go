@@ -35,12 +35,20 @@ func (c *cli) elsewhere(args []string) (bool, error) {
 	if of == "edgectl" || of == "" {
 		return false, nil
 	}
-	path, err := programPath(of)
+	return false, c.replaced(of, withoutOf(args))
+}
+
+// replaced runs another program in the place of this one. It returns only if that fails.
+func (c *cli) replaced(by string, args []string) error {
+	path, err := programPath(by)
 	if err != nil {
-		return false, err
+		return err
 	}
-	err = syscall.Exec(path, append([]string{of}, withoutOf(args)...), os.Environ()) //nolint:gosec // one of two names, beside this program or in PATH
-	return false, fmt.Errorf("start %s: %w", path, err)
+	replace := c.replace
+	if replace == nil {
+		replace = syscall.Exec //nolint:gosec // one of two names, beside this program or in PATH
+	}
+	return fmt.Errorf("start %s: %w", path, replace(path, append([]string{by}, args...), os.Environ()))
 }
 
 // withoutOf leaves --of and its value out.
@@ -74,5 +82,5 @@ func programPath(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", &program.UsageError{Setting: "of", Reason: "there is no program " + name + " beside this one or in PATH: run this on a machine that has it"}
+	return "", fmt.Errorf("there is no program %s beside this one or in PATH: run this on a machine that has it", name)
 }

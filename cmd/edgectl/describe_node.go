@@ -74,6 +74,8 @@ type jobResult struct {
 	May    string    `json:"permission,omitempty"` // what the cloud allows: Download, Apply, Paused or Cancelled
 	Reason string    `json:"reason,omitempty"`
 	Time   time.Time `json:"time,omitzero"`
+
+	open bool // it has not ended
 }
 
 // describeNode prints a node: the one on this machine, or any in the API server.
@@ -173,7 +175,7 @@ func (f *fleet) holder(ctx context.Context, n *nodeDescription) error {
 	if err == nil && lease.Spec.RenewTime != nil {
 		n.Renewed = lease.Spec.RenewTime.Time
 	}
-	record, err := f.client.CoordinationV1().Leases(f.namespace).Get(ctx, "edgekit-node-"+n.Name, metav1.GetOptions{})
+	record, err := f.client.CoordinationV1().Leases(f.namespace).Get(ctx, nodelifecycle.RecordName(n.Name), metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -306,14 +308,20 @@ func (f *fleet) resultsOf(ctx context.Context, n *nodeDescription) error {
 		if r.Spec.NodeName != n.Name {
 			return nil // of a server that does not know the selector
 		}
-		ended := r.CreationTimestamp.Time
+		job := jobResult{r.Spec.Kind, r.Spec.Job, string(r.Status.Phase), string(r.Spec.Phase), strings.TrimSpace(r.Status.Reason + " " + r.Status.Message), r.CreationTimestamp.Time, !r.Status.Phase.Final()}
 		if r.Status.FinishedTime != nil {
-			ended = r.Status.FinishedTime.Time
+			job.Time = r.Status.FinishedTime.Time
 		}
-		n.Jobs = append(n.Jobs, jobResult{r.Spec.Kind, r.Spec.Job, string(r.Status.Phase), string(r.Spec.Phase), strings.TrimSpace(r.Status.Reason + " " + r.Status.Message), ended})
+		n.Jobs = append(n.Jobs, job)
 		return nil
 	})
-	slices.SortFunc(n.Jobs, func(a, b jobResult) int { return b.Time.Compare(a.Time) })
+	// Those that wait, or are under way, come first: somebody may have to do something about them.
+	slices.SortFunc(n.Jobs, func(a, b jobResult) int {
+		if a.open != b.open {
+			return map[bool]int{true: -1, false: 1}[a.open]
+		}
+		return b.Time.Compare(a.Time)
+	})
 	n.Jobs = n.Jobs[:min(len(n.Jobs), 5)]
 	if apierrors.IsNotFound(err) {
 		return nil

@@ -140,16 +140,19 @@ func (f *fleet) cloudcores(ctx context.Context, except map[string]bool, now time
 	}
 	err := each(ctx, f, metav1.ListOptions{}, list(corev1.NamespaceNodeLease), func(l *coordinationv1.Lease) {
 		if l.Spec.RenewTime != nil {
-			renewed[l.Name] = l.Spec.RenewTime.Time
+			renewed[nodelifecycle.RecordName(l.Name)] = l.Spec.RenewTime.Time
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list leases of nodes: %w", err)
 	}
 	found := make(map[string]*cloudcore)
+	ended := make(map[string]bool, len(except)) // by the names of records
+	for node := range except {
+		ended[nodelifecycle.RecordName(node)] = true
+	}
 	err = each(ctx, f, metav1.ListOptions{}, list(f.namespace), func(l *coordinationv1.Lease) {
-		node, isRecord := recordOf(l)
-		if !isRecord || except[node] {
+		if !isRecord(l) || ended[l.Name] {
 			return
 		}
 		name := l.Annotations[nodelifecycle.HolderAnnotation]
@@ -159,7 +162,7 @@ func (f *fleet) cloudcores(ctx context.Context, except map[string]bool, now time
 			found[c.Name] = c
 		}
 		c.Nodes++
-		if at := renewed[node]; at.After(c.Renewed) {
+		if at := renewed[l.Name]; at.After(c.Renewed) {
 			c.Renewed = at
 		}
 	})
@@ -175,17 +178,9 @@ func (f *fleet) cloudcores(ctx context.Context, except map[string]bool, now time
 	return out, nil
 }
 
-// recordOf is the node that a Lease in cloudcore's namespace is the record of.
-func recordOf(l *coordinationv1.Lease) (node string, ok bool) {
-	if l.Annotations[nodelifecycle.HolderAnnotation] == "" {
-		return "", false
-	}
-	for _, owner := range l.OwnerReferences {
-		if owner.Kind == "Node" {
-			return owner.Name, true
-		}
-	}
-	return strings.CutPrefix(l.Name, "edgekit-node-")
+// isRecord reports whether a Lease in cloudcore's namespace is the record of a node.
+func isRecord(l *coordinationv1.Lease) bool {
+	return l.Annotations[nodelifecycle.HolderAnnotation] != "" && strings.HasPrefix(l.Name, nodelifecycle.RecordName(""))
 }
 
 // job is a job of the fleet.

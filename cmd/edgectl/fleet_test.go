@@ -92,7 +92,7 @@ func edgeNode(name string, link, ready corev1.ConditionStatus, since time.Time, 
 }
 
 func record(node, holder string) coordinationv1.Lease {
-	return coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "edgekit-node-" + node, Namespace: "edgekit-system",
+	return coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: nodelifecycle.RecordName(node), Namespace: "edgekit-system",
 		Annotations: map[string]string{nodelifecycle.HolderAnnotation: holder, nodelifecycle.SinceAnnotation: at(time.Hour).Format(time.RFC3339Nano)}}}
 }
 
@@ -241,6 +241,13 @@ func TestDescribeNode(t *testing.T) {
 		map[string]any{"metadata": map[string]any{"name": "lamp", "namespace": "shop"}, "spec": map[string]any{"nodeName": "edge-2"}},
 	}
 	served.lists[jobsBase+"nodejobresults"] = []any{map[string]any{"metadata": map[string]any{"name": "j"}, "spec": map[string]any{"kind": "NodeUpgradeJob", "job": "to-v2", "nodeName": "edge-1"}, "status": map[string]any{"phase": "RolledBack", "reason": "NotHealthy"}}}
+	for i := range 5 {
+		ended := map[string]any{"phase": "Successful", "finishedTime": at(time.Hour)}
+		served.lists[jobsBase+"nodejobresults"] = append(served.lists[jobsBase+"nodejobresults"], map[string]any{"spec": map[string]any{"kind": "ImagePrePullJob", "job": fmt.Sprint("old-", i), "nodeName": "edge-1"}, "status": ended})
+	}
+	served.lists[jobsBase+"nodejobresults"][0].(map[string]any)["status"].(map[string]any)["finishedTime"] = at(time.Minute)
+	waits := map[string]any{"phase": "Pending", "reason": "WaitingForConfirmation", "message": "confirm or refuse it at the machine"}
+	served.lists[jobsBase+"nodejobresults"] = append(served.lists[jobsBase+"nodejobresults"], map[string]any{"spec": map[string]any{"kind": "NodeUpgradeJob", "job": "nightly", "nodeName": "edge-1"}, "status": waits})
 	served.lists[devicesBase()+"/devicestatuses"] = []any{map[string]any{"metadata": map[string]any{"name": "pump", "namespace": "shop"}, "status": map[string]any{"state": "offline"}}}
 	got, err := f.describe(t.Context(), "edge-1", identities, at(0))
 	if err != nil {
@@ -254,13 +261,16 @@ func TestDescribeNode(t *testing.T) {
 	if err := (&describeCmd{}).printNode(&out, got); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cc-a", "quic", "shop", `Wait\x1b[2J`, "Rebooted", "DiskPressure", "containerd", "1 offline", "such as shop/pump", "NodeUpgradeJob RolledBack NotHealthy"} {
+	for _, want := range []string{"cc-a", "quic", "shop", `Wait\x1b[2J`, "Rebooted", "DiskPressure", "containerd", "1 offline", "such as shop/pump", "NodeUpgradeJob RolledBack NotHealthy", "NodeUpgradeJob Pending WaitingForConfirmation confirm or refuse it at the machine"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("control characters in %q", out.String())
+	}
+	if len(got.Jobs) != 5 || got.Jobs[0].Job != "nightly" || got.Jobs[1].Job != "to-v2" {
+		t.Errorf("jobs %+v", got.Jobs)
 	}
 	away, err := f.describe(t.Context(), "edge-2", identities, at(0))
 	if err != nil || away.Link != "away" || !strings.Contains(away.LinkReason, "no answer") || away.Status != nil || len(away.Unknown) == 0 {
@@ -271,5 +281,29 @@ func TestDescribeNode(t *testing.T) {
 	}
 	if _, err := f.describe(t.Context(), "nobody", identities, at(0)); err == nil || !strings.Contains(err.Error(), "edgectl node list") {
 		t.Errorf("an unknown node: %v", err)
+	}
+}
+
+// TestLongNodeName: a node whose record has a hash for its name is found.
+func TestLongNodeName(t *testing.T) {
+	name := strings.Repeat("edge-", 50) + "1"
+	long := record(name, "cc-a")
+	f := fleetFor(t, &pages{t: t, largest: make(map[string]int), asked: make(map[string]int), other: map[string]any{
+		"/api/v1/nodes/" + name: edgeNode(name, corev1.ConditionFalse, corev1.ConditionTrue, at(time.Hour)),
+		"/apis/coordination.k8s.io/v1/namespaces/edgekit-system/leases/" + long.Name: long,
+	}, lists: map[string][]any{
+		"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases": {nodeLease(name, at(5*time.Second))},
+		"/apis/coordination.k8s.io/v1/namespaces/edgekit-system/leases":  {long},
+	}}, 10)
+	n, err := f.describe(t.Context(), name, identities, at(0))
+	if err != nil || n.Cloudcore != "cc-a" {
+		t.Errorf("%v, cloudcore %q", err, n.Cloudcore)
+	}
+	cores, err := f.cloudcores(t.Context(), nil, at(0))
+	if err != nil || len(cores) != 1 || cores[0].Nodes != 1 || !cores[0].Running {
+		t.Errorf("%v %+v", err, cores)
+	}
+	if cores, err := f.cloudcores(t.Context(), map[string]bool{name: true}, at(0)); err != nil || len(cores) != 0 {
+		t.Errorf("without its node: %v %+v", err, cores)
 	}
 }

@@ -22,13 +22,17 @@ type joinCmd struct {
 	machineFlags
 	joinSettings
 	TokenFile   string `help:"File with the join token; - is standard input." placeholder:"FILE"`
-	StdinConfig bool   `help:"Read cloud, token, node, labels, set, runtimeEndpoint, transport, replace and ignoreCheck as one JSON object from standard input: nothing is on the command line."`
+	StdinConfig bool   `help:"Read cloud, token, node, labels, set, runtimeEndpoint, transport, replace, ignoreCheck and wait as one JSON object from standard input: nothing is on the command line."`
 	Form        string `name:"output" help:"Print each step as a line of JSON." short:"o" enum:",json" default:""`
 
 	Many joinManyFlags `embed:""`
 
 	on joinMachine // the zero value is this machine
 }
+
+// defaultWait is that of joinSettings.Wait. A machine's own edgectl, which may be older, is asked for
+// another wait only if somebody wants one.
+const defaultWait = 5 * time.Minute
 
 // joinSettings say which node the machine becomes.
 type joinSettings struct {
@@ -42,6 +46,7 @@ type joinSettings struct {
 	Replace         bool              `json:"replace,omitempty" help:"Replace the identity that this machine already has, with a new token."`
 	IgnoreCheck     []string          `json:"ignoreCheck,omitempty" help:"Go on though these checks fail: see 'edgectl check'." placeholder:"NAME,..."`
 	Wait            time.Duration     `json:"-" help:"How long to wait for the link to the cloud." default:"5m"`
+	WaitText        string            `json:"wait,omitempty" kong:"-"` // Wait in JSON, such as 10m; empty is the default
 }
 
 // Help has examples.
@@ -136,6 +141,14 @@ func (j *joinCmd) readConfig(in io.Reader) error {
 	if err := from.Decode(&j.joinSettings); err != nil {
 		return bad(err.Error() + `: want one object such as {"cloud":"HOST:PORT","token":"...","node":"NAME"}`)
 	}
+	if j.WaitText == "" {
+		return nil
+	}
+	wait, err := time.ParseDuration(j.WaitText)
+	if err != nil {
+		return bad(fmt.Sprintf("wait is %q: want a time such as 10m", j.WaitText))
+	}
+	j.Wait = wait
 	return nil
 }
 

@@ -113,6 +113,9 @@ func (j *joinCmd) runMany(ctx context.Context, cli *cli, out program.Output) err
 	if err := j.joinSettings.check(); err != nil {
 		return err
 	}
+	if j.Wait >= j.Many.Limit {
+		return &program.UsageError{Setting: "host-timeout", Reason: fmt.Sprintf("%s for a machine is no longer than --wait, %s: make it longer", j.Many.Limit, j.Wait)}
+	}
 	hosts, err := readHosts(j.Many.File)
 	if err != nil {
 		return err
@@ -260,6 +263,9 @@ func (m *manyJoin) remoteJoin(ctx context.Context, client *sshhost.Client, h hos
 	s := m.settings
 	s.Node, s.Token = h.Node, token
 	s.Labels, s.Set = merge(s.Labels, h.Labels), merge(s.Set, h.Set)
+	if s.Wait != defaultWait {
+		s.WaitText = s.Wait.String()
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return end, err

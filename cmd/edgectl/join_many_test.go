@@ -30,6 +30,7 @@ type remote struct {
 	mu       sync.Mutex
 	programs map[string][]byte // that are installed
 	commands []string
+	waits    []time.Duration // of the joins
 }
 
 // newRemote makes a machine with an SSH server that knows the commands of a join, and no others.
@@ -87,6 +88,7 @@ func (r *remote) runJoin(in io.Reader, out, errs io.Writer) int {
 	cmd := r.command(joinSettings{})
 	cmd.Form = "json"
 	err := cmd.readConfig(in)
+	r.waits = append(r.waits, cmd.Wait)
 	r.testMachine.mu.Lock()
 	r.link = linkstate.Link{Node: cmd.Node, Cloud: cmd.Cloud, Connected: true}
 	r.testMachine.mu.Unlock()
@@ -133,7 +135,7 @@ func TestJoinMany(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var made []string
-	settings := one.command(joinSettings{Cloud: one.addr}).joinSettings
+	settings := one.command(joinSettings{Cloud: one.addr, Wait: 42 * time.Second}).joinSettings
 	m := manyJoin{
 		flags: joinManyFlags{Parallel: 2, User: "root", KnownHosts: known, Limit: 5 * time.Minute}, settings: settings,
 		token: func(_ context.Context, node string) (string, error) {
@@ -150,6 +152,11 @@ func TestJoinMany(t *testing.T) {
 	}{{stateConnected, ""}, {stateConnected, ""}, {stateNone, "edgectl is not installed there"}, {stateNone, "is not in " + known}} {
 		if r := results[i]; r.State != want.state || (r.Error == "") != (want.err == "") || !strings.Contains(r.Error, want.err) || r.Node != hosts[i].Node {
 			t.Errorf("%+v, want %+v", r, want)
+		}
+	}
+	for _, r := range []*remote{one, two} {
+		if len(r.waits) != 2 || r.waits[0] != 42*time.Second || r.waits[1] != 42*time.Second {
+			t.Errorf("--wait is %v there", r.waits)
 		}
 	}
 	if len(made) != 2 || len(stranger.commands) != 0 {

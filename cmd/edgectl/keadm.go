@@ -29,7 +29,7 @@ func keadmLines() []keadmLine {
 		{"upgrade cloud", "edgectl upgrade cloud --plan", ""},
 		{"upgrade edge", "edgectl upgrade FILE", "for many nodes: a NodeUpgradeJob"},
 		{"upgrade", "edgectl upgrade FILE", "for many nodes: a NodeUpgradeJob"},
-		{"backup edge", "edgectl rollback", "there is nothing to back up: the version before is always kept"},
+		{"backup edge", "edgectl state export FILE", "the version before is always kept: edgectl rollback"},
 		{"rollback edge", "edgectl rollback", ""},
 		{"config-update", "edgectl config set --of edgecore SETTING=VALUE", "for many nodes: a ConfigUpdateJob"},
 		{"config images list", "edgectl images list", ""},

@@ -43,6 +43,8 @@ type cli struct {
 	Images imagesCmd `cmd:"" help:"On an edge node: images of its container runtime, for sites without a registry."`
 	Debug  debugCmd  `cmd:"" help:"Collect what is needed to find a fault."`
 
+	State stateCmd `cmd:"" help:"On an edge node: export and restore what the node keeps, while edgecore does not run."`
+
 	Restart restartCmd `cmd:"" help:"On an edge node: restart containers of pods, with or without the cloud. The pods stay."`
 	Unhold  unholdCmd  `cmd:"" help:"On an edge node: let pods start that wait for it (annotation edge.kubeedge.io/hold-upgrade)."`
 
@@ -56,6 +58,8 @@ type cli struct {
 	Config configCmd     `cmd:"" name:"config" help:"Show, change, check and convert configuration files."`
 
 	Completion program.CompletionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
+
+	replace func(path string, args, environ []string) error // nil is syscall.Exec
 }
 
 func main() {
@@ -89,6 +93,8 @@ func (c *cli) command(command any) program.Runner {
 		Run(*cli, program.Output) error
 	}:
 		return func(_ context.Context, out program.Output) error { return cmd.Run(c, out) }
+	case interface{ Run(*cli) error }:
+		return func(context.Context, program.Output) error { return cmd.Run(c) }
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -36,12 +37,16 @@ func waitRollout(ctx context.Context, client kubernetes.Interface, r rollout) er
 	ticker := time.NewTicker(rolloutPoll)
 	defer ticker.Stop()
 	said := ""
+	var last error // of the latest look; an API server may be away for a while, as when it is upgraded
 	for {
 		d, err := client.AppsV1().Deployments(r.namespace).Get(ctx, install.Name, metav1.GetOptions{})
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("deployment %s/%s: %w", r.namespace, install.Name, err)
+		if ctx.Err() == nil {
+			last = err
 		}
-		if err == nil {
+		switch {
+		case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err): // waiting mends nothing
+			return fmt.Errorf("deployment %s/%s: %w", r.namespace, install.Name, err)
+		case err == nil:
 			done, line := progress(d)
 			if line != said {
 				fmt.Fprintln(r.out, line)
@@ -53,6 +58,9 @@ func waitRollout(ctx context.Context, client kubernetes.Interface, r rollout) er
 		}
 		select {
 		case <-ctx.Done():
+			if last != nil {
+				return fmt.Errorf("it is not known after %s whether cloudcore is ready: deployment %s/%s: %w", r.limit, r.namespace, install.Name, last)
+			}
 			return fmt.Errorf("cloudcore is not ready after %s: %s%s", r.limit, said, podTrouble(context.WithoutCancel(ctx), client, r.namespace))
 		case <-ticker.C:
 		}

@@ -296,3 +296,28 @@ func writeIdentity(t *testing.T, dir, node string, ends time.Time) {
 	writeFile(t, filepath.Join(dir, "cloud.json"), `{"cloud":"cloud:10000"}`)
 	writeFile(t, filepath.Join(dir, "clock"), ends.UTC().Format(time.RFC3339)+"\n")
 }
+
+// TestLocalDescribeJobs: describe shows what waits for somebody at the machine.
+func TestLocalDescribeJobs(t *testing.T) {
+	state, waiting := goodStatus(), time.Now().Add(-time.Hour)
+	serveNode(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case nodestate.Path:
+			_ = json.NewEncoder(w).Encode(state)
+		case jobsPath + "/jobs":
+			_ = json.NewEncoder(w).Encode(jobs.List{Items: []jobs.Status{{Kind: "NodeUpgradeJob", Name: "nightly", Phase: "Pending", Reason: "WaitingForConfirmation", WaitingSince: &waiting}}})
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
+	d := &describeCmd{Flags: printer.Flags{Output: printer.FormatTable}, scopeFlags: scopeFlags{DataDir: ".", Local: true}}
+	var out strings.Builder
+	if err := d.describeLocalNode(t.Context(), &out, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"edgectl confirm NodeUpgradeJob/nightly", "WaitingForConfirmation, for 60m"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}

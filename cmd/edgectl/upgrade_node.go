@@ -151,38 +151,6 @@ func (f *localFlags) followJob(ctx context.Context, out io.Writer, uid string) e
 	})
 }
 
-// rollbackCmd goes back to the program before.
-type rollbackCmd struct {
-	localFlags
-	To     string `help:"Go back only if this is the version before." placeholder:"VERSION"`
-	NoWait bool   `help:"Do not wait until edgecore has started again."`
-}
-
-// Help has examples.
-func (rollbackCmd) Help() string {
-	return "edgectl rollback\nedgectl rollback --to v1.2.3\n\nPods go on meanwhile. The cloud is not needed."
-}
-
-// Run asks the node to go back, and waits until it has.
-func (r *rollbackCmd) Run(ctx context.Context, out program.Output) error {
-	var s jobs.Status
-	if err := r.ask(ctx, "/rollback", jobs.Rollback{To: r.To}, &s); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "edgecore goes back from %s to %s\n", s.From, s.Version)
-	if r.NoWait {
-		return nil
-	}
-	return r.poll(ctx, func(list jobs.List) (bool, error) {
-		var state struct{ Version string }
-		if err := json.Unmarshal(list.Upgrade, &state); err != nil || state.Version == s.From && s.From != s.Version {
-			return false, err
-		}
-		fmt.Fprintf(out, "%s runs\n", state.Version)
-		return true, nil
-	})
-}
-
 // confirmCmd says yes to a job.
 type confirmCmd struct {
 	localFlags

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	nodejobs "github.com/edgekit/edgekit/edged/jobs"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
@@ -275,8 +276,25 @@ func (r *round) reported(m *member) state {
 	}
 }
 
+// withdrawal is how long a node whose turn was taken from it keeps its place at most, unless it
+// shows that it knows.
+const withdrawal = time.Minute
+
+// mayStillBegin reports whether a node whose turn was taken from it has not said that it knows: it
+// may accept the job at this moment. A node that had its turn and did not begin waits for a
+// confirmation, or until it has settled; it says so until it hears that its turn is over.
+func (m *member) mayStillBegin() bool {
+	if m.state != waiting || !m.present() || m.phase() != v1alpha2.Download && m.phase() != v1alpha2.Paused {
+		return false
+	}
+	s := &m.res.Status
+	return s.Reason == nodejobs.ReasonSettling || s.Reason == nodejobs.ReasonWaitingForConfirmation ||
+		slices.ContainsFunc(s.ActionFlow, func(a v1alpha2.ActionStatus) bool { return a.Action == v1alpha2.ActionWaitingConfirmation })
+}
+
 // countPlaces counts the places that are taken: by members that work, by those that may begin
-// and have not yet, and by those that ended less than postCompleteDelay ago.
+// and have not yet, also if their turn was just taken from them, and by those that ended less than
+// postCompleteDelay ago.
 func (r *round) countPlaces() {
 	for i := range r.members {
 		m := &r.members[i]
@@ -286,6 +304,9 @@ func (r *round) countPlaces() {
 		case m.state == waiting && m.phase() == v1alpha2.Apply:
 			r.used++
 			r.wakeAt(r.granted(m))
+		case m.mayStillBegin() && m.since().Add(withdrawal).After(r.now):
+			r.used++
+			r.wakeAt(m.since().Add(withdrawal))
 		case m.state.ended() && r.job.delay > 0 && m.res != nil && m.res.Status.ObservedFinishedTime != nil:
 			if due := m.res.Status.ObservedFinishedTime.Add(r.job.delay); due.After(r.now) {
 				r.used++

@@ -386,6 +386,36 @@ func TestConfirmation(t *testing.T) {
 	s.phase(v1alpha2.JobCompleted, "")
 }
 
+// TestTurnTakenBack: a node whose turn is taken from it keeps its place until it says that it knows,
+// since it may accept the job meanwhile: there is never one more at work than concurrency allows.
+func TestTurnTakenBack(t *testing.T) {
+	for _, reason := range []string{nodejobs.ReasonWaitingForConfirmation, nodejobs.ReasonSettling} {
+		begin := func() *sim {
+			s := newSim(t, configJob(func(*v1alpha2.ConfigUpdateJob) {}), named("a", "b")...)
+			s.want("the first turn", s.step(), "a:Apply")
+			s.reportReason("a", v1alpha2.NodePending, reason)
+			s.now = s.now.Add(s.job.timeout)
+			s.want("its time is over", s.step(), "a:Download")
+			s.want("it does not know yet", s.step())
+			return s
+		}
+		s := begin()
+		s.report("a", v1alpha2.NodeInProgress) // it has accepted before it knew
+		s.want("it works", s.step())
+		s.report("a", v1alpha2.NodeSuccessful)
+		s.want("it has ended", s.step(), "b:Apply")
+		s = begin()
+		s.reportReason("a", v1alpha2.NodePending, "")
+		s.want("it knows", s.step(), "b:Apply")
+		s = begin()
+		if s.last.next != s.now.Add(withdrawal) {
+			t.Errorf("the next decision is at %s", s.last.next)
+		}
+		s.now = s.now.Add(withdrawal)
+		s.want("it says nothing", s.step(), "b:Apply")
+	}
+}
+
 func TestDeadlineAndMissingNodes(t *testing.T) {
 	s := newSim(t, configJob(func(o *v1alpha2.ConfigUpdateJob) {
 		o.Spec.LabelSelector, o.Spec.NodeNames = nil, []v1alpha2.NodeName{"b", "a", "none", "a", "c"}

@@ -25,9 +25,9 @@ const recordEvery = time.Minute
 // recordPrefix begins the names of records.
 const recordPrefix = "edgekit-node-"
 
-// recordName is the name of a node's record. One that would be too long is
-// replaced by its hash.
-func recordName(node string) string {
+// RecordName is the name of a node's record, the Lease in cloudcore's namespace that says which
+// cloudcore holds the node. A node's name that would make it too long is replaced by its hash.
+func RecordName(node string) string {
 	if len(recordPrefix)+len(node) <= 253 {
 		return recordPrefix + node
 	}
@@ -42,7 +42,7 @@ func (k *Controller) records() coordinationclient.LeaseInterface {
 
 // readRecord reads a node's record; nil if there is none.
 func (k *Controller) readRecord(ctx context.Context, node, version string) (*coordinationv1.Lease, error) {
-	got, err := k.records().Get(ctx, recordName(node), metav1.GetOptions{ResourceVersion: version})
+	got, err := k.records().Get(ctx, RecordName(node), metav1.GetOptions{ResourceVersion: version})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -64,7 +64,7 @@ func owned(record *coordinationv1.Lease, node *corev1.Node) bool {
 
 // writeRecord makes this cloudcore the holder in the node's record.
 func (k *Controller) writeRecord(ctx context.Context, n *node, obj *corev1.Node, session Session) error {
-	record := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: recordName(n.name), Namespace: k.cfg.Namespace}}
+	record := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: RecordName(n.name), Namespace: k.cfg.Namespace}}
 	fresh := n.record == nil
 	if !fresh {
 		record = n.record.DeepCopy()

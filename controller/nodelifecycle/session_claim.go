@@ -29,7 +29,7 @@ const maxClaims = 8
 // that held the node before learns of it when it next renews the Lease, and ends its session by
 // the function given to Run.
 func (k *Controller) Claim(ctx context.Context, node string, decide func(held hub.Claim) (hub.Claim, error)) error {
-	leases, name := k.records(), recordName(node)
+	leases, name := k.records(), RecordName(node)
 	for range maxClaims {
 		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
 		fresh := apierrors.IsNotFound(err)

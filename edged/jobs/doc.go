@@ -46,6 +46,13 @@
 //	ImagePrePullJob   Check Pull                                         the images are not pinned any more
 //	ConfigUpdateJob   Check BackUp Update RollBack                       nothing was done
 //
+// The health gate of a trial asks for the pods that were ready before it, and for the link if there
+// was one. Right after a start of the machine few pods are ready; so a job that needs a gate first
+// waits until the node has settled: each pod is ready, or was not ready for longer than
+// Config.SettleTimeout, which the store remembers; and the link is up, if there was one. Until then its reason is
+// Settling. It waits for SettleTimeout at most and then goes on, and the report says what was
+// missing. Jobs behind it wait too.
+//
 // A job whose trial has begun goes on to its end, though it is cancelled, deleted or replaced.
 //
 // # At the machine

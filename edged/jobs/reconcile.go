@@ -16,6 +16,7 @@ import (
 const (
 	ReasonWaitingForConfirmation = "WaitingForConfirmation" // Pending: somebody at the machine must say yes
 	ReasonDownloading            = "Downloading"            // Pending: the artefact is fetched and verified
+	ReasonSettling               = "Settling"               // Pending or InProgress: the node has just started; it waits for its pods, see the message
 	ReasonRefused                = "Refused"                // Failure: somebody at the machine said no
 	ReasonCheckFailed            = "CheckFailed"            // Failure: a check item
 	ReasonDownloadFailed         = "DownloadFailed"         // Failure: the artefact, its signature or its format

@@ -90,6 +90,17 @@ type Config struct {
 	// Usage measures how much of a check item (cpu, mem, disk) is in use, in percent. nil
 	// measures this machine.
 	Usage func(ctx context.Context, item string) (float64, error)
+	// Pods returns the pods that this node is to run, by namespace/name, and whether each is ready.
+	// known is false while the node has not looked at them yet, as in the first seconds after a
+	// start. A job that replaces the program or its settings waits until all are ready that were
+	// so before the start: its health gate asks for those. A nil Pods: there are none.
+	Pods func() (pods map[string]bool, known bool)
+	// Linked reports whether there is a link to the cloud. Such a job waits for it too, if there was
+	// one before. A nil Linked: there never is one.
+	Linked func() bool
+	// SettleTimeout bounds how long such a job waits, and says after which time a pod that is not
+	// ready is one that no job waits for, also after later starts. 0 means 5 minutes.
+	SettleTimeout time.Duration
 	// DownloadTimeout bounds one download; 0 means 24 hours.
 	DownloadTimeout time.Duration
 	// Restart has the program end in order and start again, after Settings.Switch. It is
@@ -108,6 +119,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Usage == nil {
 		c.Usage = machineUsage(c.DataDir)
+	}
+	if c.Pods == nil {
+		c.Pods = func() (map[string]bool, bool) { return nil, true }
+	}
+	if c.Linked == nil {
+		c.Linked = func() bool { return false }
+	}
+	if c.SettleTimeout == 0 {
+		c.SettleTimeout = 5 * time.Minute
 	}
 	if c.DownloadTimeout == 0 {
 		c.DownloadTimeout = 24 * time.Hour
@@ -131,6 +151,7 @@ type Runner struct {
 	log   *slog.Logger
 	guard lifecycle.Guard
 	wake  chan struct{} // holds a value: something has changed
+	rest  rest
 
 	mu      sync.Mutex
 	jobs    map[string]*seenJob // in the store's Down area, by the name of their key
@@ -158,8 +179,8 @@ func New(cfg Config) (*Runner, error) {
 	switch {
 	case cfg.Store == nil || cfg.Reporter == nil:
 		return nil, errors.New("jobs: Config.Store and Reporter are required")
-	case cfg.DownloadTimeout < 0:
-		return nil, errors.New("jobs: Config.DownloadTimeout is negative: leave it 0 for the default")
+	case cfg.DownloadTimeout < 0 || cfg.SettleTimeout < 0:
+		return nil, errors.New("jobs: Config.DownloadTimeout or SettleTimeout is negative: leave it 0 for the default")
 	case cfg.Settings != nil && cfg.Restart == nil:
 		return nil, errors.New("jobs: Config.Restart is required with Settings")
 	}
@@ -184,6 +205,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer cancel()
 	failed := make(chan error, 1)
 	group.Go(func() { failed <- r.follow(ctx) })
+	group.Go(func() { r.keepObserving(ctx) })
 	r.watchTrials(ctx, &group)
 	again := time.NewTimer(0)
 	defer again.Stop()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
@@ -72,6 +73,7 @@ func killEverywhere(t *testing.T, kind string, job NodeJob) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.killAt = kill
+			w.pods = map[string]time.Duration{"default/web": time.Minute, "default/db": 3 * time.Minute}
 			w.put(job)
 			w.live(w.ended(kind, "one"))
 			reached = w.changes >= kill
@@ -91,6 +93,11 @@ func killEverywhere(t *testing.T, kind string, job NodeJob) {
 			}
 			if r.Phase != want || w.version != version || w.program.trial || w.settings.trial {
 				t.Errorf("killed at change %d: %+v, version %s", kill, r, w.version)
+			}
+			for _, asked := range w.asked {
+				if !slices.Equal(asked, []string{"default/db", "default/web"}) {
+					t.Errorf("killed at change %d: the gate asks for %q only", kill, asked)
+				}
 			}
 			for image, n := range count(w.pulls) {
 				if n > 2 || !w.images[image] {

@@ -21,6 +21,11 @@ func (r *Runner) prepareSettings(ctx context.Context, name string) error {
 	if r.cfg.Settings != nil {
 		reason = ReasonInvalidSettings
 		changes, err = r.cfg.Settings.Check(values(rec.Job.ConfigUpdate))
+		if err == nil && changes {
+			if _, err := r.settle(ctx, name, gateOf(rec.Job.ConfigUpdate.Health, rec.Job.ConfigUpdate.RollbackOnFailure)); err != nil {
+				return err
+			}
+		}
 		if _, unknown := errors.AsType[*UnknownKeyError](err); unknown {
 			reason = ReasonUnknownKey
 		}
@@ -46,7 +51,7 @@ func (r *Runner) prepareSettings(ctx context.Context, name string) error {
 		return err
 	}
 	if rec, _ = r.current(ctx, name); rec.Step != stepSwitched {
-		return nil
+		return r.sayNotSettling(ctx, name)
 	}
 	r.send(ctx)
 	return r.switchSettings(ctx, name)
@@ -60,7 +65,11 @@ func (r *Runner) switchSettings(ctx context.Context, name string) error {
 		return nil
 	}
 	want := rec.Job.ConfigUpdate
-	if err := r.cfg.Settings.Switch(ctx, rec.Job.UID, values(want), gateOf(want.Health, want.RollbackOnFailure)); err != nil {
+	h := gateOf(want.Health, want.RollbackOnFailure)
+	if err := r.settleAccepted(ctx, name, h); err != nil {
+		return err
+	}
+	if err := r.cfg.Settings.Switch(ctx, rec.Job.UID, values(want), h); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

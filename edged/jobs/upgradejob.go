@@ -115,8 +115,16 @@ func (r *Runner) request(rec *record) (upgrade.Request, error) {
 	return request, nil
 }
 
-// acceptUpgrade accepts the job and begins the trial. From here on the job goes on to its end.
+// acceptUpgrade accepts the job and begins the trial, once the node has settled. From here on the
+// job goes on to its end.
 func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
+	rec, ok := r.current(ctx, name)
+	if !ok {
+		return nil
+	}
+	if _, err := r.settle(ctx, name, gateOf(rec.Job.Upgrade.Health, rec.Job.Upgrade.RollbackOnFailure)); err != nil {
+		return err
+	}
 	accepted, err := r.changeFrom(ctx, name, stepChecked, func(next *record) {
 		now := r.cfg.Now()
 		next.accept(now)
@@ -126,6 +134,9 @@ func (r *Runner) acceptUpgrade(ctx context.Context, name string) error {
 		next.set(v1alpha2.ActionUpgrade, metav1.ConditionUnknown, "", now)
 		next.Report.HistoricVersion = r.cfg.Version
 	})
+	if err == nil && !accepted { // another node has its turn
+		err = r.sayNotSettling(ctx, name)
+	}
 	if err != nil || !accepted {
 		return err
 	}
@@ -140,13 +151,17 @@ func (r *Runner) switchProgram(ctx context.Context, name string) error {
 	if !ok {
 		return nil
 	}
+	h := gateOf(rec.Job.Upgrade.Health, rec.Job.Upgrade.RollbackOnFailure)
+	if err := r.settleAccepted(ctx, name, h); err != nil {
+		return err
+	}
 	request, err := r.request(rec)
 	var slot upgrade.Slot
 	if err == nil {
 		slot, err = r.fetch(ctx, request) // at once, if it is there as it was verified
 	}
 	if err == nil {
-		err = r.cfg.Programs.Switch(ctx, slot, gateOf(rec.Job.Upgrade.Health, rec.Job.Upgrade.RollbackOnFailure))
+		err = r.cfg.Programs.Switch(ctx, slot, h)
 	}
 	if err != nil {
 		if ctx.Err() != nil {

@@ -50,6 +50,11 @@ type world struct {
 	killAt   int // the change at which the process is killed; 0 never
 	changes  int
 	hang     chan struct{} // a download waits for it; nil for none
+	// pods are those that the node is to run: how long after a start each is ready, negative for never.
+	pods  map[string]time.Duration
+	asked [][]string // the ready pods that each gate asks for
+	// linkAfter is how long after a start there is a link; 0 for a node that has none.
+	linkAfter time.Duration
 }
 
 // machine is the state of a trial on the disk.
@@ -69,6 +74,7 @@ type process struct {
 	dead    bool // killed: it changes nothing any more
 	restart bool
 	version string
+	begun   time.Time
 	changed chan struct{}
 	runner  *Runner
 	done    chan error
@@ -195,7 +201,33 @@ func (p programs) Discard(context.Context) error {
 }
 
 func (p programs) Switch(_ context.Context, slot upgrade.Slot, h upgrade.Health) error {
-	return p.point(func() error { return p.w.program.begin(h) })
+	return p.point(func() error { return p.begin(&p.w.program, h) })
+}
+
+// begin begins a trial, and notes for which pods its gate asks.
+func (p *process) begin(m *machine, h upgrade.Health) error {
+	err := m.begin(h)
+	if err == nil {
+		var ready []string
+		for key, is := range p.podsLocked() {
+			if is {
+				ready = append(ready, key)
+			}
+		}
+		slices.Sort(ready)
+		p.w.asked = append(p.w.asked, ready)
+	}
+	return err
+}
+
+// podsLocked says which pods are ready: it takes each its time after a start of the program, as
+// after a power cut.
+func (p *process) podsLocked() map[string]bool {
+	out := make(map[string]bool)
+	for key, after := range p.w.pods {
+		out[key] = after >= 0 && time.Since(p.begun) >= after
+	}
+	return out
 }
 
 func (m *machine) begin(h upgrade.Health) error {
@@ -298,7 +330,7 @@ func (s settings) Switch(_ context.Context, id string, _ map[string]string, h up
 			return nil
 		}
 		m.id, m.verified = id, true
-		return m.begin(h)
+		return s.begin(m, h)
 	})
 }
 
@@ -331,7 +363,7 @@ func (m *machine) end(phase upgrade.Phase, reason string) {
 // start starts the program.
 func (w *world) start() *process {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	p := &process{w: w, ctx: ctx, cancel: cancel, changed: make(chan struct{}), done: make(chan error, 2)}
+	p := &process{w: w, ctx: ctx, cancel: cancel, begun: time.Now(), changed: make(chan struct{}), done: make(chan error, 2)}
 	w.mu.Lock()
 	w.program.boot()
 	w.settings.boot()
@@ -343,8 +375,14 @@ func (w *world) start() *process {
 	w.mu.Unlock()
 	runner, err := New(Config{
 		Store: killable{w.store, p}, Reporter: p, Programs: programs{p}, Settings: settings{p}, Images: p, Version: p.version, Restart: p.again,
-		Usage: func(context.Context, string) (float64, error) { return w.usage, nil },
-		Event: func(_, reason, _ string) { w.events = append(w.events, reason) }, // called with changes of the disk only, one at a time
+		Pods: func() (map[string]bool, bool) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return p.podsLocked(), len(w.pods) == 0 || time.Since(p.begun) > 2*time.Second
+		},
+		Linked: func() bool { return w.linkAfter > 0 && time.Since(p.begun) >= w.linkAfter },
+		Usage:  func(context.Context, string) (float64, error) { return w.usage, nil },
+		Event:  func(_, reason, _ string) { w.events = append(w.events, reason) }, // called with changes of the disk only, one at a time
 	})
 	if err != nil {
 		w.t.Fatal(err)

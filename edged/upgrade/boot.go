@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -32,6 +34,7 @@ type Start struct {
 	Slot    Slot   // the place of this program
 	Base    string // path of the base
 	Trial   bool   // this program is on trial
+	Asked   bool   // this process was asked to end (SIGTERM, SIGINT) while it started a trial: it must end
 	Problem string // why the program of a slot does not run although the record says so; "" for nothing
 
 	dir  string
@@ -119,13 +122,19 @@ func (b booter) boot() Start {
 		b.save(&s, r)
 	}
 	if r.Phase == Trial && !b.command {
-		r = b.try(&s, r)
+		if r = b.try(&s, r); s.Asked {
+			return s
+		}
 	}
 	return b.runActive(s, r)
 }
 
-// try starts the trial. It returns the record to go on with if it does not.
+// try starts the trial. It returns the record to go on with if it does not. A signal that asks this
+// process to end while it counts the start takes the count back: else it would be like a crash.
 func (b booter) try(s *Start, r record) record {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(asked)
 	var reason string
 	switch {
 	case r.Started:
@@ -142,6 +151,12 @@ func (b booter) try(s *Start, r record) record {
 		}
 		if err != nil {
 			s.Problem = fmt.Sprintf("the trial of %s is not started, because it cannot be counted: %v", r.Slots[r.Candidate].Version, err)
+			return r
+		}
+		signal.Stop(asked) // what comes later ends the process, and what came before is in the channel
+		if len(asked) > 0 {
+			s.Asked = true
+			b.save(s, r)
 			return r
 		}
 		r = next
@@ -274,6 +289,24 @@ func within(name, dir string) bool {
 	}
 	slots, err := os.Stat(dir)
 	return err == nil && os.SameFile(parent, slots)
+}
+
+// Stopped notes that this process has ended in order though no Upgrader ran in it, so that a trial
+// is started again and not rolled back. Without a trial it does nothing.
+func (s Start) Stopped() error {
+	if !s.Trial {
+		return nil
+	}
+	r, err := load(s.dir)
+	if err == nil && r.Phase == Trial && r.Started && r.Candidate == s.Slot {
+		if r, err = r.stopped(); err == nil {
+			err = save(osDisk{}, s.dir, r)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	return nil
 }
 
 // Restart replaces this process by the base, which starts the program that the boot record then

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(killVariable) != "" {
 		os.Exit(killedProgram())
 	}
+	if os.Getenv(termVariable) != "" {
+		os.Exit(termProgram())
+	}
 	goleak.VerifyTestMain(m)
 }
 

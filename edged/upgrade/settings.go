@@ -19,6 +19,25 @@ import (
 type SettingsStart struct {
 	Trial   bool   // the settings of this start are on trial
 	Problem string // why settings were taken back at this start; "" for nothing
+
+	dir string // the slots, if they are on trial
+}
+
+// Stopped notes that this process has ended in order though no Settings ran in it, so that a trial
+// goes on at the next start. Without a trial it does nothing.
+func (s SettingsStart) Stopped() error {
+	if !s.Trial || s.dir == "" {
+		return nil
+	}
+	r, err := loadSettings(s.dir)
+	if err == nil && r.Phase == Trial && r.Started {
+		r.Started = false
+		err = saveSettings(osDisk{}, s.dir, r)
+	}
+	if err != nil {
+		return fmt.Errorf("upgrade: settings: %w", err)
+	}
+	return nil
 }
 
 // BootSettings prepares a start of the agent, before its settings are read. New settings that
@@ -53,7 +72,7 @@ func bootSettings(d disk, dir string, now func() time.Time) SettingsStart {
 		} else if err := r.put(d, dir); err != nil {
 			reason = fmt.Sprintf("the new settings cannot be written: %v", err)
 		} else {
-			return SettingsStart{Trial: true}
+			return SettingsStart{Trial: true, dir: dir}
 		}
 	}
 	if err := r.restore(d, dir); err != nil {

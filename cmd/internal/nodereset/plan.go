@@ -121,9 +121,6 @@ func (p *Plan) path(name string) string {
 	return filepath.Join(p.cfg.Root, name)
 }
 
-// marks are entries of which every data folder has one.
-func marks() []string { return []string{nodejoin.IdentityDir, "meta", "api", "pods", "slots"} }
-
 // findData finds the data folder, and refuses one that is none of edgecore's.
 func (p *Plan) findData() error {
 	resolved, err := filepath.EvalSymlinks(p.cfg.DataDir)
@@ -137,9 +134,8 @@ func (p *Plan) findData() error {
 	if err != nil {
 		return fmt.Errorf("nodereset: %w", err)
 	}
-	known := slices.ContainsFunc(entries, func(d os.DirEntry) bool { return d.IsDir() && slices.Contains(marks(), d.Name()) })
-	if len(entries) > 0 && !known || resolved == "/" {
-		return fmt.Errorf("nodereset: %s is no data folder of edgecore: name the right one with --data-dir", p.cfg.DataDir)
+	if len(entries) > 0 && !isData(resolved) || resolved == "/" {
+		return fmt.Errorf("nodereset: %s is no data folder of edgecore, which has an identity, a store or a boot record of edgekit: name the right one with --data-dir", p.cfg.DataDir)
 	}
 	p.data = resolved
 	return nil

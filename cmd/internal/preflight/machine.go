@@ -41,11 +41,11 @@ type Runtime interface {
 
 // Filesystem describes a file system.
 type Filesystem struct {
-	Type         string // its name as in /proc/filesystems; "" if it is not known
-	Size, Free   uint64 // bytes; Free is for root
-	Inodes       uint64 // 0 if it has no limit of them
-	FreeInodes   uint64
-	ReadOnlyBoot bool // mounted read-only
+	Type       string // its name as in /proc/filesystems; "" if it is not known
+	Size, Free uint64 // bytes; Free is for root
+	Inodes     uint64 // 0 if it has no limit of them
+	FreeInodes uint64
+	ReadOnly   bool // mounted read-only
 }
 
 // Local is this machine.

@@ -24,7 +24,7 @@ func filesystem(path string) (Filesystem, error) {
 	size := uint64(st.Bsize)
 	return Filesystem{
 		Type: types[int64(st.Type)], Size: uint64(st.Blocks) * size, Free: uint64(st.Bfree) * size, //nolint:unconvert // not the same types on every architecture
-		Inodes: uint64(st.Files), FreeInodes: uint64(st.Ffree), ReadOnlyBoot: st.Flags&unix.ST_RDONLY != 0, //nolint:unconvert // nor these
+		Inodes: uint64(st.Files), FreeInodes: uint64(st.Ffree), ReadOnly: st.Flags&unix.ST_RDONLY != 0, //nolint:unconvert // nor these
 	}, nil
 }
 

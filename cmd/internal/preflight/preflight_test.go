@@ -182,7 +182,7 @@ func TestFindings(t *testing.T) {
 		"no inodes":         {"disk", nil, disk(Filesystem{Type: "ext4", Size: 16 << 30, Free: 8 << 30, Inodes: 1000, FreeInodes: 3}), Fail, "3 of 1000 inodes"},
 		"disk in memory":    {"disk", nil, disk(Filesystem{Type: "tmpfs", Size: 16 << 30, Free: 8 << 30}), Fail, "lost at the next boot"},
 		"FAT":               {"disk", nil, disk(Filesystem{Type: "vfat", Size: 16 << 30, Free: 8 << 30}), Fail, "permissions"},
-		"read-only":         {"disk", nil, disk(Filesystem{Type: "ext4", ReadOnlyBoot: true}), Fail, "read-only"},
+		"read-only":         {"disk", nil, disk(Filesystem{Type: "ext4", ReadOnly: true}), Fail, "read-only"},
 		"no disk": {"disk", nil, func(m *Machine, _ *fakeRuntime, _ *Config) {
 			m.Filesystem = func(string) (Filesystem, error) { return Filesystem{}, fault }
 		}, Fail, "boom"},

@@ -91,7 +91,7 @@ func checkDisk(_ context.Context, e *env) []Result {
 		kind = "a file system of another kind"
 	}
 	switch reason := unfit[f.Type]; {
-	case f.ReadOnlyBoot:
+	case f.ReadOnly:
 		out = append(out, failure("mount it for writing, or choose another folder with --data-dir", "%s is on a read-only file system (%s)", e.cfg.DataDir, kind))
 	case reason != "":
 		out = append(out, failure("choose a folder on ext4, xfs, btrfs or f2fs with --data-dir", "%s is on %s: %s", e.cfg.DataDir, f.Type, reason))
@@ -105,7 +105,7 @@ func checkDisk(_ context.Context, e *env) []Result {
 	if f.Inodes > 0 && f.FreeInodes < f.Inodes/20 {
 		out = append(out, failure("remove small files, or make the file system again with more inodes", "%d of %d inodes of %s are left", f.FreeInodes, f.Inodes, e.cfg.DataDir))
 	}
-	if f.ReadOnlyBoot {
+	if f.ReadOnly {
 		return out
 	}
 	return append(out, e.canSync(dir))
