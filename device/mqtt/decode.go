@@ -128,20 +128,21 @@ func desiredOf(t *topics.Twin, sent int64) desired {
 	return desired{text: t.Expected.Text(), time: t.Expected.Time()}
 }
 
-// decodeDocument reads the desired values that have changed.
-func decodeDocument(payload []byte) (map[string]desired, error) {
+// decodeDocument reads the desired values that have changed, and when the document was made, in
+// milliseconds since 1970.
+func decodeDocument(payload []byte) (changed map[string]desired, made int64, err error) {
 	var m topics.TwinDocumentMessage
 	budget := jsonlimit.NewBudget(len(payload))
-	err := budget.Unmarshal(payload, &m)
+	err = budget.Unmarshal(payload, &m)
 	if err == nil {
 		err = budget.Take("twin", len(m.Twin)*desiredCost)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("document: %w", err)
+		return nil, 0, fmt.Errorf("document: %w", err)
 	}
-	changed := make(map[string]desired, len(m.Twin))
+	changed = make(map[string]desired, len(m.Twin))
 	for name, t := range m.Twin {
 		changed[name] = desiredOf(t.Current, m.Timestamp)
 	}
-	return changed, nil
+	return changed, m.Timestamp, nil
 }

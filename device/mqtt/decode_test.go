@@ -1,7 +1,9 @@
 package mqtt
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/edgekit/edgekit/bus"
@@ -113,6 +115,50 @@ func FuzzDecodeCall(f *testing.F) {
 			t.Errorf("%q: %+v", payload, call)
 		}
 	})
+}
+
+// TestDocumentBeforeFirstList has a document come before the message that adds its device and was
+// made before it: the list is requested again, once. A document about another mapper's device has
+// no part in it.
+func TestDocumentBeforeFirstList(t *testing.T) {
+	const (
+		doc   = "$hw/events/device/a/b/twin/update/document"
+		newer = `{"timestamp":%d,"twin":{"t":{"current":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}}`
+	)
+	for name, first := range map[string]struct{ topic, payload string }{
+		"list":       {detail, list},
+		"membership": {updated, `{"timestamp":100,"revision":1,"added_devices":[{"id":"a/b","twin":{"t":{"expected":{"value":"1","metadata":{"timestamp":50}}}}}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := view{list: detail, updated: updated}
+			if first.topic == updated {
+				v.play(t, detail, `{"timestamp":90,"devices":[]}`)
+			}
+			v.play(t, doc, fmt.Sprintf(newer, 200))
+			v.play(t, first.topic, first.payload)
+			if !v.missed {
+				t.Fatal("the list is not requested again: the document is lost")
+			}
+			v.missed = false
+			v.play(t, "$hw/events/device/a/other/twin/update/document", fmt.Sprintf(newer, 201))
+			v.play(t, detail, `{"timestamp":202,"devices":[{"id":"a/b","twin":{"t":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}]}`)
+			if got := instances(v.entries)[0].Desired["t"]; got != "2" || v.missed {
+				t.Errorf("desired value is %q, requested again %v", got, v.missed)
+			}
+		})
+	}
+}
+
+// TestDocumentOfACommit has a list that was made while a value was stored: it does not have the
+// value, whose time is before the list's and whose document has overtaken the list.
+func TestDocumentOfACommit(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, detail, list)
+	v.play(t, "$hw/events/device/a/b/twin/update/document", `{"timestamp":195,"twin":{"t":{"current":{"expected":{"value":"2","metadata":{"timestamp":195}}}}}}`)
+	v.play(t, detail, strings.Replace(list, `"timestamp":100`, `"timestamp":200`, 1))
+	if got := instances(v.entries)[0].Desired["t"]; got != "2" {
+		t.Errorf("desired value is %q, want 2", got)
+	}
 }
 
 // TestOvertakenList has a change come before a list that was made before it: the list does not

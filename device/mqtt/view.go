@@ -18,6 +18,10 @@ type view struct {
 
 	doubted bool // the last list was older than a change, and was left out
 
+	// unknown is the time of the newest document about a device that is not in entries. If a
+	// message that adds devices was made before it, the document may have overtaken that message.
+	unknown int64
+
 	pages   map[string]*entry // the list that is on its way, in several messages
 	pagesID string            // its event_id
 }
@@ -61,6 +65,7 @@ func (v *view) applyList(payload []byte) (bool, error) {
 		return false, nil
 	}
 	v.doubted = false
+	v.doubtNew(v.pages, list.made)
 	v.entries, v.revision = v.pages, list.revision
 	v.pages, v.pagesID = nil, ""
 	return true, nil
@@ -80,6 +85,7 @@ func (v *view) applyMembership(payload []byte) (bool, error) {
 	if v.missed = m.revision != v.revision+1; m.revision > v.revision {
 		v.revision = m.revision
 	}
+	v.doubtNew(m.entries, m.made)
 	for id, e := range m.entries {
 		if old := v.entries[id]; old != nil {
 			e.keepNewer(old, m.made)
@@ -100,9 +106,9 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	}
 	old := v.entries[id]
 	if old == nil {
-		return false, nil // not on the list yet, which will have it all
+		return false, v.noteUnknown(m.Payload)
 	}
-	changed, err := decodeDocument(m.Payload)
+	changed, _, err := decodeDocument(m.Payload)
 	if err != nil {
 		return false, err
 	}
@@ -119,11 +125,38 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	return true, nil
 }
 
-// keepNewer keeps the desired values of old that are newer than the list that e
-// is from: their documents have overtaken the list.
+// noteUnknown takes a document about a device that is not known. It is another mapper's, or will
+// be on the list that comes, or has overtaken that.
+func (v *view) noteUnknown(payload []byte) error {
+	_, made, err := decodeDocument(payload)
+	v.unknown = max(v.unknown, made)
+	return err
+}
+
+// doubtNew requests the list again if a message from the given time adds devices and a document
+// about one of them may have overtaken it: messages of different topics come in any order.
+func (v *view) doubtNew(entries map[string]*entry, made int64) {
+	for id := range entries {
+		if v.entries[id] == nil && v.unknown > made-commitTime {
+			v.missed, v.unknown = true, 0
+			return
+		}
+	}
+}
+
+// commitTime is the longest that the edge takes from the time that it gives to a value until a
+// list has that value, in milliseconds.
+const commitTime = 10_000
+
+// keepNewer keeps the desired values of old that are newer than those of the list that e is
+// from: their documents have overtaken the list.
 func (e *entry) keepNewer(old *entry, made int64) {
 	for name, value := range old.desired {
-		if (desired{time: made}).staleAt(value.time) {
+		newer := (desired{time: made}).staleAt(value.time)
+		if listed, ok := e.desired[name]; ok && listed.time < value.time && made-value.time < commitTime {
+			newer = newer || value.time <= made // stored while the list was made
+		}
+		if newer {
 			e.desired[name] = value
 		}
 	}
