@@ -141,7 +141,7 @@ func TestDocumentBeforeFirstList(t *testing.T) {
 			}
 			v.missed = false
 			v.play(t, "$hw/events/device/a/other/twin/update/document", fmt.Sprintf(newer, 201))
-			v.play(t, detail, `{"timestamp":202,"devices":[{"id":"a/b","twin":{"t":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}]}`)
+			v.play(t, detail, `{"timestamp":202,"revision":1,"devices":[{"id":"a/b","twin":{"t":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}]}`)
 			if got := instances(v.entries)[0].Desired["t"]; got != "2" || v.missed {
 				t.Errorf("desired value is %q, requested again %v", got, v.missed)
 			}
