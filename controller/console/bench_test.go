@@ -129,7 +129,7 @@ func BenchmarkConsole(b *testing.B) {
 	run("nodes/search-none", nodes("limit=50&search=nothing"))
 	for name, in := range map[string]scope{"devices/first": {all: true}, "devices/namespace": {in: map[string]bool{"plant-7": true}}, "devices/namespaces": {in: map[string]bool{"plant-7": true, "plant-8": true}}} {
 		run(name, func() any {
-			q, err := deviceQuery(listOptions{sort: "name", limit: 50}, "", in)
+			q, err := s.devices.query(listOptions{sort: "name", limit: 50}, "", in)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -144,6 +144,17 @@ func BenchmarkConsole(b *testing.B) {
 			return page
 		})
 	}
+	run("devices/search", func() any {
+		q, err := s.devices.query(listOptions{sort: "name", limit: 50, search: "99"}, "", scope{all: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, next, _, err := s.devices.rows.page(ctx, q)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return next
+	})
 	run("jobs/first", func() any {
 		rows, _, _, err := s.jobs.rows.page(ctx, query[jobs.Job]{order: "created", limit: 50})
 		if err != nil {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -167,7 +168,7 @@ func (s *Server) devicesOn(q *request, node string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	find, err := deviceQuery(o, node, in)
+	find, err := s.devices.query(o, node, in)
 	if err != nil {
 		return nil, err
 	}
@@ -182,38 +183,48 @@ func (s *Server) devicesOn(q *request, node string) (any, error) {
 	return page, nil
 }
 
-// deviceQuery makes the query of a list of devices. A node, a state or a single namespace is a
-// range of an order, so that not all devices need be looked at.
-func deviceQuery(o listOptions, node string, in scope) (query[v1beta1.Device], error) {
+// deviceQuery makes the query of a list of devices. A node, a state and namespaces are parts of
+// an order, so that not all devices need be looked at.
+func (x *deviceIndex) query(o listOptions, node string, in scope) (query[v1beta1.Device], error) {
 	q := query[v1beta1.Device]{order: o.sort, desc: o.desc, limit: o.limit}
 	state := o.values.Get("state")
-	if byName := o.sort == "name" && !o.desc; byName {
-		switch {
-		case node != "":
-			q.order, q.from = "node", new(v1beta1.Device)
-			q.from.Spec.NodeName = node
-			q.within = func(d *v1beta1.Device) bool { return d.Spec.NodeName == node }
-		case state != "":
-			q.order, q.from = "state", new(v1beta1.Device)
-			q.from.Status.State = state
-			q.within = func(d *v1beta1.Device) bool { return d.Status.State == state }
-		case len(in.in) == 1:
-			for namespace := range in.in {
-				q.from = new(v1beta1.Device)
-				q.from.Namespace = namespace
-				q.within = func(d *v1beta1.Device) bool { return d.Namespace == namespace }
-			}
-		}
+	if o.sort == "name" && !o.desc {
+		q.order, q.spans = deviceSpans(node, state, in)
 	}
-	if !in.all || node != "" || state != "" || o.search != "" {
+	switch {
+	case node != "", state != "", o.search != "", !in.all && len(q.spans) == 0:
 		q.keep = func(d *v1beta1.Device) bool {
-			return in.has(d.Namespace) && (node == "" || d.Spec.NodeName == node) && (state == "" || d.Status.State == state) &&
+			return (in.all || in.in[d.Namespace]) && (node == "" || d.Spec.NodeName == node) && (state == "" || d.Status.State == state) &&
 				(o.search == "" || strings.Contains(d.Name, o.search) || strings.Contains(d.Namespace, o.search) || strings.Contains(d.Spec.NodeName, o.search))
 		}
+	case !in.all:
+		q.known = x.summary(in).Total
 	}
 	var err error
 	q.after, err = decodeCursor(o.values.Get("cursor"), sortName(q.order, q.desc))
 	return q, err
+}
+
+// deviceSpans returns the order, and the parts of it, that have the devices of a node, in a
+// state, or in some namespaces.
+func deviceSpans(node, state string, in scope) (order string, spans []span[v1beta1.Device]) {
+	from := new(v1beta1.Device)
+	switch {
+	case node != "":
+		from.Spec.NodeName = node
+		return "node", []span[v1beta1.Device]{{from, func(d *v1beta1.Device) bool { return d.Spec.NodeName == node }}}
+	case state != "":
+		from.Status.State = state
+		return "state", []span[v1beta1.Device]{{from, func(d *v1beta1.Device) bool { return d.Status.State == state }}}
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(in.in)) {
+		if in.in[namespace] {
+			from := new(v1beta1.Device)
+			from.Namespace = namespace
+			spans = append(spans, span[v1beta1.Device]{from, func(d *v1beta1.Device) bool { return d.Namespace == namespace }})
+		}
+	}
+	return "name", spans
 }
 
 // twinItem is one property of a device.
