@@ -139,7 +139,7 @@ func BenchmarkConsole(b *testing.B) {
 			}
 			page := pageOf[deviceItem]{Next: next, Total: total}
 			for _, d := range rows {
-				page.Items = append(page.Items, newDeviceItem(d))
+				page.Items = append(page.Items, newDeviceItem(d.Device))
 			}
 			return page
 		})

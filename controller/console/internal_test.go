@@ -108,12 +108,13 @@ func TestAttackReviews(t *testing.T) {
 type stuckWriter struct {
 	*httptest.ResponseRecorder
 	deadline time.Time
+	waited   time.Duration
 }
 
 func (w *stuckWriter) SetWriteDeadline(t time.Time) error { w.deadline = t; return nil }
 
 func (w *stuckWriter) Write([]byte) (int, error) {
-	time.Sleep(time.Until(w.deadline))
+	w.waited = time.Until(w.deadline)
 	return 0, os.ErrDeadlineExceeded
 }
 
@@ -122,9 +123,8 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &stuckWriter{ResponseRecorder: httptest.NewRecorder()}
 		out := &stream{w: w, control: http.NewResponseController(w)}
-		began := time.Now()
-		if out.event("", "x"); out.flush() || time.Since(began) != sendTime {
-			t.Errorf("it goes on after %s", time.Since(began))
+		if out.event("", "x"); out.flush() || w.waited != sendTime {
+			t.Errorf("a write may wait for %s", w.waited)
 		}
 	})
 }
@@ -219,7 +219,7 @@ func TestChanges(t *testing.T) {
 // TestAttackTexts: texts that nodes write are cut, so that a summary stays small.
 func TestAttackTexts(t *testing.T) {
 	f := newFleet([]string{corev1.LabelTopologyZone})
-	long := strings.Repeat("x", 1<<20)
+	long := strings.Repeat("x", 4<<10)
 	for i := range 2000 {
 		n := testNode(i, corev1.ConditionFalse)
 		n.Status.NodeInfo.KubeletVersion = fmt.Sprint(i, long)

@@ -124,7 +124,7 @@ func nodeQuery(o listOptions) (query[nodeRow], error) {
 	if state != "" || bySite && site != "" || o.search != "" {
 		q.keep = func(r *nodeRow) bool {
 			return (state == "" || r.state == state || state == "notReady" && !r.ready) && (site == "" || r.site == site) &&
-				(o.search == "" || strings.Contains(r.name, o.search) || strings.Contains(strings.ToLower(r.site), o.search) || strings.HasPrefix(r.address, o.search))
+				(o.search == "" || strings.Contains(r.text, o.search))
 		}
 	}
 	var err error
