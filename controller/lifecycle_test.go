@@ -11,8 +11,10 @@ import (
 	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/console"
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
@@ -81,6 +83,11 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 		Dynamic: noDevices(), Namespace: "x", Address: netip.MustParseAddrPort("10.0.0.1:443"), Authority: func() []byte { return []byte("pem") },
 	})
 	add("twins.Registration", registration.Run, err)
+	page, err := console.New(console.Config{
+		REST: &rest.Config{Host: "https://10.96.0.1"}, Cloud: kube, Nodes: store(), Pods: e, Devices: d,
+		Listener: &silentListener{closed: make(chan struct{})}, Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") },
+	})
+	add("console.Server", func(ctx context.Context) error { return page.Run(ctx, nil) }, err)
 	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Jobs: &jobs.Config{}})
 	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
 	return all

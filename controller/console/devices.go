@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -25,10 +26,24 @@ const (
 
 // deviceIndex has all Devices in the orders of their lists, and counts them by namespace.
 type deviceIndex struct {
-	rows *table[v1beta1.Device]
+	rows *table[deviceRow]
 
 	mu     sync.Mutex
 	counts map[string]deviceCounts // by namespace
+}
+
+// deviceRow is a device and the text that a search looks into: names one after the other, since
+// a search looks at each row.
+type deviceRow struct {
+	*v1beta1.Device
+	text string
+}
+
+func newDeviceRow(d *v1beta1.Device) *deviceRow {
+	if d == nil {
+		return nil
+	}
+	return &deviceRow{d, d.Namespace + "\n" + d.Name + "\n" + d.Spec.NodeName}
 }
 
 // deviceCounts are the devices in a summary.
@@ -41,27 +56,27 @@ func newDeviceIndex() *deviceIndex {
 	return &deviceIndex{rows: newTable(deviceOrders()), counts: make(map[string]deviceCounts)}
 }
 
-func deviceOrders() map[string]order[v1beta1.Device] {
-	by := func(value func(*v1beta1.Device) string, pivot func(*v1beta1.Device, string)) order[v1beta1.Device] {
-		return order[v1beta1.Device]{
-			less: func(a, b *v1beta1.Device) bool {
+func deviceOrders() map[string]order[deviceRow] {
+	by := func(value func(*deviceRow) string, pivot func(*deviceRow, string)) order[deviceRow] {
+		return order[deviceRow]{
+			less: func(a, b *deviceRow) bool {
 				return cmp.Or(strings.Compare(value(a), value(b)), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name)) < 0
 			},
-			cursor: func(d *v1beta1.Device) cursor {
+			cursor: func(d *deviceRow) cursor {
 				return cursor{Value: value(d), Namespace: d.Namespace, Name: d.Name}
 			},
-			pivot: func(c cursor) *v1beta1.Device {
-				d := new(v1beta1.Device)
+			pivot: func(c cursor) *deviceRow {
+				d := &deviceRow{Device: new(v1beta1.Device)}
 				d.Namespace, d.Name = c.Namespace, c.Name
 				pivot(d, c.Value)
 				return d
 			},
 		}
 	}
-	return map[string]order[v1beta1.Device]{
-		"name":  by(func(*v1beta1.Device) string { return "" }, func(*v1beta1.Device, string) {}),
-		"node":  by(func(d *v1beta1.Device) string { return d.Spec.NodeName }, func(d *v1beta1.Device, v string) { d.Spec.NodeName = v }),
-		"state": by(func(d *v1beta1.Device) string { return d.Status.State }, func(d *v1beta1.Device, v string) { d.Status.State = v }),
+	return map[string]order[deviceRow]{
+		"name":  by(func(*deviceRow) string { return "" }, func(*deviceRow, string) {}),
+		"node":  by(func(d *deviceRow) string { return d.Spec.NodeName }, func(d *deviceRow, v string) { d.Spec.NodeName = v }),
+		"state": by(func(d *deviceRow) string { return d.Status.State }, func(d *deviceRow, v string) { d.Status.State = v }),
 	}
 }
 
@@ -70,7 +85,7 @@ func online(state string) bool { return state == "online" || state == "ok" }
 
 // changed follows the store of Devices.
 func (x *deviceIndex) changed(change cache.Change[*v1beta1.Device]) {
-	x.rows.replace(change.Old, change.New)
+	x.rows.replace(newDeviceRow(change.Old), newDeviceRow(change.New))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.countLocked(change.Old, -1)
@@ -167,7 +182,7 @@ func (s *Server) devicesOn(q *request, node string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	find, err := deviceQuery(o, node, in)
+	find, err := s.devices.query(o, node, in)
 	if err != nil {
 		return nil, err
 	}
@@ -177,43 +192,53 @@ func (s *Server) devicesOn(q *request, node string) (any, error) {
 	}
 	page := pageOf[deviceItem]{Items: make([]deviceItem, 0, len(rows)), Next: next, Total: total}
 	for _, d := range rows {
-		page.Items = append(page.Items, newDeviceItem(d))
+		page.Items = append(page.Items, newDeviceItem(d.Device))
 	}
 	return page, nil
 }
 
-// deviceQuery makes the query of a list of devices. A node, a state or a single namespace is a
-// range of an order, so that not all devices need be looked at.
-func deviceQuery(o listOptions, node string, in scope) (query[v1beta1.Device], error) {
-	q := query[v1beta1.Device]{order: o.sort, desc: o.desc, limit: o.limit}
+// query makes the query of a list of devices. A node, a state and namespaces are parts of
+// an order, so that not all devices need be looked at.
+func (x *deviceIndex) query(o listOptions, node string, in scope) (query[deviceRow], error) {
+	q := query[deviceRow]{order: o.sort, desc: o.desc, limit: o.limit}
 	state := o.values.Get("state")
-	if byName := o.sort == "name" && !o.desc; byName {
-		switch {
-		case node != "":
-			q.order, q.from = "node", new(v1beta1.Device)
-			q.from.Spec.NodeName = node
-			q.within = func(d *v1beta1.Device) bool { return d.Spec.NodeName == node }
-		case state != "":
-			q.order, q.from = "state", new(v1beta1.Device)
-			q.from.Status.State = state
-			q.within = func(d *v1beta1.Device) bool { return d.Status.State == state }
-		case len(in.in) == 1:
-			for namespace := range in.in {
-				q.from = new(v1beta1.Device)
-				q.from.Namespace = namespace
-				q.within = func(d *v1beta1.Device) bool { return d.Namespace == namespace }
-			}
-		}
+	if o.sort == "name" && !o.desc {
+		q.order, q.spans = deviceSpans(node, state, in)
 	}
-	if !in.all || node != "" || state != "" || o.search != "" {
-		q.keep = func(d *v1beta1.Device) bool {
-			return in.has(d.Namespace) && (node == "" || d.Spec.NodeName == node) && (state == "" || d.Status.State == state) &&
-				(o.search == "" || strings.Contains(d.Name, o.search) || strings.Contains(d.Namespace, o.search) || strings.Contains(d.Spec.NodeName, o.search))
+	switch {
+	case node != "", state != "", o.search != "", !in.all && len(q.spans) == 0:
+		q.keep = func(d *deviceRow) bool {
+			return (in.all || in.in[d.Namespace]) && (node == "" || d.Spec.NodeName == node) && (state == "" || d.Status.State == state) &&
+				(o.search == "" || strings.Contains(d.text, o.search))
 		}
+	case !in.all:
+		q.known = x.summary(in).Total
 	}
 	var err error
 	q.after, err = decodeCursor(o.values.Get("cursor"), sortName(q.order, q.desc))
 	return q, err
+}
+
+// deviceSpans returns the order, and the parts of it, that have the devices of a node, in a
+// state, or in some namespaces.
+func deviceSpans(node, state string, in scope) (order string, spans []span[deviceRow]) {
+	from := &deviceRow{Device: new(v1beta1.Device)}
+	switch {
+	case node != "":
+		from.Spec.NodeName = node
+		return "node", []span[deviceRow]{{from, func(d *deviceRow) bool { return d.Spec.NodeName == node }}}
+	case state != "":
+		from.Status.State = state
+		return "state", []span[deviceRow]{{from, func(d *deviceRow) bool { return d.Status.State == state }}}
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(in.in)) {
+		if in.in[namespace] {
+			from := &deviceRow{Device: new(v1beta1.Device)}
+			from.Namespace = namespace
+			spans = append(spans, span[deviceRow]{from, func(d *deviceRow) bool { return d.Namespace == namespace }})
+		}
+	}
+	return "name", spans
 }
 
 // twinItem is one property of a device.

@@ -39,7 +39,7 @@ func (s *Server) eventsOfNode(q *request) (any, error) {
 	if !q.URL.Query().Has("limit") {
 		o.limit = maxLimit
 	}
-	selector := fields.Set{"involvedObject.kind": "Node", "involvedObject.name": q.PathValue("name")}.AsSelector().String()
+	selector := fields.AndSelectors(fields.OneTermEqualSelector("involvedObject.kind", "Node"), fields.OneTermEqualSelector("involvedObject.name", q.PathValue("name"))).String()
 	query := url.Values{"fieldSelector": {selector}, "limit": {strconv.Itoa(maxEvents)}}
 	var list corev1.EventList
 	err = s.upstream.get(q.Context(), q.token, []string{"api", "v1", "events"}, query, &list)

@@ -37,6 +37,7 @@ type nodeRow struct {
 	state                        string
 	since                        int64 // of state, in seconds since 1970; 0 if not known
 	ready                        bool
+	text                         string // that a search looks into
 }
 
 // groupRow counts the nodes that have a site, or a version, in common.
@@ -186,6 +187,7 @@ func newNodeRow(n *corev1.Node, siteLabels []string) *nodeRow {
 			}
 		}
 	}
+	r.text = r.name + "\n" + strings.ToLower(r.site) + "\n" + r.address
 	return r
 }
 

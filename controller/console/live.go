@@ -26,7 +26,7 @@ type Live struct {
 
 // liveReader is one user who looks at one device.
 type liveReader struct {
-	news chan struct{} // of capacity 1
+	changed chan struct{} // of capacity 1
 
 	mu     sync.Mutex
 	latest *twins.Report // nil after it was read
@@ -41,7 +41,7 @@ func (l *Live) Put(r twins.Report) {
 		reader.latest = &r
 		reader.mu.Unlock()
 		select {
-		case reader.news <- struct{}{}:
+		case reader.changed <- struct{}{}:
 		default:
 		}
 	}
@@ -52,7 +52,7 @@ func (*Live) Delete(string, string) {}
 
 // subscribe adds a reader until stop is called.
 func (l *Live) subscribe(device cache.Name) (reader *liveReader, stop func()) {
-	reader = &liveReader{news: make(chan struct{}, 1)}
+	reader = &liveReader{changed: make(chan struct{}, 1)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.subs == nil {
@@ -135,18 +135,18 @@ func (s *Server) live(q *request, out *stream) error {
 	defer pause.Stop()
 	beats := time.NewTicker(beatEvery)
 	defer beats.Stop()
-	var news chan struct{} // nil while a pause goes on
+	var changed chan struct{} // nil while a pause goes on
 	for {
 		select {
 		case <-q.Context().Done():
 			return nil
 		case <-pause.C:
-			news = reader.news
-		case <-news:
+			changed = reader.changed
+		case <-changed:
 			if !sendValues(out, sent, reader.read()) {
 				return nil
 			}
-			news = nil
+			changed = nil
 			pause.Reset(liveEvery)
 		case <-beats.C:
 			if !s.stillMay(q, right) || !out.beat() {

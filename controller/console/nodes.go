@@ -117,16 +117,14 @@ func nodeQuery(o listOptions) (query[nodeRow], error) {
 	}
 	switch {
 	case o.sort == "name" && !o.desc && bySite && site != "":
-		q.order, q.from = "site", &nodeRow{site: site}
-		q.within = func(r *nodeRow) bool { return r.site == site }
+		q.order, q.spans = "site", []span[nodeRow]{{&nodeRow{site: site}, func(r *nodeRow) bool { return r.site == site }}}
 	case o.sort == "name" && !o.desc && state != "" && state != "notReady":
-		q.order, q.from = "state", &nodeRow{state: state}
-		q.within = func(r *nodeRow) bool { return r.state == state }
+		q.order, q.spans = "state", []span[nodeRow]{{&nodeRow{state: state}, func(r *nodeRow) bool { return r.state == state }}}
 	}
 	if state != "" || bySite && site != "" || o.search != "" {
 		q.keep = func(r *nodeRow) bool {
 			return (state == "" || r.state == state || state == "notReady" && !r.ready) && (site == "" || r.site == site) &&
-				(o.search == "" || strings.Contains(r.name, o.search) || strings.Contains(strings.ToLower(r.site), o.search) || strings.HasPrefix(r.address, o.search))
+				(o.search == "" || strings.Contains(r.text, o.search))
 		}
 	}
 	var err error

@@ -100,6 +100,10 @@ func mediaType(name string) string {
 // ServeHTTP sends a file. A path that looks like no file is one of the page's own, and gets
 // index.html.
 func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "only GET is served here", http.StatusMethodNotAllowed)
+		return
+	}
 	name := strings.TrimPrefix(r.URL.Path, "/console/")
 	f, ok := p.files[name]
 	switch {

@@ -158,7 +158,7 @@ func (cfg Config) withDefaults() Config {
 
 // routes registers what is served.
 func (s *Server) routes() {
-	s.mux.Handle("GET /console/", s.page)
+	s.mux.Handle("/console/", s.page)
 	s.mux.Handle("GET /{$}", http.RedirectHandler("/console/", http.StatusFound))
 	s.mux.Handle("GET /console", http.RedirectHandler("/console/", http.StatusFound))
 	s.mux.HandleFunc(apiPath, func(w http.ResponseWriter, _ *http.Request) {

@@ -57,7 +57,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("after logout: %d", out.Code)
 	}
 	for token, want := range map[string]int{
-		"": 400, "bad": 401, "with space": 400, `esc\n`: 400, strings.Repeat("x", 17<<10): 400, strings.Repeat("x", 70<<10): 413,
+		"": 400, "bad": 401, "with space": 400, `esc\n`: 400, strings.Repeat("x", 17<<10): 413, strings.Repeat("x", 70<<10): 413,
 	} {
 		if code, c := w.login(token, nil); code != want || c != nil {
 			t.Errorf("token %.20q: %d %v", token, code, c)

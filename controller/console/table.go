@@ -119,11 +119,17 @@ type query[R any] struct {
 	desc  bool
 	after *cursor // nil: the first page
 	limit int
-	// from and within narrow the rows to a range of the order: those from a row on of which
-	// within is true. Only where desc is false.
+	// spans are the parts of the order that count, in its sequence; none means all of it. Only
+	// where desc is false. known is how many rows they have; 0 where it is not known.
+	spans []span[R]
+	known int
+	keep  func(*R) bool // nil keeps all
+}
+
+// span is a part of an order: the rows from one on, as long as within is true.
+type span[R any] struct {
 	from   *R
 	within func(*R) bool
-	keep   func(*R) bool // nil keeps all
 }
 
 // pageOf is one page of a list.
@@ -145,14 +151,11 @@ func pageOfTree[R any](ctx context.Context, tree *btree.BTree[*R], o order[R], q
 	if q.after != nil {
 		pivot = o.pivot(*q.after)
 	}
-	scan := q.keep != nil || q.within != nil // all must be looked at, to count them
+	scan := q.keep != nil || len(q.spans) > 0 && q.known == 0 // all must be looked at, to count them
 	seen := 0
 	visit := func(r *R) bool {
 		if seen++; seen%checkEvery == 0 && ctx.Err() != nil {
 			err = ctx.Err()
-			return false
-		}
-		if q.within != nil && !q.within(r) {
 			return false
 		}
 		if q.keep != nil && !q.keep(r) {
@@ -167,12 +170,18 @@ func pageOfTree[R any](ctx context.Context, tree *btree.BTree[*R], o order[R], q
 		}
 		return scan || len(rows) <= q.limit
 	}
-	walk(tree, q, pivot, scan, visit)
+	begin := pivot
+	if scan {
+		begin = nil
+	}
+	walk(tree, o, q, begin, visit)
 	if err != nil {
 		return nil, "", 0, err
 	}
 	if !scan {
-		total = tree.Len()
+		if total = q.known; len(q.spans) == 0 {
+			total = tree.Len()
+		}
 	}
 	if len(rows) > q.limit {
 		rows = rows[:q.limit]
@@ -181,19 +190,34 @@ func pageOfTree[R any](ctx context.Context, tree *btree.BTree[*R], o order[R], q
 	return rows, next, total, nil
 }
 
-// walk visits the rows of a query in its order, from pivot on if not all must be looked at.
-func walk[R any](tree *btree.BTree[*R], q query[R], pivot *R, scan bool, visit func(*R) bool) {
+// walk visits the rows of a query in its order, from begin on; nil is the first one.
+func walk[R any](tree *btree.BTree[*R], o order[R], q query[R], begin *R, visit func(*R) bool) {
+	for _, part := range q.spans {
+		from, more := part.from, true
+		if begin != nil && o.less(from, begin) {
+			from = begin
+		}
+		tree.AscendGreaterOrEqual(from, func(r *R) bool {
+			if !part.within(r) {
+				return false
+			}
+			more = visit(r)
+			return more
+		})
+		if !more {
+			return
+		}
+	}
 	switch {
-	case q.from != nil:
-		tree.AscendGreaterOrEqual(q.from, visit)
-	case q.desc && (scan || pivot == nil):
+	case len(q.spans) > 0:
+	case q.desc && begin == nil:
 		tree.Descend(visit)
 	case q.desc:
-		tree.DescendLessOrEqual(pivot, visit)
-	case scan || pivot == nil:
+		tree.DescendLessOrEqual(begin, visit)
+	case begin == nil:
 		tree.Ascend(visit)
 	default:
-		tree.AscendGreaterOrEqual(pivot, visit)
+		tree.AscendGreaterOrEqual(begin, visit)
 	}
 }
 

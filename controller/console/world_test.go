@@ -180,6 +180,10 @@ func newWorld(t testing.TB, cfg console.Config) *world {
 		review.Status.Allowed = w.allowed(&review.Spec)
 		return true, review, w.isAway()
 	})
+	// This cloudcore leads no jobs: they stay as they are.
+	w.kube.PrependReactor("create", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("another leads")
+	})
 	api := httptest.NewServer(http.HandlerFunc(w.upstream))
 	t.Cleanup(api.Close)
 	nodes, err := edge.NewNodeStore(w.kube, nil)
