@@ -122,7 +122,7 @@ func TestFleetReal(t *testing.T) {
 
 	begun, before, busy = time.Now(), x.cost(), x.busy()
 	x.fleet.ResetLatencies()
-	<-time.After(rest)
+	pause(rest)
 	x.perNodeHour("rest", nodes, time.Since(begun), before, x.cost())
 	result("rest_cores", (x.busy()-busy).Seconds()/time.Since(begun).Seconds(), "cores")
 	if s := x.fleet.Stats(); s.Twin.Count > 0 {

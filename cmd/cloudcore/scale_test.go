@@ -121,7 +121,7 @@ func (x *trio) simulate(cfg simulate.Config) {
 	})
 	x.t.Cleanup(x.stop)
 	logged := time.Now()
-	for want := uint64(cfg.Nodes * cfg.Pods); ; <-time.After(200 * time.Millisecond) {
+	for want := uint64(cfg.Nodes * cfg.Pods); ; pause(200 * time.Millisecond) {
 		s := fleet.Stats()
 		if s.Failures > 0 {
 			x.t.Fatalf("%s", s.Summary())
@@ -202,6 +202,9 @@ func most(counts map[string]float64, n int) string {
 	return strings.Join(out, ", ")
 }
 
+// pause is the time between two looks at processes and a real API server.
+func pause(d time.Duration) { <-time.After(d) }
+
 // await waits until all nodes have exactly one session, and returns how long that took.
 func (x *trio) await(nodes int, limit time.Duration) time.Duration {
 	x.t.Helper()
@@ -214,7 +217,7 @@ func (x *trio) await(nodes int, limit time.Duration) time.Duration {
 		if time.Since(begun) > limit {
 			x.t.Fatalf("after %v, %d of %d nodes have a session, %d of them two; %s", limit, n, nodes, len(doubled), x.fleet.Stats().Summary())
 		}
-		<-time.After(20 * time.Millisecond)
+		pause(20 * time.Millisecond)
 	}
 }
 
@@ -222,7 +225,7 @@ func (x *trio) await(nodes int, limit time.Duration) time.Duration {
 // time.
 func (x *trio) until(what string, ok func() bool) {
 	x.t.Helper()
-	for limit := time.Now().Add(time.Duration(number(x.t, "LIMIT", 120)) * time.Second); !ok(); <-time.After(100 * time.Millisecond) {
+	for limit := time.Now().Add(time.Duration(number(x.t, "LIMIT", 120)) * time.Second); !ok(); pause(100 * time.Millisecond) {
 		if time.Now().After(limit) {
 			x.t.Fatalf("waited in vain: %s; %s", what, x.fleet.Stats().Progress())
 		}
