@@ -225,7 +225,7 @@ func (x *trio) await(nodes int, limit time.Duration) time.Duration {
 // time.
 func (x *trio) until(what string, ok func() bool) {
 	x.t.Helper()
-	for limit := time.Now().Add(time.Duration(number(x.t, "LIMIT", 120)) * time.Second); !ok(); pause(100 * time.Millisecond) {
+	for limit := time.Now().Add(time.Duration(number(x.t, "LIMIT", 240)) * time.Second); !ok(); pause(100 * time.Millisecond) {
 		if time.Now().After(limit) {
 			x.t.Fatalf("waited in vain: %s; %s", what, x.fleet.Stats().Progress())
 		}
