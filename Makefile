@@ -82,8 +82,9 @@ model: ## Test the protocol against a model, with cuts and crashes at every effe
 crash: ## Kill a process with an open store N times (2000) and cut its disk's power N/20 times (RESULT lines; the disk needs root)
 	CRASH_KILLS=$(or $(N),2000) CRASH_CUTS=$$(($(or $(N),2000) / 20 + 1)) DAMAGE_SEEDS=$(or $(N),2000) \
 		go test -count=1 -timeout 0 -v -run 'TestKill$$|TestPowerCut|TestRandomDamage' ./meta/badgerstore
-fleet: ## Run 2,000 nodes on one server: memory of each, delivery, a restart of the server
+fleet: ## Run 2,000 nodes on one server: memory of each, delivery, a restart of the server; 1,000 simulated nodes at three cloudcores and a real API server
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
+	NODES=1000 PODS=1 REST=5 go test -count=1 -v -run 'TestFleetReal$$' ./cmd/cloudcore
 e2e: ## Run the end-to-end tests: real cluster, container runtime and network (root)
 	cd cmd/demo && $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v ./e2e
 e2e-autonomy: ## Cut a node off, reboot it, kill edgecore KILLS times (200): no container may restart; also policies, expiring certificates and tokens, a full disk; 22 minutes (root)
@@ -132,7 +133,7 @@ twin-chaos: ## Kill edgecore's twin, mosquitto, mappers and connections KILLS=n 
 	UPDATES=$(or $(UPDATES),1000000) KILLS=$(or $(KILLS),200) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./twin/mqtt
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-fleet-real bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -145,6 +146,8 @@ bench-streams: ## Measure kubectl logs, exec and cp through the cloud, against a
 	BENCH=1 go test -count=1 -v -run TestStreams ./controller/kubeletproxy
 bench-cp: ## Measure kubectl cp into a container and back, against the stock kubelet in the same cluster (root)
 	@cd cmd/demo && PEER=kubelet go run ./bench --starts=1 --pods=0 --copies=5
+bench-fleet-real: ## Measure three cloudcores before a real API server with NODES=n (10000) simulated nodes of PODS=n (10) pods over TRANSPORT=ws|quic, and kill one of the three: TWINS=n RAMP=s REST=s LIMIT=s PROFILE=dir; '.ci/scale FILE' computes from its lines what larger fleets cost (RESULT lines; needs 'make cluster-up' once)
+	cd cmd/cloudcore && NODES=$(or $(NODES),10000) PODS=$(or $(PODS),10) REST=$(or $(REST),60) LIMIT=$(or $(LIMIT),900) go test -count=1 -timeout 120m -v -run 'TestFleetReal$$' .
 bench-fleet: ## Measure one server with NODES=n nodes over TRANSPORT=quic|ws: memory, CPU, delivery, restart; ONLY=rest (the first two), ONLY=delivery (the first three); PEER=quic-go adds a plain quic-go server
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestFleetMeasured ./hub/hubbench
 bench-rest: ## Measure what a node at rest sends and receives, all layers counted (root)

@@ -28,6 +28,7 @@ var realTime = map[string]string{
 	"controller/install/apiservertest.Start":   "starts a real API server",
 	"controller/install.runJobs":               "cloudcores and nodes at a real API server",
 	"cmd/internal/skew.until":                  "real programs and a real API server",
+	"cmd/cloudcore.pause":                      "cloudcores in processes of their own and a real API server",
 	"edged.burst":                              "a real container runtime, which only root has",
 	"edged.stopWhenEmpty":                      "a real container runtime",
 	"edged.waitNotReady":                       "a real container runtime",

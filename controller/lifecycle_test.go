@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
@@ -57,6 +58,8 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("devices.Controller", d.Run, err)
 	l, err := nodelifecycle.New(nodelifecycle.Config{Cloud: kube, NodeClient: kube, Nodes: store(), ID: "x"})
 	add("nodelifecycle.Controller", func(ctx context.Context) error { return l.Run(ctx, nil) }, err)
+	m, err := members.New(members.Config{Leases: kube.CoordinationV1().Leases("x"), ID: "x"})
+	add("members.Members", m.Run, err)
 	a, err := nodeapi.New(nodeapi.Config{Cloud: kube, NodeClient: kube, Accounts: e, Namespace: "x"})
 	add("nodeapi.Controller", a.Run, err)
 	p, err := kubeletproxy.New(kubeletproxy.Config{Cloud: kube, NodeClient: kube, Address: netip.MustParseAddr("127.0.0.1")})

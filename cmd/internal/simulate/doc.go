@@ -31,8 +31,8 @@
 //
 // # Memory
 //
-// Stats are histograms of a fixed size. A node takes the memory of its link and about 400 bytes for each pod: README.md
-// of cmd/edgectl has the measured figures.
+// Stats are histograms of a fixed size. A node takes the memory of its link, and for each pod a
+// few strings: about 100 KiB in all, see controller/SCALE.md.
 //
 // # Concurrency
 //

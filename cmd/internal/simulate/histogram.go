@@ -66,7 +66,7 @@ func quantile(counts []uint64, all uint64, q float64) time.Duration {
 	return 0
 }
 
-// since forgets what was counted until now.
+// reset forgets what was counted until now.
 func (h *histogram) reset() {
 	for i := range h.counts {
 		h.counts[i].Store(0)

@@ -21,8 +21,8 @@ import (
 
 // Times of the Leases.
 const (
-	RenewEvery = 2 * time.Second
-	Life       = 6 * time.Second
+	RenewEvery = 3 * time.Second
+	Life       = 12 * time.Second
 
 	callTimeout = 5 * time.Second
 	keepGone    = 10 * time.Minute // how long a Lease of a cloudcore that has gone is kept
