@@ -30,7 +30,7 @@ const module = "github.com/edgekit/edgekit/"
 
 // Scan finds all emissions below root. A place that emits an Event names corev1.EventTypeNormal or
 // corev1.EventTypeWarning right before the reason: in a call, in what is returned, or as the fields Type
-// and Reason of an Event.
+// and Reason of an Event. A call of Event with another argument before the reason emits a warning.
 func Scan(root string) ([]Emission, error) {
 	s := scanner{files: token.NewFileSet(), constants: make(map[string]map[string]string)}
 	parsed := make(map[string][]*ast.File)
@@ -113,7 +113,8 @@ func kindOf(e ast.Expr) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return strings.CutPrefix(sel.Sel.Name, "EventType")
+	kind, ok := strings.CutPrefix(sel.Sel.Name, "EventType")
+	return kind, ok && (kind == "Normal" || kind == "Warning")
 }
 
 func (s *scanner) scanFile(dir string, f *ast.File) {
@@ -133,6 +134,7 @@ func (s *scanner) scanFile(dir string, f *ast.File) {
 		switch n := n.(type) {
 		case *ast.CallExpr:
 			s.scanList(dir, imports, n.Args, objectOf(n.Fun))
+			s.scanWarning(dir, imports, n)
 		case *ast.ReturnStmt:
 			s.scanList(dir, imports, n.Results, "")
 		case *ast.CompositeLit:
@@ -167,6 +169,26 @@ func (s *scanner) scanList(dir string, imports map[string]string, list []ast.Exp
 	}
 }
 
+// scanWarning looks for calls of functions named Event or recordStoreEvent that have no kind, and emit
+// warnings: their reason is a constant.
+func (s *scanner) scanWarning(dir string, imports map[string]string, call *ast.CallExpr) {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != "Event" && sel.Sel.Name != "recordStoreEvent" {
+		return
+	}
+	for _, e := range call.Args {
+		if _, ok := kindOf(e); ok {
+			return // scanList has it
+		}
+	}
+	for _, e := range call.Args {
+		if text, ok := literal(e); ok && text != "" && !strings.ContainsAny(text, " %") {
+			s.add(dir, imports, "Warning", e, "")
+			return
+		}
+	}
+}
+
 // scanFields looks for the fields Type and Reason of an Event.
 func (s *scanner) scanFields(dir string, imports map[string]string, lit *ast.CompositeLit) {
 	kind, reason, object := "", ast.Expr(nil), ""
@@ -181,7 +203,9 @@ func (s *scanner) scanFields(dir string, imports map[string]string, lit *ast.Com
 		}
 		switch name.Name {
 		case "Type":
-			kind, _ = kindOf(field.Value)
+			if k, ok := kindOf(field.Value); ok {
+				kind = k
+			}
 		case "Reason":
 			reason = field.Value
 		}
