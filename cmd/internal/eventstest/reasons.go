@@ -6,7 +6,7 @@ type Meaning struct {
 	Text   string
 }
 
-// computed are the reasons of places that do not name a constant, by folder and expression.
+// computed are the reasons of places that do not name a constant, by folder, type and expression.
 func computed() map[string][]string {
 	admission := []string{
 		"AppArmor", "Evicted", "NodeAffinity", "NodePorts", "NodeShutdown", "OutOf*", "PodFeatureUnsupported", "PodLevelResourcesNotSupported", "PodOSNotSupported",
@@ -15,21 +15,22 @@ func computed() map[string][]string {
 	}
 	devices := []string{"SMTAlignmentError", "TopologyAffinityError", "UnexpectedAdmissionError"}
 	return map[string][]string{
-		"cmd/edgecore: reason":                          {"StoreDamaged", "StoreUnwritable"},
-		"controller/devices: reason":                    {"ConditionFalse", "DesiredNotApplied", "DesiredRefused"},
-		"controller/devices: want.Reason":               {"ModelMissing"},
-		"edged: event":                                  {"ResizeDeferred", "ResizeInfeasible"},
-		"edged: reason":                                 {"AlreadyMountedVolume", "CertificateNotRenewed", "FailedCreatePodSandBox", "FailedMount", "FailedPrepareDynamicResources", "ProbeWarning", "SandboxChanged", "Unhealthy", "VolumePermissionChangeInProgress"},
-		"edged: refused.Reason":                         devices,
-		"edged: why.Reason":                             devices,
-		"edged: ve.Reason()":                            {"FailedAttachVolume", "FailedMount"},
-		"edged: w.rejected.Reason":                      admission,
-		`edged/jobs: prefix + "Failed"`:                 perJob("Failed"),
-		`edged/jobs: prefix + "RolledBack"`:             perJob("RolledBack"),
-		`edged/jobs: prefix + "Started"`:                perJob("Started"),
-		`edged/jobs: prefix + "Successful"`:             perJob("Successful"),
-		`edged/jobs: prefix + "WaitingForConfirmation"`: perJob("WaitingForConfirmation"),
-		"edged/nodestatus: reason":                      {"NodeHasDiskPressure", "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "NodeHasNoDiskPressure", "NodeHasSufficientMemory", "NodeHasSufficientPID", "NodeNotReady", "NodeReady"},
+		"cmd/edgecore Warning: reason":                         {"StoreDamaged", "StoreUnwritable"},
+		"controller/devices Warning: reason":                   {"ConditionFalse", "DesiredNotApplied", "DesiredRefused"},
+		"controller/devices Warning: want.Reason":              {"ModelMissing"},
+		"edged Warning: event":                                 {"ResizeDeferred", "ResizeInfeasible"},
+		"edged Normal: reason":                                 {"SandboxChanged"},
+		"edged Warning: reason":                                {"AlreadyMountedVolume", "CertificateNotRenewed", "FailedCreatePodSandBox", "FailedMount", "FailedPrepareDynamicResources", "ProbeWarning", "Unhealthy", "VolumePermissionChangeInProgress"},
+		"edged Warning: refused.Reason":                        devices,
+		"edged Warning: why.Reason":                            devices,
+		"edged Warning: ve.Reason()":                           {"FailedAttachVolume", "FailedMount"},
+		"edged Warning: w.rejected.Reason":                     admission,
+		`edged/jobs Warning: prefix + "Failed"`:                perJob("Failed"),
+		`edged/jobs Warning: prefix + "RolledBack"`:            perJob("RolledBack"),
+		`edged/jobs Normal: prefix + "Started"`:                perJob("Started"),
+		`edged/jobs Normal: prefix + "Successful"`:             perJob("Successful"),
+		`edged/jobs Normal: prefix + "WaitingForConfirmation"`: perJob("WaitingForConfirmation"),
+		"edged/nodestatus Normal: reason":                      {"NodeHasDiskPressure", "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "NodeHasNoDiskPressure", "NodeHasSufficientMemory", "NodeHasSufficientPID", "NodeNotReady", "NodeReady"},
 	}
 }
 

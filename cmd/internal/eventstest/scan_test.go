@@ -29,7 +29,7 @@ func emitted(t *testing.T) map[string]map[string]map[string]bool {
 	for _, e := range found {
 		reasons := []string{e.Reason}
 		if e.Reason == "" {
-			key := e.Package + ": " + e.Expr
+			key := e.Package + " " + e.Kind + ": " + e.Expr
 			reasons, used[key] = known[key], true
 			if reasons == nil {
 				t.Errorf("%s emits Events with the reason %s: say in computed what that can be", e.Package, e.Expr)
