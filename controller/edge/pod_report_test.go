@@ -3,7 +3,6 @@ package edge_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 
