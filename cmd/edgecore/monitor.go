@@ -31,7 +31,7 @@ func newRegistry(n *node, link *link) (*prometheus.Registry, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(programMetrics(n.identity.Stats, time.Now)...)
-	registry.MustRegister(links, certificate, storemetrics.NewStore(n.store.Stats), buildInfo(program.NodeVersion(edged.DefaultVersion)), newNodeMetrics(n.figures))
+	registry.MustRegister(links, certificate, storemetrics.NewStore(n.store.Stats), buildInfo(program.NodeVersion(edged.DefaultVersion)), newNodeMetrics(n.health))
 	return registry, nil
 }
 
