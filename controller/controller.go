@@ -219,7 +219,7 @@ func (c *Controller) JobsStats() jobs.Stats {
 // FleetMetrics are the metrics of all edge nodes together, and of the links that extremes and stats
 // are of: hub.Server has both.
 func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub.Stats) (*fleetmetrics.Collector, error) {
-	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats}
+	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats, DroppedEvents: c.edge.DroppedEvents}
 	if c.jobs != nil {
 		cfg.Jobs = c.jobs.Counts
 	}

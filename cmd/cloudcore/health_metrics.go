@@ -13,8 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/edgekit/edgekit/cmd/internal/profiles"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/delegated"
 )
 
 // monitor serves health and metrics.
@@ -31,8 +33,11 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, draining *atomic.Bool) monitor {
+func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, draining *atomic.Bool, users *delegated.Guard) monitor {
 	mux := http.NewServeMux()
+	for path, h := range profiles.New().Handlers("/debug/pprof/") {
+		mux.Handle("GET "+path, users.Protect(h))
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError}))
 	mux.Handle("GET /sd", ctl.Discovery())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })

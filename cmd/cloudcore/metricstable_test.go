@@ -74,6 +74,27 @@ func TestMetricsTable(t *testing.T) {
 	})
 }
 
+// TestMonitor: what cloudcore's own port serves, and to whom.
+func TestMonitor(t *testing.T) {
+	assembled(t, func(s *server) {
+		for path, want := range map[string]struct {
+			code int
+			says string
+		}{
+			"/metrics": {200, `edgekit_fleet_nodes{state="connected"} 0`}, "/sd": {200, "[]"}, "/sd?path=/metrics/probes": {200, "[]"}, "/sd?path=/x": {400, "the parameter path"},
+			"/healthz": {200, "ok"}, "/readyz": {503, "caches are being filled"}, "/debug/pprof/heap": {401, "bearer token"}, "/debug/pprof/profile": {401, "bearer token"}, "/debug/pprof/": {404, ""},
+		} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.RemoteAddr = "127.0.0.1:1"
+			w := httptest.NewRecorder()
+			s.monitor.handler.ServeHTTP(w, r)
+			if w.Code != want.code || !strings.Contains(w.Body.String(), want.says) {
+				t.Errorf("%s: %d %.200s", path, w.Code, w.Body)
+			}
+		}
+	})
+}
+
 // quietKinds are the kinds of metrics that have no series in a cluster where nothing happens.
 func quietKinds() metricstest.Kinds {
 	kinds := make(metricstest.Kinds)

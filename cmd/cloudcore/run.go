@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/controller"
+	"github.com/edgekit/edgekit/controller/delegated"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
@@ -36,7 +37,7 @@ type runCmd struct {
 	QUIC              bool           `help:"Serve QUIC too, on the UDP port of --listen." default:"true" negatable:""`
 	Advertise         []string       `help:"Addresses by which edge nodes reach this server, host:port. Its certificate names them. Default: all addresses of this machine." placeholder:"HOST:PORT"`
 	ProxyProtocolFrom []netip.Prefix `help:"Networks of load balancers that begin each TCP connection with a PROXY protocol header (version 1 or 2): limits then apply to the addresses of the nodes. Connections from there without the header are closed." placeholder:"CIDR"`
-	MetricsListen     string         `help:"Address of /healthz, /readyz and /metrics (plain HTTP). Empty turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	MetricsListen     string         `help:"Address of /healthz, /readyz, /metrics, /sd and /debug/pprof (plain HTTP). The last needs a token with the right to the non-resource URL, from this machine. Empty turns them off." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	MetricsOpen       bool           `help:"Allow --metrics-listen on an address that is not loopback. Clients are not authenticated."`
 	Namespace         string         `help:"Namespace of edgekit's own objects: CA, join tokens, claims of node names, Leases." default:"edgekit-system"`
 	Install           bool           `help:"Create the namespace and the device resources (CRDs) when they are missing." default:"true" negatable:""`
@@ -215,10 +216,14 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 		return nil, err
 	}
 	registry.MustRegister(fleet)
+	users, err := delegated.New(delegated.Config{Cloud: client, Logger: log.With("component", "debug")})
+	if err != nil {
+		return nil, err
+	}
 	draining := new(atomic.Bool)
 	return &server{
 		id: id, draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
-		monitor: newMonitor(r.MetricsListen, registry, ctl, draining), twins: live,
+		monitor: newMonitor(r.MetricsListen, registry, ctl, draining, users), twins: live,
 	}, nil
 }
 

@@ -63,7 +63,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err := link.renew(); err != nil {
 		return nil, err
 	}
-	n.figures = &figures{dir: n.data, identity: n.identity.Stats, clockAhead: func(now time.Time) (time.Duration, bool) { return link.client.Load().ClockAhead(now) }}
+	n.health = &health{dir: n.data, identity: n.identity.Stats, clockAhead: func(now time.Time) (time.Duration, bool) { return link.client.Load().ClockAhead(now) }}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		API: edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
 		Conditions: func() []corev1.NodeCondition {
 			now := time.Now()
-			return append(r.conditions(n.outside.Load(), now), n.figures.condition(now))
+			return append(r.conditions(n.outside.Load(), now), n.health.condition(now))
 		},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
@@ -164,7 +164,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
-	state.devices, n.figures.devices, state.slot = engine.Devices, engine.Devices, cli.starts.program.Slot
+	state.devices, n.health.devices, state.slot = engine.Devices, engine.Devices, cli.starts.program.Slot
 	more := []map[string]http.Handler{unholdPaths(agent, n.name), jobPaths(n.upgrades.runner), machinePaths(agent, engine), linkPaths(n, mgr)}
 	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, more, engine, log)
 	if err != nil {

@@ -36,7 +36,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, state
 	s, err := server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log, Handlers: state.handlers(),
 		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource, Cadvisor: usage.Cadvisor,
-		Metrics: []prometheus.Collector{registry}, SLIs: []prometheus.Collector{processMetrics()}, Probes: agent.WriteProbeMetrics,
+		Metrics: []prometheus.Collector{registry}, SLIs: []prometheus.Collector{processMetrics()}, Probes: agent.WriteProbeMetrics, Ready: state.ready,
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,6 +66,36 @@ func assembled(t *testing.T, check func(*node)) {
 func TestMetricsTable(t *testing.T) {
 	assembled(t, func(n *node) {
 		metricstest.Table{Program: "edgecore", Rows: metricstest.Read(t, quietKinds(), n.metrics, n.kubelet)}.Check(t)
+	})
+}
+
+// TestKubeletPaths: what the cloud reaches of this node through its link, and the socket serves, has the
+// metrics of all parts, the exporters of a kubelet, its readiness, and profiles.
+func TestKubeletPaths(t *testing.T) {
+	assembled(t, func(n *node) {
+		get := func(path string) (int, string) {
+			w := httptest.NewRecorder()
+			n.kubelet.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			return w.Code, w.Body.String()
+		}
+		for path, wants := range map[string][]string{
+			"/metrics": {
+				"edgekit_hub_queued", "edgekit_store_disk_size_bytes", "edgekit_meta_events_waiting", "edgekit_twins_stale 0", "edgekit_mqtt_clients", "edgecore_rules_active",
+				`edgekit_certificate_expiry_timestamp_seconds{certificate="node"}`, "edgecore_upgrade_phase", "kubelet_running_pods", "process_resident_memory_bytes", "go_goroutines",
+			},
+			"/metrics/cadvisor": {"machine_cpu_cores"}, "/metrics/resource": {"resource_scrape_error"}, "/metrics/probes": {""}, "/metrics/slis": {"process_start_time_seconds"},
+			"/healthz": {"ok"}, "/readyz": {"ok"}, "/debug/pprof/heap": {"\x1f\x8b"}, "/debug/pprof/goroutine": {"goroutine "},
+		} {
+			code, body := get(path)
+			for _, want := range wants {
+				if code != http.StatusOK || !strings.Contains(body, want) {
+					t.Errorf("%s: %d, without %q: %.300s", path, code, want, body)
+				}
+			}
+		}
+		if code, body := get("/debug/pprof/profile?seconds=31"); code != http.StatusBadRequest {
+			t.Errorf("a profile of 31 s: %d %s", code, body)
+		}
 	})
 }
 

@@ -31,11 +31,11 @@ func newRegistry(n *node, link *link) (*prometheus.Registry, error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(programMetrics(n.identity.Stats, time.Now)...)
-	registry.MustRegister(links, certificate, storemetrics.NewStore(n.store.Stats), buildInfo(program.NodeVersion(edged.DefaultVersion)), newNodeMetrics(n.figures))
+	registry.MustRegister(links, certificate, storemetrics.NewStore(n.store.Stats), buildInfo(program.NodeVersion(edged.DefaultVersion)), newNodeMetrics(n.health))
 	return registry, nil
 }
 
-// monitor serves the kubelet's /metrics on addr until ctx ends. Without an addr it only waits.
+// monitor serves /metrics, /healthz and /readyz of the kubelet's API on addr until ctx ends. Without an addr it only waits.
 func monitor(addr string, kubelet http.Handler) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if addr == "" {
@@ -43,7 +43,9 @@ func monitor(addr string, kubelet http.Handler) func(context.Context) error {
 			return nil
 		}
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", kubelet)
+		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+			mux.Handle("GET "+path, kubelet)
+		}
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return &program.UsageError{Setting: "metrics-listen", Reason: err.Error() + ": choose a free address"}

@@ -49,7 +49,7 @@ type node struct {
 	upgrades *upgrades                     // nil before it is made
 	outside  atomic.Pointer[client.Client] // the connection to the external MQTT broker; nil without one
 	metrics  *prometheus.Registry          // of all of edgecore's metrics; set by assemble
-	figures  *figures                      // what the node reports of itself; likewise
+	health   *health                       // what the node reports of itself; likewise
 	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
 	log      *slog.Logger
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
+	"github.com/edgekit/edgekit/cmd/internal/profiles"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/upgrade"
@@ -27,6 +30,9 @@ const (
 	runtimeAnswer = 3 * time.Second
 	// maxStacks bounds a dump of goroutines in bytes.
 	maxStacks = 4 << 20
+	// profilesPath begins the paths of profiles. Through the link they need the right nodes/proxy, at
+	// the node the kubelet API's socket, which only root may open.
+	profilesPath = "/debug/pprof/"
 )
 
 // nodeState writes the node's status document. All fields are set before the node runs.
@@ -53,7 +59,8 @@ func (r *runCmd) newNodeState(n *node, mgr *manager.Manager, l *link, agent *edg
 
 // handlers are the paths of the status document, and of what belongs to a report of a fault.
 func (s *nodeState) handlers() map[string]http.Handler {
-	return map[string]http.Handler{
+	all := profiles.New().Handlers(profilesPath)
+	maps.Copy(all, map[string]http.Handler{
 		nodestate.Path: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			answerJSON(w, s.status(r.Context()))
 		}),
@@ -67,7 +74,22 @@ func (s *nodeState) handlers() map[string]http.Handler {
 				_, _ = w.Write([]byte(line + "\n"))
 			}
 		}),
+	})
+	return all
+}
+
+// ready reports why this program cannot do its work: the store takes no writes, or the container
+// runtime does not answer. That the cloud is away is no reason.
+func (s *nodeState) ready(ctx context.Context) error {
+	if err := s.node.store.Stats().Failure; err != nil {
+		return fmt.Errorf("the store takes no writes: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, runtimeAnswer)
+	defer cancel()
+	if _, err := s.runtime.Version(ctx); err != nil {
+		return fmt.Errorf("the container runtime does not answer: %w", err)
+	}
+	return nil
 }
 
 // stacks are those of all goroutines. They hold code and addresses, and no data.

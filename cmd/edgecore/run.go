@@ -59,7 +59,7 @@ type runCmd struct {
 	LocalAPIMaxConns      int               `help:"How many connections the node's own Kubernetes API has on --local-api-listen." default:"500" name:"local-api-max-connections" placeholder:"N"`
 	LocalAPIMaxPerAddress int               `help:"How many of these one address has, other than loopback." default:"100" name:"local-api-max-per-address" placeholder:"N"`
 	LocalAPIServices      bool              `help:"Ask the cloud for all Services, EndpointSlices and Namespaces: for a kube-proxy and a DNS server on this node that work without the cloud, and for the Service variables of pods. An operator must allow it: kubectl label node NAME edgekit.node-restriction.kubernetes.io/services=all. They may be too much for a slow link." `
-	MetricsListen         string            `help:"Where /metrics is served (plain HTTP), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
+	MetricsListen         string            `help:"Where /metrics, /healthz and /readyz are served (plain HTTP, clients are not authenticated), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
 	recent                program.Recent    // the end of the log
 	MemoryLimit           int64             `help:"Soft limit of edgecore's own memory in MiB (GOMEMLIMIT)." default:"48" placeholder:"MIB"`
 }

@@ -50,6 +50,7 @@ type Controller struct {
 	lists    singleflight.Group // live lists of a node's pods
 
 	readinessWrites *rate.Limiter
+	eventLimits     eventLimits
 
 	mu     sync.Mutex
 	byNode cache.Index[string]     // pods

@@ -39,18 +39,18 @@ func (n *nodes) Each(yield func(*corev1.Node) bool) {
 }
 
 // node is a Node with a link in some state, a version and what it says of itself.
-func node(name string, link corev1.ConditionStatus, version, reason, figures string) *corev1.Node {
+func node(name string, link corev1.ConditionStatus, version, reason, health string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	n.Status.NodeInfo.KubeletVersion = version
 	if link != "" {
 		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: nodelifecycle.ConditionConnected, Status: link})
 	}
-	if figures != "" {
+	if health != "" {
 		status := corev1.ConditionTrue
 		if reason == resources.ReasonAsExpected {
 			status = corev1.ConditionFalse
 		}
-		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: resources.ConditionDegraded, Status: status, Reason: reason, Message: figures})
+		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: resources.ConditionDegraded, Status: status, Reason: reason, Message: health})
 	}
 	return n
 }
@@ -58,13 +58,13 @@ func node(name string, link corev1.ConditionStatus, version, reason, figures str
 var start = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 func TestCollector(t *testing.T) {
-	figures := func(fill, stale int, left time.Duration) string {
-		return resources.Figures{StoreFill: fill, TwinsStale: stale, Certificate: start.Add(left)}.String()
+	health := func(fill, stale int, left time.Duration) string {
+		return resources.Health{StoreFill: fill, TwinsStale: stale, Certificate: start.Add(left)}.String()
 	}
 	fleet := &nodes{all: []*corev1.Node{
-		node("a", corev1.ConditionTrue, "v1.37.2-edgekit-v0.1.0", resources.ReasonAsExpected, figures(40, 2, 1000*time.Hour)),
-		node("b", corev1.ConditionTrue, "v1.37.2-edgekit-v0.2.0", resources.ReasonStoreNearlyFull, figures(93, 1, 100*time.Hour)),
-		node("c", corev1.ConditionFalse, "v1.37.2-edgekit-v0.1.0", resources.ReasonCertificateExpiring, figures(1, 0, -time.Hour)),
+		node("a", corev1.ConditionTrue, "v1.37.2-edgekit-v0.1.0", resources.ReasonAsExpected, health(40, 2, 1000*time.Hour)),
+		node("b", corev1.ConditionTrue, "v1.37.2-edgekit-v0.2.0", resources.ReasonStoreNearlyFull, health(93, 1, 100*time.Hour)),
+		node("c", corev1.ConditionFalse, "v1.37.2-edgekit-v0.1.0", resources.ReasonCertificateExpiring, health(1, 0, -time.Hour)),
 		node("d", corev1.ConditionUnknown, "", "", ""),
 		node("e", "", "v1.37.2-edgekit-v0.1.0", resources.ReasonAsExpected, "the store's disk is 9999% full"),
 	}}
@@ -243,7 +243,7 @@ func Example() {
 // BenchmarkCollect looks at 100,000 nodes.
 func BenchmarkCollect(b *testing.B) {
 	fleet := &nodes{}
-	text := resources.Figures{StoreFill: 40, Certificate: start}.String()
+	text := resources.Health{StoreFill: 40, Certificate: start}.String()
 	for i := range 100_000 {
 		fleet.all = append(fleet.all, node(fmt.Sprint(i), corev1.ConditionTrue, "v1.37.2-edgekit-v0.1.0", resources.ReasonAsExpected, text))
 	}

@@ -6,11 +6,11 @@
 //	registry.MustRegister(c)
 //	mux.Handle("GET /sd", fleetmetrics.Discovery{Nodes: nodes})
 //
-// # Where the figures come from
+// # Where it comes from
 //
 // Nothing is asked of nodes and nothing is written: a [Collector] looks at what cloudcore has anyway.
-// From the Nodes in the API server: states, versions, and the figures that each node reports in its
-// condition EdgeDegraded (resources.Figures) when they have changed enough. From the links: backlogs and
+// From the Nodes in the API server: states, versions, and what each node reports in its
+// condition EdgeDegraded (resources.Health) when they have changed enough. From the links: backlogs and
 // clocks, which the keepalives of nodes show. From the jobs: theirs.
 //
 // # Several cloudcores
@@ -26,8 +26,8 @@
 // # What a hostile node can do
 //
 // A node writes its own status. No label has a text of a node, but for the version: it must look like
-// one, and only the most frequent ones have a series, the rest is "other". Figures that are not exactly
-// in their form count as not reported. A node can lie about its own figures, so a maximum may be its lie;
+// one, and only the most frequent ones have a series, the rest is "other". Health that is not exactly
+// in its form counts as not reported. A node can lie about itself, so a maximum may be its lie;
 // it counts once in every count.
 //
 // A Collector looks at the Nodes at most once in [Config.Every], however often it is scraped.

@@ -75,7 +75,7 @@ func (s *summary) add(n *corev1.Node, now time.Time) {
 		case nodelifecycle.ConditionConnected:
 			state = stateOf(c.Status)
 		case resources.ConditionDegraded:
-			s.addFigures(c, now)
+			s.addHealth(c, now)
 		}
 	}
 	s.states[state]++
@@ -91,9 +91,9 @@ func stateOf(status corev1.ConditionStatus) string {
 	return stateUnknown
 }
 
-// addFigures adds what a node reported of itself. What is not in the exact form does not count.
-func (s *summary) addFigures(c *corev1.NodeCondition, now time.Time) {
-	f, err := resources.ParseFigures(c.Message)
+// addHealth adds what a node reported of itself. What is not in the exact form does not count.
+func (s *summary) addHealth(c *corev1.NodeCondition, now time.Time) {
+	f, err := resources.ParseHealth(c.Message)
 	if err != nil {
 		return
 	}

@@ -55,7 +55,7 @@ func pathLabel(path string) string {
 	path = strings.Trim(path, "/")
 	first, _, _ := strings.Cut(path, "/")
 	switch first {
-	case "containerLogs", "exec", "attach", "portForward", "pods", "runningpods", "healthz", "configz", "stats":
+	case "containerLogs", "exec", "attach", "portForward", "pods", "runningpods", "healthz", "readyz", "configz", "stats":
 		return first
 	}
 	switch path {

@@ -59,6 +59,8 @@ type Config struct {
 	SLIs     []prometheus.Collector // on /metrics/slis; nil for none
 	Metrics  []prometheus.Collector // on /metrics besides the Server's own metrics; nil for none
 	Settings any                    // what /configz shows as JSON; nil shows an empty object
+	// Ready answers /readyz: 200 if it returns nil, else 503 with the error. nil is always ready.
+	Ready func(context.Context) error
 
 	// Handlers are further paths of GET requests below /debug/ and /logs/, for example
 	// "/debug/status". The kubelet's API has the right nodes/proxy for the former and nodes/log
@@ -132,6 +134,9 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// maxScrapes is how many scrapes are answered at a time: further ones get 503.
+const maxScrapes = 4
+
 // handlerOf answers with the metrics of collectors.
 func handlerOf(all []prometheus.Collector) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
@@ -140,7 +145,7 @@ func handlerOf(all []prometheus.Collector) (http.Handler, error) {
 			return nil, err
 		}
 	}
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), nil
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError}), nil
 }
 
 // Run wakes followers of logs as soon as there is something new, until ctx ends;
@@ -180,6 +185,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /runningpods/{$}", s.runningPods)
 	s.mux.HandleFunc("GET /healthz", s.health)
 	s.mux.HandleFunc("GET /healthz/{check}", s.health)
+	s.mux.HandleFunc("GET /readyz", s.ready)
 	s.mux.HandleFunc("GET /configz", s.configz)
 	s.mux.HandleFunc("GET /stats/summary", s.summary)
 	s.mux.Handle("GET /metrics", s.metrics)
@@ -236,6 +242,17 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// ready answers whether the node's program can do its work. A node without a link to the cloud can.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Ready != nil {
+		if err := s.cfg.Ready(r.Context()); err != nil {
+			fail(w, http.StatusServiceUnavailable, err)
+			return
+		}
+	}
+	_, _ = io.WriteString(w, "ok") // a client that has gone needs no answer
 }
 
 // configz shows the settings of the program.

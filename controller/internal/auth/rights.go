@@ -29,7 +29,16 @@ type Rights struct {
 // Allowed reports whether the user has the right. Its error reveals nothing about the API
 // server: a client may read it.
 func (r *Rights) Allowed(ctx context.Context, u authenticationv1.UserInfo, right authorizationv1.ResourceAttributes) (bool, error) {
-	spec := authorizationv1.SubjectAccessReviewSpec{User: u.Username, UID: u.UID, Groups: u.Groups, ResourceAttributes: &right}
+	return r.allowed(ctx, u, authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &right})
+}
+
+// AllowedURL is Allowed for a path that is no resource, such as /debug/pprof/heap.
+func (r *Rights) AllowedURL(ctx context.Context, u authenticationv1.UserInfo, right authorizationv1.NonResourceAttributes) (bool, error) {
+	return r.allowed(ctx, u, authorizationv1.SubjectAccessReviewSpec{NonResourceAttributes: &right})
+}
+
+func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec authorizationv1.SubjectAccessReviewSpec) (bool, error) {
+	spec.User, spec.UID, spec.Groups = u.Username, u.UID, u.Groups
 	if len(u.Extra) > 0 {
 		spec.Extra = make(map[string]authorizationv1.ExtraValue, len(u.Extra))
 		for k, v := range u.Extra {

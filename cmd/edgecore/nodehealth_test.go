@@ -11,11 +11,11 @@ import (
 	"github.com/edgekit/edgekit/twin"
 )
 
-// TestFigures: a report changes at once when somebody has to look at the node, and else seldom.
-func TestFigures(t *testing.T) {
+// TestHealth: a report changes at once when somebody has to look at the node, and else seldom.
+func TestHealth(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	ends, ahead, stale := now.Add(1000*time.Hour), time.Duration(0), 0
-	f := &figures{
+	f := &health{
 		dir: t.TempDir(), identity: func() join.IdentityStats { return join.IdentityStats{Certificate: ends} },
 		clockAhead: func(time.Time) (time.Duration, bool) { return ahead, true },
 		devices: func() []twin.Device {
@@ -27,14 +27,14 @@ func TestFigures(t *testing.T) {
 		},
 	}
 	reports := make(map[string]bool)
-	step := func(d time.Duration, status corev1.ConditionStatus, reason string) resources.Figures {
+	step := func(d time.Duration, status corev1.ConditionStatus, reason string) resources.Health {
 		t.Helper()
 		now = now.Add(d)
 		c := f.condition(now)
 		if c.Type != resources.ConditionDegraded || c.Status != status || c.Reason != reason {
 			t.Errorf("%+v, want %s %s", c, status, reason)
 		}
-		got, err := resources.ParseFigures(c.Message)
+		got, err := resources.ParseHealth(c.Message)
 		if err != nil {
 			t.Errorf("%s: %v", c.Message, err)
 		}
@@ -68,6 +68,19 @@ func TestFigures(t *testing.T) {
 	ends = now.Add(time.Hour)
 	step(time.Minute, corev1.ConditionTrue, resources.ReasonCertificateExpiring)
 	ends, ahead = now.Add(1000*time.Hour), 0
+	step(time.Minute, corev1.ConditionFalse, resources.ReasonAsExpected)
+	// A clock near the limit.
+	reports = make(map[string]bool)
+	for i := range 20 {
+		if ahead = 61 * time.Second; i%2 == 1 {
+			ahead = 59 * time.Second
+		}
+		step(time.Minute, corev1.ConditionTrue, resources.ReasonClockSkewed)
+	}
+	if len(reports) != 1 {
+		t.Errorf("%d reports near the limit", len(reports))
+	}
+	ahead = 0
 	step(time.Minute, corev1.ConditionFalse, resources.ReasonAsExpected)
 	// A clock that goes back by years does not stop the reports.
 	ahead = time.Hour

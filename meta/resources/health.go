@@ -9,7 +9,7 @@ import (
 
 // ConditionDegraded is the type of the Node condition that says whether the node needs somebody to
 // look at it, though it runs pods. As with the pressures, False is good. Its message is the text of
-// the node's Figures.
+// the node's Health.
 const ConditionDegraded = "EdgeDegraded"
 
 // Reasons of that condition.
@@ -20,22 +20,22 @@ const (
 	ReasonClockSkewed         = "ClockSkewed"
 )
 
-// Figures are what a node reports of itself for the aggregates of a fleet.
-type Figures struct {
+// Health is what a node reports of itself for the aggregates of a fleet.
+type Health struct {
 	StoreFill   int           // how full the disk of the store is, in percent
 	ClockAhead  time.Duration // of the cloud's clock, in whole seconds; negative if behind
 	TwinsStale  int           // twins whose actual value is no longer good
 	Certificate time.Time     // when the node's certificate ends, in whole seconds; zero if not known
 }
 
-// Bounds of figures. Others are not parsed.
+// Bounds of what is parsed.
 const (
-	maxFigures    = 160 // bytes of text
+	maxHealth     = 160 // bytes of text
 	maxTwinsStale = 1_000_000
 	maxClockAhead = 4_000_000_000 * time.Second // 126 years; a clock without a battery is in 1970
 )
 
-// The text of figures has these words before, between and behind them.
+// The text has these words before and between the numbers.
 const (
 	wordsFill        = "the store's disk is "
 	wordsClock       = "% full, the clock is "
@@ -44,10 +44,10 @@ const (
 	wordUnknown      = "unknown"
 )
 
-// String is the text that ParseFigures reads, and people too.
-func (f Figures) String() string { return string(f.appendTo(nil)) }
+// String is the text that ParseHealth reads, and people too.
+func (f Health) String() string { return string(f.appendTo(nil)) }
 
-func (f Figures) appendTo(b []byte) []byte {
+func (f Health) appendTo(b []byte) []byte {
 	b = strconv.AppendInt(append(b, wordsFill...), int64(min(max(f.StoreFill, 0), 100)), 10)
 	b = strconv.AppendInt(append(b, wordsClock...), int64(max(-maxClockAhead, min(f.ClockAhead, maxClockAhead))/time.Second), 10)
 	b = strconv.AppendInt(append(b, wordsTwins...), int64(min(max(f.TwinsStale, 0), maxTwinsStale)), 10)
@@ -58,12 +58,12 @@ func (f Figures) appendTo(b []byte) []byte {
 	return f.Certificate.UTC().AppendFormat(b, time.RFC3339)
 }
 
-var errFigures = errors.New("resources: not the text of figures")
+var errHealth = errors.New("resources: not the text of a Health")
 
-// ParseFigures reads what String wrote. It accepts nothing else: the text comes from nodes.
-func ParseFigures(text string) (Figures, error) {
-	if len(text) > maxFigures {
-		return Figures{}, errFigures
+// ParseHealth reads what String wrote. It accepts nothing else: the text comes from nodes.
+func ParseHealth(text string) (Health, error) {
+	if len(text) > maxHealth {
+		return Health{}, errHealth
 	}
 	rest, ok := strings.CutPrefix(text, wordsFill)
 	number := func(after string, most int64) int64 {
@@ -72,7 +72,7 @@ func ParseFigures(text string) (Figures, error) {
 		rest, ok = more, ok && found && err == nil && -most <= n && n <= most
 		return n
 	}
-	f := Figures{
+	f := Health{
 		StoreFill:  int(number(wordsClock, 100)),
 		ClockAhead: time.Duration(number(wordsTwins, int64(maxClockAhead/time.Second))) * time.Second,
 		TwinsStale: int(number(wordsCertificate, maxTwinsStale)),
@@ -82,9 +82,9 @@ func ParseFigures(text string) (Figures, error) {
 		f.Certificate, err = time.Parse(time.RFC3339, rest)
 		ok = err == nil
 	}
-	var again [maxFigures]byte
+	var again [maxHealth]byte
 	if !ok || string(f.appendTo(again[:0])) != text { // one text for one value
-		return Figures{}, errFigures
+		return Health{}, errHealth
 	}
 	return f, nil
 }
