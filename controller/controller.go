@@ -20,6 +20,7 @@ import (
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/fleetmetrics"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
@@ -188,6 +189,21 @@ func (c *Controller) JobsStats() jobs.Stats {
 		return jobs.Stats{}
 	}
 	return c.jobs.Stats()
+}
+
+// FleetMetrics are the metrics of all edge nodes together, and of the links that extremes and stats
+// are of: hub.Server has both.
+func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub.Stats) (*fleetmetrics.Collector, error) {
+	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats}
+	if c.jobs != nil {
+		cfg.Jobs = c.jobs.Counts
+	}
+	return fleetmetrics.New(cfg)
+}
+
+// Discovery lists the nodes' kubelet endpoints for Prometheus.
+func (c *Controller) Discovery() fleetmetrics.Discovery {
+	return fleetmetrics.Discovery{Nodes: c.nodes}
 }
 
 // LifecycleStats returns the counts about nodes without a link.

@@ -73,20 +73,24 @@ type session struct {
 	alive  replica.Keepalive
 	// lastRoundTrip is the duration of the last ping; the next ping reports it to the cloud.
 	lastRoundTrip time.Duration
-	timer         load.Timer // of alive, in timers
-	stateSend     driver[replica.StateSenderEvent]
-	stateRecv     driver[replica.StateReceiverEvent]
-	eventSend     driver[replica.EventSenderEvent]
-	eventRecv     driver[replica.EventReceiverEvent]
-	loads         jobs[replica.Load]
-	delivered     jobs[[]Object]
-	forget        jobs[replica.ForgetEvents]
-	warnings      logLimiter
-	out           outgoing
-	packing       packing // the writer's
-	serve         serving
-	opening       uint64 // streams that the peer has announced and accept has not seen
-	accepting     bool   // accept runs
+	// pings counts those answered, modulo 256. clockAhead is how far the edge's clock was ahead
+	// of this one at the last of them, in seconds.
+	pings      uint8
+	clockAhead float32
+	timer      load.Timer // of alive, in timers
+	stateSend  driver[replica.StateSenderEvent]
+	stateRecv  driver[replica.StateReceiverEvent]
+	eventSend  driver[replica.EventSenderEvent]
+	eventRecv  driver[replica.EventReceiverEvent]
+	loads      jobs[replica.Load]
+	delivered  jobs[[]Object]
+	forget     jobs[replica.ForgetEvents]
+	warnings   logLimiter
+	out        outgoing
+	packing    packing // the writer's
+	serve      serving
+	opening    uint64 // streams that the peer has announced and accept has not seen
+	accepting  bool   // accept runs
 }
 
 func newSession(ctx context.Context, cfg sessionConfig) *session {

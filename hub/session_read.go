@@ -44,13 +44,14 @@ func (s *session) handle(f wire.Frame) error {
 			s.stats.roundTrip(f.RoundTrip)
 		}
 		s.mu.Lock()
-		s.urgentLocked(wire.Pong{ID: f.ID})
+		s.answerPingLocked(f)
 		s.mu.Unlock()
 	case wire.Pong:
 		s.mu.Lock()
 		if f.ID == uint64(s.alive.Pinged.UnixNano()) {
 			s.lastRoundTrip = time.Since(s.alive.Pinged)
 			s.stats.roundTrip(s.lastRoundTrip)
+			s.stats.clock.read(f, s.lastRoundTrip)
 		}
 		s.mu.Unlock()
 	case wire.GoAway:

@@ -186,6 +186,7 @@ func (f *flow) read() map[Class]Traffic {
 type counters struct {
 	sent, received flow
 	queued         [numClasses]atomic.Int64
+	clock          cloudClock // on an edge
 	acked, retried [numClasses]atomic.Uint64
 	equal, listed  atomic.Uint64
 	behind         atomic.Uint64

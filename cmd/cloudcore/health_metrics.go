@@ -19,8 +19,9 @@ import (
 
 // monitor serves health and metrics.
 type monitor struct {
-	addr    string
-	handler http.Handler
+	addr     string
+	handler  http.Handler
+	registry *prometheus.Registry
 }
 
 // newRegistry makes the registry of all of cloudcore's metrics.
@@ -32,7 +33,8 @@ func newRegistry() *prometheus.Registry {
 
 func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Controller, draining *atomic.Bool) monitor {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("GET /sd", ctl.Discovery())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if draining.Load() {
@@ -46,7 +48,7 @@ func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Cont
 			http.Error(w, "caches are being filled from the API server", http.StatusServiceUnavailable)
 		}
 	})
-	return monitor{addr, mux}
+	return monitor{addr, mux, registry}
 }
 
 func (m monitor) run(ctx context.Context) error {

@@ -195,6 +195,11 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if jobs != nil {
 		registry.MustRegister(newJobsMetrics(ctl.JobsStats))
 	}
+	fleet, err := ctl.FleetMetrics(nodes.Extremes, nodes.Stats)
+	if err != nil {
+		return nil, err
+	}
+	registry.MustRegister(fleet)
 	draining := new(atomic.Bool)
 	return &server{
 		draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,

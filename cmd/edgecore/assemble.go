@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/bus/access"
@@ -64,6 +63,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err := link.renew(); err != nil {
 		return nil, err
 	}
+	n.figures = &figures{dir: n.data, identity: n.identity.Stats, clockAhead: func(now time.Time) (time.Duration, bool) { return link.client.Load().ClockAhead(now) }}
 	mgr, err := manager.New(manager.Config{Store: n.store, Caller: link, Node: n.name, Logger: component(log, "meta")})
 	if err != nil {
 		return nil, err
@@ -121,8 +121,11 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		ContainerLogs:  logs, ImageGC: images, Eviction: r.eviction(),
 		Resources: divided, Topology: aligned, PodCgroups: toggle(r.CgroupsPerQOS),
 		Store: n.store, UserNamespacesIDsPerPod: r.UserNamespacesIDs,
-		API:        edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
-		Conditions: func() []corev1.NodeCondition { return r.conditions(n.outside.Load(), time.Now()) },
+		API: edged.LocalAPI{Address: r.LocalAPIListen, CA: authority.CertPEM()},
+		Conditions: func() []corev1.NodeCondition {
+			now := time.Now()
+			return append(r.conditions(n.outside.Load(), now), n.figures.condition(now))
+		},
 		Unwritable: func() error { return n.store.Stats().Failure },
 		Logger:     component(log, "edged"),
 	}
@@ -140,24 +143,28 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if n.upgrades, err = r.newUpgrades(n, cli, mgr, agent, objects, log); err != nil {
 		return nil, err
 	}
-	sources := []prometheus.Collector{storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats), newUpgradeMetrics(n.upgrades.programs)}
+	if n.metrics, err = newRegistry(n, link); err != nil {
+		return nil, err
+	}
+	n.metrics.MustRegister(agent, runtime, storemetrics.NewManager(mgr), drivers.claims, newJobMetrics(n.upgrades.runner.Stats), newUpgradeMetrics(n.upgrades.programs))
 	granted, err := r.podResources(agent, devices, claimsView{drivers.claims}, log)
 	if err != nil {
 		return nil, err
 	}
 	if granted != nil {
-		sources = append(sources, granted)
+		n.metrics.MustRegister(granted)
 	}
 	state := r.newNodeState(n, mgr, link, agent, runtime)
-	kubelet, err := r.kubelet(n, agent, runtime, state, sources, endpoints.Mux, log)
+	kubelet, err := r.kubelet(n, agent, runtime, state, n.metrics, endpoints.Mux, log)
 	if err != nil {
 		return nil, err
 	}
+	n.kubelet = kubelet
 	engine, err := r.engine(n, log)
 	if err != nil {
 		return nil, err
 	}
-	state.devices, state.slot = engine.Devices, cli.starts.program.Slot
+	state.devices, n.figures.devices, state.slot = engine.Devices, engine.Devices, cli.starts.program.Slot
 	more := []map[string]http.Handler{unholdPaths(agent, n.name), jobPaths(n.upgrades.runner), machinePaths(agent, engine), linkPaths(n, mgr)}
 	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, more, engine, log)
 	if err != nil {
@@ -184,9 +191,9 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	}
 	drivers.addTo(all, agent, reports)
 	n.upgrades.addTo(all)
-	collectors, err := r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
-	all["metrics"] = monitor(r.MetricsListen, link, n, append(collectors, runtime, storemetrics.NewAPI(api.Stats))...)
-	return all, err
+	n.metrics.MustRegister(storemetrics.NewAPI(api.Stats))
+	all["metrics"] = monitor(r.MetricsListen, kubelet)
+	return all, r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 }
 
 func toggle(on bool) edged.Toggle {
@@ -196,31 +203,30 @@ func toggle(on bool) edged.Toggle {
 	return edged.Off
 }
 
-// addDevices makes the parts that concern devices, and the metrics of the embedded broker
-// if there is one.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) (collectors []prometheus.Collector, err error) {
+// addDevices makes the parts that concern devices, and registers their metrics.
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) error {
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Logger: component(log, "twin")})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rules, err := r.addRules(all, n, b, ends, link, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if rules != nil {
-		collectors = append(collectors, rules)
+		n.metrics.MustRegister(rules)
 	}
 	if users != nil {
 		all["MQTT access"] = users.Run
-		collectors = append(collectors, busmetrics.NewAccess(users.Stats))
+		n.metrics.MustRegister(busmetrics.NewAccess(users.Stats))
 	}
 	all["memory"] = trimMemory(component(log, "memory"))
 	topicsOfJobs := &jobTopics{bus: b, jobs: n.upgrades.runner, node: n.name, log: component(log, "jobs")}
@@ -230,15 +236,15 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run
 	if internal != nil {
 		state.broker = internal.Stats
-		collectors = append(collectors, busmetrics.NewBroker(internal.Stats))
+		n.metrics.MustRegister(busmetrics.NewBroker(internal.Stats))
 	}
 	mappers, err := r.dmi(n, engine, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if mappers != nil {
 		all["DMI"] = mappers.Run
-		collectors = append(collectors, newDMIMetrics(mappers.Stats))
+		n.metrics.MustRegister(newDMIMetrics(mappers.Stats))
 	}
-	return collectors, nil
+	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,8 +24,8 @@ type containerRuntime interface {
 }
 
 // kubelet makes the kubelet's API and has it served on the link. Its /metrics
-// are the server's own the agent's and those of more.
-func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, state *nodeState, more []prometheus.Collector, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
+// are the server's own and those of registry, also what is registered there later.
+func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, state *nodeState, registry *prometheus.Registry, mux *hub.Mux, log *slog.Logger) (*server.Server, error) {
 	log = component(log, "kubelet")
 	usage, err := stats.New(stats.Config{
 		Node: n.name, Meter: rt, Pods: agent, Volumes: agent.VolumeStats, Root: n.pods, DiskUsage: agent.DiskUsage, Containers: rt, PodsGroup: agent.PodsGroup, SystemInfo: agent.SystemInfo,
@@ -37,7 +36,7 @@ func (r *runCmd) kubelet(n *node, agent *edged.Agent, rt containerRuntime, state
 	s, err := server.New(server.Config{
 		Node: n.name, Pods: agent, Runtime: rt, Settings: r, Logger: log, Handlers: state.handlers(),
 		Summary: func(ctx context.Context) (any, error) { return usage.Summary(ctx) }, Resource: usage.Resource, Cadvisor: usage.Cadvisor,
-		Metrics: append(more, append(programMetrics(n.identity.Stats, time.Now), agent, rt)...), SLIs: []prometheus.Collector{processMetrics()}, Probes: agent.WriteProbeMetrics,
+		Metrics: []prometheus.Collector{registry}, SLIs: []prometheus.Collector{processMetrics()}, Probes: agent.WriteProbeMetrics,
 	})
 	if err != nil {
 		return nil, err

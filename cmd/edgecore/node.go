@@ -10,12 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
+	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
 	"github.com/edgekit/edgekit/meta"
@@ -46,6 +48,9 @@ type node struct {
 	clock    *join.Clock                   // the latest time that the node has known
 	upgrades *upgrades                     // nil before it is made
 	outside  atomic.Pointer[client.Client] // the connection to the external MQTT broker; nil without one
+	metrics  *prometheus.Registry          // of all of edgecore's metrics; set by assemble
+	figures  *figures                      // what the node reports of itself; likewise
+	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
 	log      *slog.Logger
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/cmd/internal/statsmetrics"
-	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub/join"
 )
 
@@ -20,7 +19,7 @@ func processMetrics() prometheus.Collector {
 }
 
 // programMetrics are what the kubelet's API shows of this program besides its pods, under the names
-// of a kubelet: its process, its version, and the certificate by which the cloud knows the node. The
+// of a kubelet: its process, and the certificate by which the cloud knows the node. The
 // node has no certificate as a server: its kubelet endpoint is cloudcore's.
 func programMetrics(identity func() join.IdentityStats, now func() time.Time) []prometheus.Collector {
 	certificate := statsmetrics.New("kubelet_certificate_manager_client_", identity)
@@ -28,7 +27,7 @@ func programMetrics(identity func() join.IdentityStats, now func() time.Time) []
 		return s.Certificate.Sub(now()).Seconds()
 	})
 	certificate.Counter("expiration_renew_errors", "Renewals of the node's certificate that failed.", func(s join.IdentityStats) float64 { return float64(s.Failed) })
-	return []prometheus.Collector{processMetrics(), collectors.NewGoCollector(), certificate, buildInfo(program.NodeVersion(edged.DefaultVersion))}
+	return []prometheus.Collector{processMetrics(), collectors.NewGoCollector(), certificate}
 }
 
 // buildInfo is kubernetes_build_info for a version such as v1.37.2-edgekit-v0.1.0. Alerts compare its minor

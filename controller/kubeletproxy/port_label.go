@@ -51,6 +51,16 @@ func Holder(node *corev1.Node) (netip.Addr, bool) {
 	return address, ok
 }
 
+// Endpoint is where a node's kubelet endpoint is, as its Node's record says; false if there is none. A
+// node cannot write it.
+func Endpoint(node *corev1.Node) (netip.AddrPort, bool) {
+	address, port, ok := parseRecord(node.Labels[RecordLabel])
+	if !ok || port > 65535 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(address, uint16(port)), true
+}
+
 // recordedPort reads a Node's record: whether it names this cloudcore, and the port.
 func (s *Server) recordedPort(node *corev1.Node) (here bool, port int) {
 	address, port, ok := parseRecord(node.Labels[RecordLabel])

@@ -157,6 +157,18 @@ func (s *Store[T]) Names() []Name {
 	return names
 }
 
+// Each calls yield with every object, in no order, until yield returns false. Objects are shared and
+// must not be written to. yield must return soon, since changes wait for it, and must not use the Store.
+func (s *Store[T]) Each(yield func(T) bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, item := range s.items {
+		if !yield(item.Object) {
+			return
+		}
+	}
+}
+
 // LoadFor returns the object with that name for a peer that has version held of it. It reports
 // false when the store may lag behind the peer: it lacks the object, or has an older one. A peer
 // whose version is newer than the last change that matters gets the object's own version.

@@ -69,8 +69,7 @@ func (d *decoder) kind(num protowire.Number, b []byte) (Frame, error) {
 	case numPing:
 		return parsePing(b)
 	case numPong:
-		id, err := parseUint(b)
-		return Pong{id}, err
+		return parsePong(b)
 	case numDigest:
 		return parseDigest(b)
 	case numWant:
@@ -121,6 +120,20 @@ func parsePing(b []byte) (Frame, error) {
 			f.ID = v.u
 		case 2:
 			f.RoundTrip = time.Duration(min(v.u, uint64(maxRoundTrip.Microseconds()))) * time.Microsecond
+		}
+		return nil
+	})
+	return f, err
+}
+
+func parsePong(b []byte) (Frame, error) {
+	var f Pong
+	err := eachField(b, func(v field) error {
+		switch v.num {
+		case 1:
+			f.ID = v.u
+		case 2:
+			f.Time = v.u
 		}
 		return nil
 	})

@@ -153,8 +153,8 @@ func (f Ping) fields(b []byte) []byte {
 	return appendUint(appendUint(b, 1, f.ID), 2, uint64(f.RoundTrip.Microseconds()))
 }
 func (f Ping) size() int                { return sizeUint(1, f.ID) + sizeUint(2, uint64(f.RoundTrip.Microseconds())) }
-func (f Pong) fields(b []byte) []byte   { return appendUint(b, 1, f.ID) }
-func (f Pong) size() int                { return sizeUint(1, f.ID) }
+func (f Pong) fields(b []byte) []byte   { return appendUint(appendUint(b, 1, f.ID), 2, f.Time) }
+func (f Pong) size() int                { return sizeUint(1, f.ID) + sizeUint(2, f.Time) }
 func (f Ack) fields(b []byte) []byte    { return appendUint(b, 1, f.Seq) }
 func (f Ack) size() int                 { return sizeUint(1, f.Seq) }
 func (f Cancel) fields(b []byte) []byte { return appendUint(b, 1, f.ID) }

@@ -54,13 +54,15 @@ type (
 		Err   *message.Error
 		Epoch uint64 // fenced: the epoch that won
 	}
-	// Ping asks for a Pong and says how long the last one took, 0 if that is not known.
+	// Ping asks for a Pong and says how long the last one took, 0 if that is not known. ID is
+	// when it was sent by the edge's clock, in nanoseconds since 1970.
 	Ping struct {
 		ID        uint64
 		RoundTrip time.Duration
 	}
-	// Pong answers a Ping.
-	Pong struct{ ID uint64 }
+	// Pong answers a Ping. Now and then it has the time, in microseconds since 1970, by which
+	// the edge knows how wrong its clock is; 0 is none.
+	Pong struct{ ID, Time uint64 }
 	// Digest opens one direction of the state class: what the receiver holds.
 	Digest struct{ message.Digest }
 	// Want asks the receiver for its versions, since the digests differ.

@@ -26,7 +26,7 @@ func sampleFrames() []Frame {
 		Hello{1, 2, "n", "i", "v", []string{"x", "y"}, time.Minute, limits, 5, true, []string{"h", "g"}},
 		Welcome{1, 1 << 50, time.Minute, limits, []string{"z"}, 1 << 49},
 		GoAway{GoAwayFenced, &message.Error{Code: message.CodeForbidden, Text: "gone"}, 8},
-		Ping{1, 3 * time.Millisecond}, Pong{2}, Want{}, Ack{3}, Cancel{4},
+		Ping{1, 3 * time.Millisecond}, Pong{2, 1 << 50}, Pong{2, 0}, Want{}, Ack{3}, Cancel{4},
 		Digest{message.Digest{Sum: [16]byte{1, 15: 2}, Count: 4}},
 		Versions{[]message.Entry{{Key: message.Key{Resource: "a", Namespace: "b", Name: "c"}, Version: "1"}, {Key: message.Key{Resource: "d", Namespace: "", Name: "e"}, Version: "2"}}, true},
 		Put{6, full},

@@ -1,0 +1,34 @@
+// Package fleetmetrics sums up a fleet of edge nodes for Prometheus, so that one scrape of a
+// cloudcore takes the place of one scrape for each node, and lists the nodes for those who want to
+// scrape them one by one.
+//
+//	c, err := fleetmetrics.New(fleetmetrics.Config{Nodes: nodes, Extremes: server.Extremes, Jobs: jobs.Counts})
+//	registry.MustRegister(c)
+//	mux.Handle("GET /sd", fleetmetrics.Discovery{Nodes: nodes})
+//
+// # Where the figures come from
+//
+// Nothing is asked of nodes and nothing is written: a [Collector] looks at what cloudcore has anyway.
+// From the Nodes in the API server: states, versions, and the figures that each node reports in its
+// condition EdgeDegraded (resources.Figures) when they have changed enough. From the links: backlogs and
+// clocks, which the keepalives of nodes show. From the jobs: theirs.
+//
+// # Several cloudcores
+//
+// Every cloudcore watches all Nodes and jobs, so what is made of them is the same at each: take the
+// maximum. Backlogs and clocks are of the nodes whose session a cloudcore holds:
+//
+//	max without(instance, pod) (edgekit_fleet_nodes)                                 # and all others of Nodes and jobs
+//	sum without(instance, pod) (edgekit_fleet_backlog_messages{stat="sum"})
+//	max without(instance, pod) (edgekit_fleet_backlog_messages{stat="max"})
+//	max without(instance, pod) (edgekit_fleet_clock_skew_seconds)
+//
+// # What a hostile node can do
+//
+// A node writes its own status. No label has a text of a node, but for the version: it must look like
+// one, and only the most frequent ones have a series, the rest is "other". Figures that are not exactly
+// in their form count as not reported. A node can lie about its own figures, so a maximum may be its lie;
+// it counts once in every count.
+//
+// A Collector looks at the Nodes at most once in [Config.Every], however often it is scraped.
+package fleetmetrics
