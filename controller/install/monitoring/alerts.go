@@ -79,8 +79,8 @@ func fleetAlerts() []alert {
 		},
 		{
 			name: "EdgekitFleetStoreNearFull", severity: warning, hold: 15 * time.Minute,
-			expr:    `max(edgekit_fleet_store_fill_ratio{stat="max"}) > 0.85`,
-			summary: "The store of a node is {{ $value | humanizePercentage }} full",
+			expr:    `max(edgekit_fleet_store_fill_ratio{stat="max"}) > 0.9`,
+			summary: "The disk of a node's store is {{ $value | humanizePercentage }} full",
 			todo:    "A node whose store is full takes no changes and loses events. Free its disk or give the store more room.",
 		},
 		{

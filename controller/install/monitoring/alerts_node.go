@@ -9,7 +9,7 @@ func nodeAlerts() []alert {
 			name: "EdgekitNodeAway", severity: warning, hold: 15 * time.Minute,
 			expr:    `up{$nodes} == 0`,
 			summary: "Node {{ $labels.node }} does not answer",
-			todo:    "It cannot be scraped: it has no link, or edgecore does not run. 'kubectl describe node' says since when it is disconnected. At the machine: 'systemctl status edgecore' and 'edgectl state'.",
+			todo:    "It cannot be scraped: it has no link, or edgecore does not run. 'kubectl describe node' says since when it is disconnected. At the machine: 'systemctl status edgecore' and 'edgectl status'.",
 		},
 		{
 			name: "EdgekitNodeBacklog", severity: warning, hold: 15 * time.Minute,
@@ -31,7 +31,7 @@ func nodeAlerts() []alert {
 		},
 		{
 			name: "EdgekitNodeStoreNearFull", severity: warning, hold: 15 * time.Minute,
-			expr:    `edgekit_store_disk_bytes{$nodes} / (edgekit_store_disk_bytes{$nodes} + edgekit_store_disk_free_bytes{$nodes}) > 0.85 or edgekit_store_disk_free_bytes{$nodes} < 64 * 1048576`,
+			expr:    `1 - edgekit_store_disk_free_bytes{$nodes} / edgekit_store_disk_size_bytes{$nodes} > 0.9 or edgekit_store_disk_free_bytes{$nodes} < 64 * 1048576`,
 			summary: "The disk of the store of node {{ $labels.node }} is nearly full",
 			todo:    "When it is full the node takes no changes and loses events. Free the disk: images, logs of containers, files of pods.",
 		},
@@ -51,7 +51,7 @@ func nodeAlerts() []alert {
 			name: "EdgekitNodeUpgradeStuck", severity: warning, hold: time.Hour,
 			expr:    `edgecore_upgrade_phase{$nodes} > 0 < 4`,
 			summary: "The upgrade of node {{ $labels.node }} has not ended for an hour",
-			todo:    "Phase {{ $value }}: 1 is downloading, 2 verified, 3 on trial. See 'edgectl state' on the node and the job's status. A download waits for a link that is good enough, a verified one for its window or for a confirmation.",
+			todo:    "Phase {{ $value }}: 1 is downloading, 2 verified, 3 on trial. See 'edgectl status' on the node and the job's status. A download waits for a link that is good enough, a verified one for its window or for a confirmation.",
 		},
 		{
 			name: "EdgekitNodeTwinsStale", severity: warning, hold: 30 * time.Minute,

@@ -69,6 +69,26 @@ func Dashboard(cfg Config) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
+// DashboardConfigMap returns the dashboard as a ConfigMap with the label by which the sidecar of
+// Grafana's chart finds dashboards.
+func DashboardConfigMap(cfg Config) ([]byte, error) {
+	text, err := Dashboard(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return marshal(struct {
+		object
+		Data map[string]string `json:"data"`
+	}{
+		object{"v1", "ConfigMap", metadata{"edgekit-dashboard", cfg.Namespace, map[string]string{"app.kubernetes.io/part-of": "edgekit", "grafana_dashboard": "1"}}},
+		map[string]string{"edgekit.json": string(text)},
+	})
+}
+
 // grid is a place in Grafana's grid.
 type grid struct {
 	X int `json:"x"`

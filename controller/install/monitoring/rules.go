@@ -164,21 +164,26 @@ func PrometheusRule(cfg Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	type metadata struct {
-		Name      string            `json:"name"`
-		Namespace string            `json:"namespace"`
-		Labels    map[string]string `json:"labels"`
-	}
 	return marshal(struct {
-		APIVersion string             `json:"apiVersion"`
-		Kind       string             `json:"kind"`
-		Metadata   metadata           `json:"metadata"`
-		Spec       map[string][]Group `json:"spec"`
+		object
+		Spec map[string][]Group `json:"spec"`
 	}{
-		"monitoring.coreos.com/v1", "PrometheusRule",
-		metadata{"edgekit", cfg.Namespace, map[string]string{"app.kubernetes.io/part-of": "edgekit"}},
+		object{"monitoring.coreos.com/v1", "PrometheusRule", metadata{"edgekit", cfg.Namespace, map[string]string{"app.kubernetes.io/part-of": "edgekit"}}},
 		map[string][]Group{"groups": groups},
 	})
+}
+
+// object is what all Kubernetes objects have.
+type object struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   metadata `json:"metadata"`
+}
+
+type metadata struct {
+	Name      string            `json:"name"`
+	Namespace string            `json:"namespace"`
+	Labels    map[string]string `json:"labels"`
 }
 
 func marshal(v any) ([]byte, error) {

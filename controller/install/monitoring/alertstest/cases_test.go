@@ -86,9 +86,9 @@ func fleetCases() []ruleCase {
 		},
 		{
 			alert: "EdgekitFleetStoreNearFull", not: "14m", at: "16m",
-			fires:   values{`edgekit_fleet_store_fill_ratio{instance="a",stat="max"}`: "0.9x40"},
-			quiet:   values{`edgekit_fleet_store_fill_ratio{instance="a",stat="max"}`: "0.8x40"},
-			summary: "The store of a node is 90% full",
+			fires:   values{`edgekit_fleet_store_fill_ratio{instance="a",stat="max"}`: "0.95x40"},
+			quiet:   values{`edgekit_fleet_store_fill_ratio{instance="a",stat="max"}`: "0.85x40"},
+			summary: "The disk of a node's store is 95% full",
 		},
 		{
 			alert: "EdgekitFleetClockSkew", not: "14m", at: "16m",
@@ -148,15 +148,15 @@ func nodeCases() []ruleCase {
 		},
 		{
 			alert: "EdgekitNodeStoreNearFull", not: "14m", at: "16m",
-			fires:   values{`edgekit_store_disk_bytes{job="edgecore",node="n1"}`: "900000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "100000000x40"},
-			quiet:   values{`edgekit_store_disk_bytes{job="edgecore",node="n1"}`: "900000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "900000000x40"},
+			fires:   values{`edgekit_store_disk_size_bytes{job="edgecore",node="n1"}`: "4e9x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "3e8x40"},
+			quiet:   values{`edgekit_store_disk_size_bytes{job="edgecore",node="n1"}`: "4e9x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "8e8x40"},
 			labels:  node,
 			summary: "The disk of the store of node n1 is nearly full",
 		},
-		{ // the store is small: others have filled the disk
+		{ // a small disk
 			alert: "EdgekitNodeStoreNearFull", not: "14m", at: "16m",
-			fires:   values{`edgekit_store_disk_bytes{job="edgecore",node="n1"}`: "9000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "30000000x40"},
-			quiet:   values{`edgekit_store_disk_bytes{job="edgecore",node="n1"}`: "9000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "90000000x40"},
+			fires:   values{`edgekit_store_disk_size_bytes{job="edgecore",node="n1"}`: "128000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "30000000x40"},
+			quiet:   values{`edgekit_store_disk_size_bytes{job="edgecore",node="n1"}`: "128000000x40", `edgekit_store_disk_free_bytes{job="edgecore",node="n1"}`: "90000000x40"},
 			labels:  node,
 			summary: "The disk of the store of node n1 is nearly full",
 		},
