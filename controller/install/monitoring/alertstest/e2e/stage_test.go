@@ -42,6 +42,8 @@ type stage struct {
 	authority *jointest.Cloud
 	renew     func() error // renews the node's certificate
 
+	clone, removeClone func() // a second machine with a node's identity
+
 	simulated map[string]prometheus.Gauge // by the name that begins and ends them
 	serving   *switchboard                // of the cloud
 }
@@ -65,7 +67,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{simulated: make(map[string]prometheus.Gauge)}
 	cloud, edge, mapper := prometheus.NewRegistry(), prometheus.NewRegistry(), prometheus.NewRegistry()
 	cloud.MustRegister(s.slowLink(t), s.certificates(t))
-	edge.MustRegister(s.outbox(t), s.nodeCertificate(t))
+	edge.MustRegister(s.outbox(t), s.nodeCertificate(t), s.clonedNode(t))
 	mapper.MustRegister(s.devices(t))
 	s.simulate(cloud, edge)
 	s.serving = &switchboard{Handler: promhttp.HandlerFor(cloud, promhttp.HandlerOpts{})}
@@ -133,6 +135,42 @@ func (s *stage) slowLink(t *testing.T) prometheus.Collector {
 	running(t, client.Run)
 	t.Cleanup(s.release) // before the two are stopped
 	collector, err := hubmetrics.New(hubmetrics.Config{Stats: server.Stats})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return collector
+}
+
+// clonedNode is a node with one identity of which a second machine can be had.
+func (s *stage) clonedNode(t *testing.T) prometheus.Collector {
+	t.Helper()
+	network := memconn.New(memconn.Config{})
+	server, err := hub.NewServer(hub.ServerConfig{Listener: network, Directory: &hubtest.Directory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running(t, server.Run)
+	machine := func() (*hub.Client, func()) {
+		client, err := hub.NewClient(hub.ClientConfig{Dialer: network.Dialer("cloned"), Node: "cloned"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := running(t, client.Run)
+		<-client.Ready()
+		return client, stop
+	}
+	var current atomic.Pointer[hub.Client]
+	client, stop := machine()
+	current.Store(client)
+	var stopClone func()
+	s.clone = func() { _, stopClone = machine() }
+	s.removeClone = func() { // and restarts the first
+		stopClone()
+		stop()
+		client, _ := machine()
+		current.Store(client)
+	}
+	collector, err := hubmetrics.New(hubmetrics.Config{Stats: func() hub.Stats { return current.Load().Stats() }})
 	if err != nil {
 		t.Fatal(err)
 	}

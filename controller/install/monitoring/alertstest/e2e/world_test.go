@@ -107,6 +107,7 @@ func (w *world) newEdgecore(t *testing.T, dir, metrics string) *program {
 		"enforce-node-allocatable": "none", "pod-log-dir": w.logs, "container-log-links": "", "mqtt-listen": "tcp://" + freeAddress(t),
 		"local-api-listen": freeAddress(t), "device-plugin-dir": filepath.Join(dir, "dp"), "pod-resources-socket": filepath.Join(dir, "pr", "kubelet.sock"),
 		"kernel-log": "", "eviction-hard": "", "rules-listen": freeAddress(t), "transport": "websocket", "metrics-listen": metrics, "log-level": "warn",
+		"dmi-listen": "unix://" + filepath.Join(dir, "dmi.sock"),
 	})
 }
 
