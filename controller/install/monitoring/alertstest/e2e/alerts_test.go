@@ -43,19 +43,22 @@ func TestAlerts(t *testing.T) {
 	alertstest.Program(t, "..", "prometheus")
 	w, s := newWorld(t), newStage(t)
 	p := startPrometheus(
-		t, target{"cloudcore", w.cloudSees, "cloudcore", ""}, target{"cloudcore", s.cloud, "stage", ""},
+		t, w.discovery(), target{"cloudcore", w.cloudSees, "cloudcore", ""}, target{"cloudcore", s.cloud, "stage", ""},
 		target{"edgecore", w.edgeSees, "edgecore", node}, target{"edgecore", s.node, "stage", "stage"}, target{"mappers", s.mapper, "stage", ""},
 	)
 	w.callNode(t)
 	until(t, time.Minute, func() string {
-		if n, err := p.query(t.Context(), "up == 1"); n != 5 {
-			return fmt.Sprintf("%d targets are up, want 5 (%v)", n, err)
+		if n, err := p.query(t.Context(), "up == 1"); n != 6 {
+			return fmt.Sprintf("%d targets are up, want 6 (%v)", n, err)
 		}
 		return ""
 	})
+	if n, err := p.query(t.Context(), fmt.Sprintf(`edgekit_meta_connected{job="discovered",node=%q} == 1`, node)); n != 1 {
+		t.Errorf("the node that cloudcore names is scraped through cloudcore %d times, want 1 (%v)", n, err)
+	}
 	counts := make(map[source]int)
 	tested := make(map[string]bool)
-	for i, phase := range [][]cause{slices.Concat(s.simulations(), s.parts(), w.troubles()), {w.restarts()}, {w.away()}, {w.noCloudcore(s)}} {
+	for i, phase := range [][]cause{slices.Concat(s.simulations(), s.fleet.causes(), s.parts(), w.troubles()), {w.restarts()}, {w.away()}, {w.noCloudcore(s)}} {
 		var names []string
 		for _, c := range phase {
 			names = append(names, c.alerts...)
@@ -99,18 +102,11 @@ func (s *stage) simulations() []cause {
 		series string
 		value  float64
 	}{
-		"EdgekitNodesAway":                  {"edgekit_fleet_nodes", 3},
-		"EdgekitManyNodesAway":              {"edgekit_fleet_nodes", 3},
-		"EdgekitFleetBacklog":               {"edgekit_fleet_backlog_messages", 2000},
-		"EdgekitNodeCertificatesNearExpiry": {"edgekit_fleet_certificates_expiring", 2},
-		"EdgekitFleetStoreNearFull":         {"edgekit_fleet_store_fill_ratio", 0.9},
-		"EdgekitFleetClockSkew":             {"edgekit_fleet_clock_skew_seconds", 120},
-		"EdgekitTwinsStale":                 {"edgekit_fleet_twins_stale", 4},
-		"EdgekitUpgradeStuck":               {"cloudcore_jobs_working_nodes", 2}, // the reports are the real cloudcore's: none
-		"EdgekitDeadLetters":                {"cloudcore_rules_dead_letters_total", 5},
-		"EdgekitNodeClockSkew":              {"edgekit_clock_skew_seconds", -90},
-		"EdgekitNodeTwinsStale":             {"edgekit_twins_stale", 1},
-		"EdgekitNodeUpgradeStuck":           {"edgecore_upgrade_phase", 3},
+		"EdgekitUpgradeStuck":     {"cloudcore_jobs_working_nodes", 2}, // the reports are the real cloudcore's: none
+		"EdgekitDeadLetters":      {"cloudcore_rules_dead_letters_total", 5},
+		"EdgekitNodeClockSkew":    {"edgekit_clock_skew_seconds", -90},
+		"EdgekitNodeTwinsStale":   {"edgekit_twins_stale", 1},
+		"EdgekitNodeUpgradeStuck": {"edgecore_upgrade_phase", 3},
 	} {
 		gauge, mended := s.simulated[c.series], 0.0
 		if alert == "EdgekitDeadLetters" {
@@ -127,7 +123,7 @@ func (s *stage) simulations() []cause {
 func (s *stage) parts() []cause {
 	return []cause{
 		{
-			[]string{"EdgekitCloudcoreBacklog"}, collectors,
+			[]string{"EdgekitCloudcoreBacklog", "EdgekitFleetBacklog"}, collectors,
 			func(*testing.T) { s.fill() }, func(*testing.T) { s.release() },
 		},
 		{ // a cloud whose authority was made nearly ten years ago
@@ -317,7 +313,7 @@ func pause(t *testing.T, d time.Duration) {
 // away is a node whose power is cut.
 func (w *world) away() cause {
 	return cause{
-		[]string{"EdgekitNodeAway"}, programs,
+		[]string{"EdgekitNodeAway", "EdgekitNodesAway", "EdgekitManyNodesAway"}, programs,
 		func(*testing.T) { w.edgecore.stop() }, func(t *testing.T) { w.edgecore.start(t) },
 	}
 }

@@ -32,7 +32,8 @@ type target struct{ job, address, instance, node string }
 // prometheusServer is the real Prometheus.
 type prometheusServer struct{ address string }
 
-func startPrometheus(t *testing.T, targets ...target) *prometheusServer {
+// startPrometheus starts it with targets, and with one job that finds its own.
+func startPrometheus(t *testing.T, discovery map[string]any, targets ...target) *prometheusServer {
 	t.Helper()
 	path := alertstest.Program(t, "..", "prometheus")
 	dir := t.TempDir()
@@ -54,6 +55,7 @@ func startPrometheus(t *testing.T, targets ...target) *prometheusServer {
 		}
 		scrapes = append(scrapes, map[string]any{"job_name": job, "static_configs": static})
 	}
+	scrapes = append(scrapes, discovery)
 	config, err := yaml.Marshal(map[string]any{
 		"global":         map[string]string{"scrape_interval": scrapeEvery, "scrape_timeout": scrapeEvery, "evaluation_interval": "250ms"},
 		"rule_files":     []string{"rules.yaml"},

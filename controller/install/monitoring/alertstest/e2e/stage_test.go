@@ -44,7 +44,9 @@ type stage struct {
 
 	clone, removeClone func() // a second machine with a node's identity
 
-	simulated map[string]prometheus.Gauge // by the name that begins and ends them
+	fleet     fleet
+	links     *hub.Server                 // with the slow node
+	simulated map[string]prometheus.Gauge // by name
 	serving   *switchboard                // of the cloud
 }
 
@@ -67,6 +69,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{simulated: make(map[string]prometheus.Gauge)}
 	cloud, edge, mapper := prometheus.NewRegistry(), prometheus.NewRegistry(), prometheus.NewRegistry()
 	cloud.MustRegister(s.slowLink(t), s.certificates(t))
+	cloud.MustRegister(s.fleet.collector(t, s.links))
 	edge.MustRegister(s.outbox(t), s.nodeCertificate(t), s.clonedNode(t))
 	mapper.MustRegister(s.devices(t))
 	s.simulate(cloud, edge)
@@ -131,6 +134,7 @@ func (s *stage) slowLink(t *testing.T) prometheus.Collector {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.links = server
 	running(t, server.Run)
 	running(t, client.Run)
 	t.Cleanup(s.release) // before the two are stopped
@@ -292,24 +296,15 @@ func (s *stage) devices(t *testing.T) prometheus.Collector {
 
 // simulate adds the series for which nothing real is at hand here.
 func (s *stage) simulate(cloud, edge *prometheus.Registry) {
-	add := func(to *prometheus.Registry, name string, labels prometheus.Labels) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Simulated.", ConstLabels: labels})
+	add := func(to *prometheus.Registry, name string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Simulated."})
 		to.MustRegister(g)
 		return g
 	}
-	for key, labels := range map[string]prometheus.Labels{
-		"edgekit_fleet_nodes": {"state": "disconnected"}, "edgekit_fleet_backlog_messages": {"stat": "max"}, "edgekit_fleet_certificates_expiring": {"within": "24h"},
-		"edgekit_fleet_store_fill_ratio": {"stat": "max"}, "edgekit_fleet_clock_skew_seconds": {"stat": "max"}, "edgekit_fleet_twins_stale": nil,
-		"cloudcore_jobs_working_nodes": nil, "cloudcore_rules_dead_letters_total": nil,
-	} {
-		s.simulated[key] = add(cloud, key, labels)
+	for _, name := range []string{"cloudcore_jobs_working_nodes", "cloudcore_rules_dead_letters_total"} {
+		s.simulated[name] = add(cloud, name)
 	}
-	for _, key := range []string{"edgekit_clock_skew_seconds", "edgekit_twins_stale", "edgecore_upgrade_phase"} {
-		s.simulated[key] = add(edge, key, nil)
+	for _, name := range []string{"edgekit_clock_skew_seconds", "edgekit_twins_stale", "edgecore_upgrade_phase"} {
+		s.simulated[name] = add(edge, name)
 	}
-	add(cloud, "edgekit_fleet_nodes", prometheus.Labels{"state": "connected"}).Set(1)
-	add(cloud, "edgekit_fleet_backlog_messages", prometheus.Labels{"stat": "sum"})
-	add(cloud, "edgekit_fleet_nodes_by_version", prometheus.Labels{"version": "v1"})
-	add(cloud, "edgekit_fleet_jobs", prometheus.Labels{"kind": "NodeUpgradeJob", "phase": "Running"})
-	add(cloud, "edgekit_fleet_job_nodes", prometheus.Labels{"kind": "NodeUpgradeJob", "phase": "Running"})
 }

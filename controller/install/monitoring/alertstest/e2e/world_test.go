@@ -35,16 +35,17 @@ const patience = 2 * time.Minute
 
 // world is a real API server, a real cloudcore and a real edgecore whose data is on a small disk of its own.
 type world struct {
-	api       *apiservertest.Server
-	client    kubernetes.Interface
-	bin       string
-	cloudcore *program
-	edgecore  *program
-	cloudAt   string // where nodes connect
-	cloudSees string // cloudcore's metrics
-	edgeSees  string // edgecore's metrics
-	disk      string // the folder of edgecore's disk
-	logs      string // the folder of logs of pods
+	api                   *apiservertest.Server
+	clientCert, clientKey string // files of the API server's, as a client of kubelets
+	client                kubernetes.Interface
+	bin                   string
+	cloudcore             *program
+	edgecore              *program
+	cloudAt               string // where nodes connect
+	cloudSees             string // cloudcore's metrics
+	edgeSees              string // edgecore's metrics
+	disk                  string // the folder of edgecore's disk
+	logs                  string // the folder of logs of pods
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,6 +55,7 @@ func newWorld(t *testing.T) *world {
 	}
 	cert, key := kubeletClient(t)
 	w := &world{
+		clientCert: cert, clientKey: key,
 		api: apiservertest.Start(t, "--kubelet-client-certificate="+cert, "--kubelet-client-key="+key),
 		bin: buildPrograms(t), cloudAt: freeAddress(t), cloudSees: freeAddress(t), edgeSees: freeAddress(t), disk: smallDisk(t),
 	}
@@ -79,6 +81,17 @@ func newWorld(t *testing.T) *world {
 	w.connected(t)
 	w.runPod(t)
 	return w
+}
+
+// discovery scrapes the nodes that cloudcore names, through cloudcore, as the example scrape/http.yaml does.
+// It comes less often than the others: each scrape is a session of the one that cloudcore allows here.
+func (w *world) discovery() map[string]any {
+	return map[string]any{
+		"job_name": "discovered", "scheme": "https", "scrape_interval": "3s", "scrape_timeout": "3s",
+		"tls_config":      map[string]any{"cert_file": w.clientCert, "key_file": w.clientKey, "insecure_skip_verify": true},
+		"http_sd_configs": []map[string]string{{"url": "http://" + w.cloudSees + "/sd", "refresh_interval": "1s"}},
+		"relabel_configs": []map[string]any{{"source_labels": []string{"__meta_edgekit_node"}, "target_label": "node"}},
+	}
 }
 
 // smallDisk mounts a disk of 128 MiB that lives as long as the test.
