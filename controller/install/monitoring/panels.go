@@ -81,10 +81,10 @@ func devicePanels() []panel {
 	return []panel{
 		stat("MQTT clients", "none", `edgekit:mqtt_clients:sum`),
 		stat("MQTT messages", "ops", `edgekit:mqtt_messages:rate5m`),
-		stat("Mappers that can be called", "none", `sum(edgecore_dmi_mappers_connected)`),
-		stat("Devices of mappers", "none", `sum(edgecore_dmi_devices)`),
-		stat("Stale twins of nodes", "none", `sum(edgekit_twins_stale{$nodes})`),
-		stat("Messages for the cloud", "none", `sum(edgecore_rules_waiting_messages)`),
+		stat("Mappers that can be called", "none", `edgekit:dmi_mappers_connected:sum`),
+		stat("Devices of mappers", "none", `edgekit:dmi_devices:sum`),
+		stat("Stale twins of nodes", "none", `edgekit:twins_stale:sum`),
+		stat("Messages for the cloud", "none", `edgekit:rules_waiting_messages:sum`),
 		graph("MQTT messages of $node", "ops", "", query{`rate(edgekit_mqtt_received_messages_total{$one}[$__rate_interval])`, "received"},
 			query{`rate(edgekit_mqtt_sent_messages_total{$one}[$__rate_interval])`, "sent"}, query{`rate(edgekit_mqtt_dropped_messages_total{$one}[$__rate_interval])`, "dropped"}),
 		graph("MQTT memory of $node", "bytes", "", query{`edgekit_mqtt_queued_bytes{$one}`, "not acknowledged"}, query{`edgekit_mqtt_retained_bytes{$one}`, "retained"}),
@@ -92,8 +92,8 @@ func devicePanels() []panel {
 		graph("Calls to mappers of $node", "ops", "", query{`rate(edgecore_dmi_calls_total{$one}[$__rate_interval])`, "calls"}, query{`rate(edgecore_dmi_calls_failed_total{$one}[$__rate_interval])`, "failed"}),
 		graph("Reports of mappers of $node", "ops", "", query{`rate(edgecore_dmi_reports_total{$one}[$__rate_interval])`, "stored"}, query{`rate(edgecore_dmi_reports_refused_total{$one}[$__rate_interval])`, "refused"}),
 		graph("Rules of $node", "ops", "", query{`rate(edgecore_rules_delivered_messages_total{$one}[$__rate_interval])`, "delivered"}, query{`rate(edgecore_rules_dropped_messages_total{$one}[$__rate_interval])`, "dropped"}),
-		graph("Devices by state", "none", "Of mappers that are scraped.", query{`sum by (protocol, state) (edgekit_mapper_devices)`, "{{protocol}} {{state}}"}),
-		graph("Reads of devices that failed", "ops", "Of mappers that are scraped.", query{`sum by (protocol) (rate(edgekit_mapper_reads_total{result="error"}[$__rate_interval]))`, "{{protocol}}"}),
-		graph("Calls of drivers that hang", "none", "Of mappers that are scraped.", query{`sum by (protocol) (edgekit_mapper_driver_stuck)`, "{{protocol}}"}),
+		graph("Devices by state", "none", "Of mappers that are scraped.", query{`edgekit:mapper_devices:sum`, "{{protocol}} {{state}}"}),
+		graph("Reads of devices that failed", "ops", "Of mappers that are scraped.", query{`edgekit:mapper_reads_failed:rate5m`, "{{protocol}}"}),
+		graph("Calls of drivers that hang", "none", "Of mappers that are scraped.", query{`edgekit:mapper_driver_stuck:sum`, "{{protocol}}"}),
 	}
 }

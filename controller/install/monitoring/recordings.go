@@ -19,5 +19,12 @@ func recordings() []recording {
 		{"edgekit:store_commit_seconds:p99", `histogram_quantile(0.99, sum by (le) (rate(edgekit_store_commit_seconds_bucket[5m])))`},
 		{"edgekit:mqtt_messages:rate5m", `sum(rate(edgekit_mqtt_received_messages_total[5m]))`},
 		{"edgekit:mqtt_clients:sum", `sum(edgekit_mqtt_clients)`},
+		{"edgekit:dmi_mappers_connected:sum", `sum(edgecore_dmi_mappers_connected)`},
+		{"edgekit:dmi_devices:sum", `sum(edgecore_dmi_devices)`},
+		{"edgekit:twins_stale:sum", `sum(edgekit_twins_stale{$nodes})`},
+		{"edgekit:rules_waiting_messages:sum", `sum(edgecore_rules_waiting_messages)`},
+		{"edgekit:mapper_devices:sum", `sum by (protocol, state) (edgekit_mapper_devices)`},
+		{"edgekit:mapper_reads_failed:rate5m", `sum by (protocol) (rate(edgekit_mapper_reads_total{result="error"}[5m]))`},
+		{"edgekit:mapper_driver_stuck:sum", `sum by (protocol) (edgekit_mapper_driver_stuck)`},
 	}
 }

@@ -141,6 +141,39 @@ func TestNames(t *testing.T) {
 	t.Logf("%d queries of panels, %d series exported", len(queries), len(all))
 }
 
+// TestDashboardIsLight fails when a panel reads the series of all nodes: at 100,000 nodes that takes Prometheus
+// seconds whenever somebody looks. Panels read series of cloudcores, of the one node, or recorded ones.
+func TestDashboardIsLight(t *testing.T) {
+	text, err := os.ReadFile("../METRICS.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("METRICS.md, the table of all metrics, is not there: 'make generate' writes it")
+	}
+	_, cloudcore, _ := strings.Cut(string(text), "<!-- begin cloudcore -->")
+	cloudcore, _, found := strings.Cut(cloudcore, "<!-- end cloudcore -->")
+	if err != nil || !found {
+		t.Fatalf("METRICS.md has no section of cloudcore (%v)", err)
+	}
+	for _, q := range dashboardQueries(t) {
+		parsed, err := parser.NewParser(parser.Options{}).ParseExpr(q.Expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parser.Inspect(parsed, func(n parser.Node, _ []parser.Node) error {
+			s, ok := n.(*parser.VectorSelector)
+			if !ok || strings.HasPrefix(s.Name, "edgekit:") || strings.Contains(cloudcore, "`"+s.Name+"`") && !strings.HasPrefix(s.Name, "edgekit_hub_") && !strings.HasPrefix(s.Name, "process_") {
+				return nil
+			}
+			for _, m := range s.LabelMatchers {
+				if m.Name == "node" || m.Name == "job" && m.Value == "cloudcore" {
+					return nil
+				}
+			}
+			t.Errorf("panel %q reads %s of all nodes: record it", q.Panel, s.Name)
+			return nil
+		})
+	}
+}
+
 // TestUnknown shows that names and labels which nothing exports are found.
 func TestUnknown(t *testing.T) {
 	all := exported{"a_total": {"kind"}}
