@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -17,9 +18,21 @@ import (
 
 // fleet is a cache with one Node, which reports what the test says.
 type fleet struct {
-	mu      sync.Mutex
-	figures resources.Figures
-	skew    time.Duration // of the clock of a node by its keepalives
+	mu     sync.Mutex
+	report report
+	skew   time.Duration // of the clock of a node by its keepalives
+}
+
+// report is what a node says of itself.
+type report struct {
+	full  int // percent of the store's disk
+	stale int // twins
+	ends  time.Time
+}
+
+// String is the text in the Node's condition.
+func (r report) String() string {
+	return fmt.Sprintf("the store's disk is %d%% full, the clock is 0s ahead, %d twins are stale, the certificate ends %s", r.full, r.stale, r.ends.UTC().Format(time.RFC3339))
 }
 
 var _ fleetmetrics.Nodes = (*fleet)(nil)
@@ -32,7 +45,7 @@ func (f *fleet) Each(yield func(*corev1.Node) bool) {
 	n.Status.NodeInfo.KubeletVersion = "v1.37.2-edgekit-v0.1.0"
 	n.Status.Conditions = []corev1.NodeCondition{
 		{Type: nodelifecycle.ConditionConnected, Status: corev1.ConditionTrue},
-		{Type: resources.ConditionDegraded, Status: corev1.ConditionFalse, Reason: resources.ReasonAsExpected, Message: f.figures.String()},
+		{Type: resources.ConditionDegraded, Status: corev1.ConditionFalse, Reason: resources.ReasonAsExpected, Message: f.report.String()},
 	}
 	yield(n)
 }
@@ -45,7 +58,7 @@ func (f *fleet) set(edit func(*fleet)) {
 
 // healthy is a node without a trouble.
 func healthy(f *fleet) {
-	f.figures, f.skew = resources.Figures{StoreFill: 40, Certificate: time.Now().Add(60 * 24 * time.Hour)}, 0
+	f.report, f.skew = report{full: 40, ends: time.Now().Add(60 * 24 * time.Hour)}, 0
 }
 
 // collector is the real one, over the Node and the links of a server.
@@ -76,7 +89,7 @@ func (f *fleet) causes() []cause {
 			[]string{"EdgekitNodeCertificatesNearExpiry", "EdgekitFleetStoreNearFull", "EdgekitTwinsStale"}, collectors,
 			func(*testing.T) {
 				f.set(func(f *fleet) {
-					f.figures = resources.Figures{StoreFill: 95, TwinsStale: 3, Certificate: time.Now().Add(2 * time.Hour)}
+					f.report = report{full: 95, stale: 3, ends: time.Now().Add(2 * time.Hour)}
 				})
 			}, mend,
 		},
