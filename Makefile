@@ -102,7 +102,7 @@ e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clie
 	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
 e2e-cluster: ## Two edge nodes with node-exporter, fluent-bit, kube-state-metrics, Prometheus, metrics-server, CoreDNS, kube-proxy, an operator, an ingress and a StatefulSet, online and cut off; 15 minutes (root; RESULT lines)
 	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=100m -v -run 'TestCluster$$' ./e2e
-monitoring: ## Build Prometheus and promtool (the first time: some 5 minutes of two cores, 0.6 GiB), test the alerts, then have each fire and resolve in the real Prometheus; 3 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built
+monitoring: ## Build Prometheus and promtool (the first time only: 10 minutes on two busy cores), test the alerts, then have each fire and resolve in the real Prometheus; 4 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built
 	cd controller/install/monitoring/alertstest && go run ./build && go test -count=1 . && go test -count=1 -timeout=20m -v ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
