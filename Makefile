@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo cmd/release controller/install/rendertest device/sinks examples/mappers
+MODULES := cmd/cluster cmd/demo cmd/release controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -41,7 +41,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -103,6 +103,8 @@ e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clie
 	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
 e2e-cluster: ## Two edge nodes with node-exporter, fluent-bit, kube-state-metrics, Prometheus, metrics-server, CoreDNS, kube-proxy, an operator, an ingress and a StatefulSet, online and cut off; 15 minutes (root; RESULT lines)
 	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=100m -v -run 'TestCluster$$' ./e2e
+monitoring: ## Build Prometheus and promtool (the first time only: 10 minutes on two busy cores), test the alerts, then have each fire and resolve in the real Prometheus; 4 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built
+	cd controller/install/monitoring/alertstest && go run ./build && go test -count=1 . && go test -count=1 -timeout=20m -v ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]'; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)

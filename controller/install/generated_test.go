@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/monitoring"
 )
 
 const notice = "# Written by 'go generate' in controller/install; do not edit.\n"
@@ -101,6 +102,16 @@ func workload(t *testing.T) []byte {
 	return []byte(text)
 }
 
+// monitored is a template of an object that has templates of Prometheus or of Grafana in it.
+func monitored(t *testing.T, write func(monitoring.Config) ([]byte, error)) []byte {
+	t.Helper()
+	text, err := write(monitoring.Config{Namespace: install.Namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return template(bytes.ReplaceAll(text, []byte("{{"), []byte("{{ `{{` }}")))
+}
+
 // TestGeneratedFiles compares the files that the base and the chart have from elsewhere with
 // their sources. EDGEKIT_UPDATE=1 writes them: this is what go generate does.
 func TestGeneratedFiles(t *testing.T) {
@@ -122,6 +133,9 @@ func TestGeneratedFiles(t *testing.T) {
 		"chart/templates/autonomy.yaml":      when(".Values.autonomyLabel", read(t, "autonomy.yaml")),
 		"chart/templates/device-policy.yaml": when(".Values.devicePolicy", []byte(devices.Policy())),
 		"chart/templates/cloudcore.yaml":     workload(t),
+
+		"chart/templates/prometheus-rule.yaml":   when(".Values.prometheusRule", monitored(t, monitoring.PrometheusRule)),
+		"chart/templates/grafana-dashboard.yaml": when(".Values.grafanaDashboard", monitored(t, monitoring.DashboardConfigMap)),
 	}
 	for name, want := range files {
 		want = append([]byte(notice), want...)

@@ -20,6 +20,7 @@ type Target struct {
 	Package string // the main package's import path, or a path like ./cmd/x
 	Output  string // the file to write
 	LDFlags string // besides -s -w
+	Tags    string // build tags with commas, besides grpcnotrace
 	Test    bool   // build the package's tests, as go test -c does, instead of its main function
 	// Always runs the build although Output exists, for sources that change;
 	// Go's own cache then makes it short. A file that would be the same is
@@ -49,7 +50,7 @@ func Build(ctx context.Context, out io.Writer, t Target) error {
 	if t.Test {
 		verb = []string{"test", "-c", "-vet=off"}
 	}
-	cmd := exec.CommandContext(ctx, "go", append(verb, "-v", "-trimpath", "-tags=grpcnotrace", "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)...)
+	cmd := exec.CommandContext(ctx, "go", append(verb, "-v", "-trimpath", "-tags="+strings.Trim("grpcnotrace,"+t.Tags, ","), "-ldflags=-s -w"+spaced(t.LDFlags), "-o", tmp, t.Package)...)
 	cmd.Dir = t.Module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	if err := run(cmd, out, filepath.Base(t.Output), t.Always); err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/install"
+	"github.com/edgekit/edgekit/controller/install/monitoring"
 )
 
 // objects are objects by kind, namespace and name.
@@ -124,6 +125,17 @@ func chart(t *testing.T, namespace string, values map[string]any) (objects, erro
 	return out, nil
 }
 
+// more are the objects that package install takes from elsewhere.
+func more(t *testing.T, namespace string) []byte {
+	t.Helper()
+	rules, err1 := monitoring.PrometheusRule(monitoring.Config{Namespace: namespace})
+	dashboard, err2 := monitoring.DashboardConfigMap(monitoring.Config{Namespace: namespace})
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	return bytes.Join([][]byte{[]byte(devices.Policy()), rules, dashboard}, []byte("---\n"))
+}
+
 // TestChart compares the chart with package install, for the values that both have.
 func TestChart(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -137,7 +149,7 @@ func TestChart(t *testing.T) {
 		"everything": {
 			namespace: "edge",
 			options: install.Options{
-				Legacy: true, Twins: true, Applications: true, Autonomy: true, More: []byte(devices.Policy()),
+				Legacy: true, Twins: true, Applications: true, Autonomy: true, More: more(t, "edge"),
 				Cloudcore: &install.Cloudcore{
 					Image: "registry.example:5000/edge/cloudcore:v1.2.3", Replicas: 3, Service: corev1.ServiceTypeNodePort, NodePort: 31000,
 					Advertise: []string{"edge.example.com:31000", "192.0.2.1:31000"}, PullSecret: "pull",
@@ -145,7 +157,7 @@ func TestChart(t *testing.T) {
 				},
 			},
 			values: map[string]any{
-				"impersonation": "legacy", "twins": true, "applications": true, "autonomyLabel": true, "devicePolicy": true,
+				"impersonation": "legacy", "twins": true, "applications": true, "autonomyLabel": true, "devicePolicy": true, "prometheusRule": true, "grafanaDashboard": true,
 				"image":    map[string]any{"repository": "registry.example:5000/edge/cloudcore", "tag": "v1.2.3"},
 				"replicas": 3, "service": map[string]any{"type": "NodePort", "nodePort": 31000},
 				"advertise":                     []any{"edge.example.com:31000", "192.0.2.1:31000"},
