@@ -3,6 +3,7 @@ package meta_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -100,12 +101,19 @@ func TestRunOnce(t *testing.T) {
 func TestAuthorityIsKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "api")
 	first, err1 := apiserver.OpenAuthority(dir)
+	unfinished := filepath.Join(dir, ".new-123") // by a start that the power cut
+	if err := os.WriteFile(unfinished, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	again, err2 := apiserver.OpenAuthority(dir)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	if string(first.CertPEM()) != string(again.CertPEM()) {
 		t.Error("a second start made another authority")
+	}
+	if _, err := os.Stat(unfinished); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an unfinished file is left: %v", err)
 	}
 	if _, err := apiserver.OpenAuthority("api"); err == nil {
 		t.Error("a relative folder was taken")

@@ -49,14 +49,16 @@ type imageFlags struct {
 	replace func(program string, args, environ []string) error // nil is syscall.Exec
 }
 
-// runtime opens the container runtime, and returns its socket too.
+// runtime opens the container runtime, and returns its socket too. Both the socket and the data
+// folder are those of edgecore's configuration, unless flags name others.
 func (f *imageFlags) runtime() (imageRuntime, string, error) {
 	endpoint := f.RuntimeEndpoint
-	if endpoint == "" {
-		file, err := program.LoadConfig(f.ConfigFile)
-		if err != nil {
-			return nil, "", &program.UsageError{Setting: "edgecore-config", Reason: err.Error()}
-		}
+	file, err := f.load()
+	switch {
+	case endpoint != "": // it needs no file
+	case err != nil:
+		return nil, "", err
+	default:
 		endpoint = strings.Join(file.Values("runtime-endpoint"), "")
 	}
 	if endpoint == "" {

@@ -5,11 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -110,6 +114,27 @@ func TestImagesList(t *testing.T) {
 	c.Cloud, c.Output = true, "name"
 	if err := c.Run(t.Context(), program.Output{Writer: &out}); err != nil || out.String() != "edgekit/cloudcore:"+program.Version()+"\n" {
 		t.Errorf("%q %v", out.String(), err)
+	}
+}
+
+// TestImagesDataDir: the pods are those of the data folder that edgecore.yaml names.
+func TestImagesDataDir(t *testing.T) {
+	serveAPI(t, func(w http.ResponseWriter, _ *http.Request) {
+		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "nginx:1"}}}}
+		_ = json.NewEncoder(w).Encode(corev1.PodList{Items: []corev1.Pod{pod}})
+	})
+	var replaced []string
+	c := imagesListCmd{imageFlags: twoImages().flags(t, &replaced), Needed: true}
+	c.Output, c.DataDir, c.ConfigFile = "json", defaultDataDir, "edgecore.yaml"
+	for _, endpoint := range []string{"", "unix:///run/other.sock"} {
+		c.RuntimeEndpoint, c.DataDir = endpoint, defaultDataDir
+		if err := os.WriteFile(c.ConfigFile, []byte("data-dir: .\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := c.Run(t.Context(), program.Output{Writer: &out}); err != nil || !strings.Contains(out.String(), "pod shop/web") {
+			t.Errorf("endpoint %q: %v: %s", endpoint, err, &out)
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func documented(t *testing.T, name string) []string {
 }
 
 // TestNodesDocument runs every command of NODES.md, in order, on one machine. Those that need an
-// API server, or other machines, are only parsed.
+// API server, other machines or an edgecore are only parsed.
 func TestNodesDocument(t *testing.T) {
 	c := jointest.NewCloud(t)
 	m := newMachine(t, c)
@@ -62,7 +62,7 @@ func TestNodesDocument(t *testing.T) {
 	for _, line := range lines {
 		line, _, _ := strings.Cut(line, " > ")
 		args := strings.Fields(strings.NewReplacer("edge.example.com:10000", m.addr, "/root/token", token).Replace(line))
-		parsed := slices.Contains([]string{"token", "node"}, args[0]) || slices.Contains(args, "--many")
+		parsed := slices.Contains([]string{"token", "node", "rollback", "state"}, args[0]) || slices.Contains(args, "--many")
 		switch {
 		case parsed:
 			args = append(args, "--help")

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -46,6 +47,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("meta/apiserver: the authority's folder %q is not an absolute path", dir)
 	}
+	removeUnfinished(dir)
 	name := filepath.Join(dir, caFile)
 	text, err := os.ReadFile(name)
 	if err == nil {
@@ -207,9 +209,23 @@ contexts:
 `, node, address, base64.StdEncoding.EncodeToString(a.CertPEM()), base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key)), nil
 }
 
+// unfinished begins the names of files that are being written.
+const unfinished = ".new-"
+
+// removeUnfinished removes the files that a power cut has left unfinished. They have keys. Whoever
+// opens the authority is the only one who writes into its folder.
+func removeUnfinished(dir string) {
+	entries, _ := os.ReadDir(dir) // without any there are none
+	for _, d := range entries {
+		if strings.HasPrefix(d.Name(), unfinished) {
+			_ = os.Remove(filepath.Join(dir, d.Name())) // the next one tries again
+		}
+	}
+}
+
 // replaceFile writes a file, mode 0600, that is there whole or not at all.
 func replaceFile(name string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-") // 0600
+	f, err := os.CreateTemp(filepath.Dir(name), unfinished) // 0600
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@
 //	plugins     a device plugin, a DRA driver (containerd 2), runtime classes
 //	pressure    evicts for memory and for disk; an emptyDir that is too large; rotates logs
 //	restart     restarts and kills edgecore and containerd: no container restarts
+//	memory      runs edgecore in a cgroup of 64 MiB, with 10 pods and 100 twins
 //	power       cuts the power three times, starts without a network, reboots in order
 //	settings    a kubelet's configuration file, metrics of pods, another address, a shutdown in order
 //	end         deletes everything and looks for what is left
@@ -21,6 +22,7 @@
 // Each check ends with a line "ok LEG/NAME" or "FAILED LEG/NAME: why". The last lines are
 //
 //	RESULT vm_edgecore_mib N MiB     the most that edgecore had resident at the end of a leg
+//	RESULT vm_edgecore_cgroup_peak_mib N MiB   the most that its cgroup of 64 MiB had, in the part memory
 //	RESULT vm_passed N checks
 //	RESULT vm_failed N checks
 //

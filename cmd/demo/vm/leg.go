@@ -30,7 +30,7 @@ type step struct {
 func allParts(short bool) []part {
 	all := []part{
 		{"setup", setupSteps()}, {"stock", stockSteps()}, {"cloudcore", cloudcoreSteps()}, {"node", nodeSteps()}, {"pods", podSteps()},
-		{"plugins", pluginSteps()}, {"pressure", pressureSteps()}, {"restart", restartSteps()}, {"power", powerSteps()}, {"settings", settingsSteps()}, {"end", endSteps()},
+		{"plugins", pluginSteps()}, {"pressure", pressureSteps()}, {"restart", restartSteps()}, {"memory", memorySteps()}, {"power", powerSteps()}, {"settings", settingsSteps()}, {"end", endSteps()},
 	}
 	if !short {
 		return all

@@ -20,7 +20,7 @@ import (
 type options struct {
 	Arch    string   `help:"Processor of the machine: amd64 or arm64." default:"amd64" enum:"amd64,arm64"`
 	Legs    []string `help:"Legs to run: CONTAINERD-DRIVER, of 1.6-systemd, 2-cgroupfs, 1.6-cgroupfs, 2-systemd. Default: all; with arm64 only 1.6-systemd." placeholder:"LEG"`
-	Parts   []string `help:"Parts to run after setup: stock, cloudcore, node, pods, plugins, pressure, restart, power, settings, end. Default: all. Those from pods on need node." placeholder:"PART"`
+	Parts   []string `help:"Parts to run after setup: stock, cloudcore, node, pods, plugins, pressure, restart, memory, power, settings, end. Default: all. Those from pods on need node." placeholder:"PART"`
 	Upgrade bool     `help:"Install the Debian package, join by edgectl, and upgrade through power cuts: its own parts are package, upgrade and end. Default leg: 1.6-systemd."`
 	Cuts    int      `help:"With --upgrade: how many power cuts." default:"12"`
 	Short   bool     `help:"The short form, as with arm64."`
@@ -150,6 +150,7 @@ type results struct {
 	logs     []string // files that a failed leg left
 	upgrades upgrades
 	mib      float64 // the most that edgecore had resident
+	peak     float64 // the most that its cgroup of 64 MiB had, in MiB
 }
 
 func (r *results) report() error {
@@ -161,6 +162,9 @@ func (r *results) report() error {
 	}
 	if r.mib > 0 {
 		fmt.Printf("RESULT vm_edgecore_mib %.1f MiB\n", r.mib)
+	}
+	if r.peak > 0 {
+		fmt.Printf("RESULT vm_edgecore_cgroup_peak_mib %.1f MiB\n", r.peak)
 	}
 	if u := r.upgrades; u.jobs > 0 {
 		fmt.Printf("RESULT upgrade_cuts %d cuts\nRESULT upgrade_broken %d cuts\nRESULT upgrade_pods_restarted %d starts\n", u.cuts, len(u.broken), u.restarted)

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -38,7 +40,7 @@ func TestOptions(t *testing.T) {
 		legs, parts int
 		err         string
 	}{
-		"all":            {options{Arch: "amd64"}, 4, 11, ""},
+		"all":            {options{Arch: "amd64"}, 4, 12, ""},
 		"short":          {options{Arch: "arm64"}, 1, 6, ""},
 		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 6, ""},
 		"some":           {options{Arch: "amd64", Legs: []string{"2-systemd"}, Parts: []string{"stock"}}, 1, 2, ""},
@@ -97,5 +99,29 @@ func TestPodYAML(t *testing.T) {
 	}
 	if c := got.Spec.Containers[0]; c.Command[2] != p.script || c.Resources.Limits.Memory().Value() != 24<<20 || got.Spec.RestartPolicy != corev1.RestartPolicyNever {
 		t.Errorf("%+v", got.Spec)
+	}
+}
+
+// TestBudgetManifests: the devices of the part memory are YAML, and as many as the budget says.
+func TestBudgetManifests(t *testing.T) {
+	devices, properties := 0, 0
+	in := yaml.NewYAMLOrJSONDecoder(strings.NewReader(budgetDevicesYAML()), 4096)
+	for {
+		var o struct {
+			Kind string
+			Spec struct{ Properties []json.RawMessage }
+		}
+		if err := in.Decode(&o); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if o.Kind == "Device" {
+			devices++
+			properties += len(o.Spec.Properties)
+		}
+	}
+	if devices != 10 || properties != 100 {
+		t.Errorf("%d devices with %d properties", devices, properties)
 	}
 }

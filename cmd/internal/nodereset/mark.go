@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -22,9 +23,9 @@ func isData(dir string) bool {
 		}
 	}
 	for _, pattern := range []string{"slots/boot", "slots/boot.prev", "slots/settings", "meta/data/FORMAT", "meta/damaged-*/FORMAT"} {
-		files, _ := filepath.Glob(filepath.Join(dir, filepath.FromSlash(pattern))) // the pattern is good
+		files, _ := fs.Glob(os.DirFS(dir), pattern) // the pattern is good
 		for _, file := range files {
-			if bytes.HasPrefix(head(file), []byte("edgekit ")) {
+			if bytes.HasPrefix(head(filepath.Join(dir, filepath.FromSlash(file))), []byte("edgekit ")) {
 				return true
 			}
 		}

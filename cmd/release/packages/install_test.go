@@ -97,6 +97,7 @@ try-restart edgecore.service"
 check test "$(stat -c '%a %U' /etc/edgekit/edgecore.yaml)" = "644 root"
 # The program that join wrote, and the user's settings.
 mkdir -p /var/lib/edgekit/identity /var/lib/edgekit/meta /var/lib/edgekit/pods/1/volumes
+echo key > /var/lib/edgekit/meta.key; echo key > /var/lib/edgekit/meta.key.next # a rotation that the power cut
 echo key > /var/lib/edgekit/identity/key; echo data > /var/lib/edgekit/pods/1/volumes/file
 echo "memory-limit: 48Mi" >> /etc/edgekit/edgecore.yaml
 $dpkg -i /debs1/edgekit-edgecore_*.deb
@@ -112,6 +113,7 @@ check test -e /var/lib/edgekit/identity/key
 check grep -q memory-limit /etc/edgekit/edgecore.yaml
 $dpkg -P edgekit-edgecore
 check test ! -e /var/lib/edgekit/identity
+check test "$(ls /var/lib/edgekit)" = pods
 check test ! -e /etc/edgekit
 check test -e /var/lib/edgekit/pods/1/volumes/file
 $dpkg -i /debs0/edgekit-cloudcore_*.deb

@@ -136,8 +136,8 @@ func (f Batch) unpack(d *decoder, yield func(Frame) error) error {
 	}
 	left := f.items()
 	whole := d.versions
-	d.versions = min(whole, left) // the limit for this batch
-	defer func() { d.versions += whole - min(whole, f.items()) }()
+	d.versions, d.packed = min(whole, left), true // the limit for this batch
+	defer func() { d.versions, d.packed = d.versions+whole-min(whole, f.items()), false }()
 	for len(raw) > 0 {
 		if left--; left < 0 {
 			return message.Violation("batch of %d bytes has more than %d frames: send them unpacked", len(f.Data), f.items())
@@ -152,9 +152,6 @@ func (f Batch) unpack(d *decoder, yield func(Frame) error) error {
 		}
 		if raw = raw[used+int(n):]; inner == nil {
 			continue // of a kind that is not known here
-		}
-		if !Packable(inner) {
-			return message.Violation("%T in a batch", inner)
 		}
 		if err := yield(inner); err != nil {
 			return err

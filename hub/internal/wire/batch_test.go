@@ -45,6 +45,7 @@ func TestBadBatches(t *testing.T) {
 		"nothing":                  {100, nil},
 		"a frame that is cut":      squeeze(t, good[:len(good)-3], len(good)-3),
 		"a batch in a batch":       squeeze(t, AppendDelimited(nil, squeeze(t, good, len(good))), Size(squeeze(t, good, len(good)))+1),
+		"marks in a batch":         squeeze(t, AppendDelimited(nil, Marks{make([]message.Mark, 15_000), false}), 60_016),
 		"a goodbye in a batch":     squeeze(t, AppendDelimited(nil, GoAway{Kind: GoAwayFenced}), 5),
 		"a length without a frame": squeeze(t, []byte{0xff, 0xff, 0xff}, 3),
 	} {

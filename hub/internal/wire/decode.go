@@ -20,6 +20,9 @@ type decoder struct {
 	// stands is set on the control stream after the handshake: frames of a handshake are
 	// then refused, and so are those of calls, which have streams of their own.
 	stands bool
+	// packed is set while a batch is unpacked: what may not be in one is then refused before it
+	// is read.
+	packed bool
 	// Owned says that the caller does not use the bytes given to Frame again, so that
 	// bodies may stay in them.
 	Owned bool
@@ -58,6 +61,9 @@ func (d *decoder) body(b []byte) []byte {
 func (d *decoder) kind(num protowire.Number, b []byte) (Frame, error) {
 	if d.stands && (num == numHello || num == numWelcome || num == NumOpen || num == numResponse) {
 		return nil, message.Violation("frame %d after the handshake", num)
+	}
+	if d.packed && num <= numOpening && num != numVersions && num != numPut && num != numEvent {
+		return nil, message.Violation("frame %d in a batch", num)
 	}
 	switch num {
 	case numHello:
