@@ -49,7 +49,7 @@ type appliedObject struct {
 }
 
 // lookAtApplications brings the objects of applications up to date.
-func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *news) (next time.Time, err error) {
+func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes) (next time.Time, err error) {
 	now := time.Now()
 	wanted := make(map[types.UID]bool)
 	var apps []*v1alpha1.EdgeApplication

@@ -50,7 +50,7 @@ func (c *Controller) lead(ctx context.Context) {
 	}
 	c.log.Info("this cloudcore does the work of groups")
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
-	fresh, pause := c.takeNews(), time.Duration(0)
+	fresh, pause := c.takeChanges(), time.Duration(0)
 	fresh.groups = true
 	for _, name := range c.apps.Names() {
 		if item, ok := c.apps.Load(name); ok {
@@ -61,7 +61,7 @@ func (c *Controller) lead(ctx context.Context) {
 		next, err := w.round(ctx, &fresh)
 		switch {
 		case err == nil:
-			pause, fresh = 0, news{apps: make(map[types.UID]bool)}
+			pause, fresh = 0, changes{apps: make(map[types.UID]bool)}
 		case ctx.Err() == nil: // what was looked at is looked at again
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
 			next = time.Now()
@@ -70,7 +70,7 @@ func (c *Controller) lead(ctx context.Context) {
 		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
 			return
 		}
-		more := c.takeNews()
+		more := c.takeChanges()
 		fresh.groups = fresh.groups || more.groups || !next.IsZero()
 		maps.Copy(fresh.apps, more.apps)
 	}
@@ -95,7 +95,7 @@ func (c *Controller) current(ctx context.Context) error {
 	return nil
 }
 
-// wait waits at least for gap, and then until there is news or next comes.
+// wait waits at least for gap, and then until there is a change or next comes.
 func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration) bool {
 	if !leader.Sleep(ctx, gap) {
 		return false
@@ -147,7 +147,7 @@ func objects[T cache.Object](store *cache.Store[T]) []T {
 
 // round looks at what has changed and carries out what follows. It returns when to look again at
 // the latest; zero is never.
-func (w *work) round(ctx context.Context, fresh *news) (next time.Time, err error) {
+func (w *work) round(ctx context.Context, fresh *changes) (next time.Time, err error) {
 	f := w.c.fleet()
 	var failed [2]error
 	if fresh.groups {
