@@ -58,6 +58,7 @@
 //   - Who has the role edit or admin in a namespace may make applications there, by aggregation
 //     (edgekit:applications-edit). A ValidatingAdmissionPolicy of package install refuses an
 //     application of anybody else who may not make each of the template's workloads himself.
+//   - Admission that judges by the user sees cloudcore, and not the author.
 //   - cloudcore may make the objects only where an administrator lets it: by a RoleBinding to
 //     the ClusterRole edgekit:cloudcore-applications in a namespace, or by the manifest
 //     "applications" in all. Without it the condition Applied says what to run.

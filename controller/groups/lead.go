@@ -30,6 +30,8 @@ type work struct {
 	applied map[string]labels          // what each node's labels were last set to
 	written map[types.UID]time.Time    // when a status was last written
 	done    map[types.UID]*application // what was applied of each application
+	fleet   *fleet                     // as of the last look at groups
+	due     time.Time                  // when to look at groups again; zero is never
 }
 
 // lead does the work of groups until ctx ends.
@@ -71,7 +73,7 @@ func (c *Controller) lead(ctx context.Context) {
 			return
 		}
 		more := c.takeChanges()
-		fresh.groups = fresh.groups || more.groups || !next.IsZero()
+		fresh.groups = fresh.groups || more.groups
 		maps.Copy(fresh.apps, more.apps)
 	}
 }
@@ -148,14 +150,13 @@ func objects[T cache.Object](store *cache.Store[T]) []T {
 // round looks at what has changed and carries out what follows. It returns when to look again at
 // the latest; zero is never.
 func (w *work) round(ctx context.Context, fresh *changes) (next time.Time, err error) {
-	f := w.c.fleet()
 	var failed [2]error
-	if fresh.groups {
-		next, failed[0] = w.lookAtGroups(ctx, f)
+	if fresh.groups || !w.due.IsZero() && !w.due.After(time.Now()) {
+		w.fleet = w.c.fleet()
+		w.due, failed[0] = w.lookAtGroups(ctx, w.fleet)
 	}
-	again, err := w.lookAtApplications(ctx, f, fresh)
-	failed[1] = err
-	return earlier(next, again), errors.Join(failed[:]...)
+	next, failed[1] = w.lookAtApplications(ctx, w.fleet, fresh)
+	return earlier(next, w.due), errors.Join(failed[:]...)
 }
 
 // earlier returns the earlier of two times; zero is never.
@@ -188,8 +189,8 @@ func (c *Controller) write(ctx context.Context, writes []func(context.Context) e
 	return ctx.Err()
 }
 
-// due says when a status may be written; zero is now.
-func (w *work) due(uid types.UID, urgent bool) time.Time { //nolint:revive // urgent is what a caller knows of the change
+// statusDue says when a status may be written; zero is now.
+func (w *work) statusDue(uid types.UID, urgent bool) time.Time { //nolint:revive // urgent is what a caller knows of the change
 	at := w.written[uid].Add(w.c.cfg.StatusEvery)
 	if urgent || !at.After(time.Now()) {
 		return time.Time{}
