@@ -67,6 +67,9 @@ func (s *source) mayHold(key hub.Key) bool {
 		return true
 	}
 	k := s.c.kinds[key.Resource]
+	if k != nil && k.capability == wire.Groups && !s.declared(wire.Groups) {
+		return false
+	}
 	return k != nil && k.capability != wire.Access && s.declared(wire.Services)
 }
 
