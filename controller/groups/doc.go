@@ -65,7 +65,7 @@
 //
 // # Costs
 //
-// A look at 10,000 nodes and 100 groups takes some milliseconds (BenchmarkAssign) and happens at
+// A look at 10,000 nodes and 100 groups takes a fraction of a second (BenchmarkAssign) and happens at
 // most once a second, and only after a change. Statuses are bounded, and written at most every
 // five seconds but for a new generation or condition. Writes are bounded by
 // Config.WritesPerSecond.
