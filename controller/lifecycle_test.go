@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/groups"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/jobs"
@@ -70,6 +71,8 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("rules.Controller", func(ctx context.Context) error { return r.Run(ctx, open) }, err)
 	fleet, err := jobs.New(jobs.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x", Namespace: "x"})
 	add("jobs.Controller", fleet.Run, err)
+	sites, err := groups.New(groups.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x", Namespace: "x"})
+	add("groups.Controller", sites.Run, err)
 	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +94,7 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 		Listener: &silentListener{closed: make(chan struct{})}, Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") },
 	})
 	add("console.Server", func(ctx context.Context) error { return page.Run(ctx, nil) }, err)
-	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Jobs: &jobs.Config{}})
+	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Jobs: &jobs.Config{}, Groups: &groups.Config{}})
 	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
 	return all
 }

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +20,7 @@ import (
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
+	groupsv1alpha1 "github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/device/v1beta1"
@@ -63,6 +66,9 @@ func noDevices() dynamic.Interface {
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
 	utilruntime.Must(rulesv1.AddToScheme(scheme))
 	utilruntime.Must(v1alpha2.AddToScheme(scheme))
+	utilruntime.Must(groupsv1alpha1.AddToScheme(scheme))
+	utilruntime.Must(appsv1.AddToScheme(scheme))
+	utilruntime.Must(batchv1.AddToScheme(scheme))
 	return dynamicfake.NewSimpleDynamicClient(scheme)
 }
 

@@ -147,7 +147,7 @@ func (r *runCmd) capabilities() []string {
 		all = append(all, wire.Tokens)
 	}
 	if r.LocalAPIServices {
-		all = append(all, wire.Services)
+		all = append(all, wire.Services, wire.Groups)
 	}
 	if r.Rules {
 		all = append(all, ruleswire.Capability)

@@ -49,7 +49,7 @@ type appliedObject struct {
 }
 
 // lookAtApplications brings the objects of applications up to date.
-func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *news) (next time.Time, err error) {
+func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes) (next time.Time, err error) {
 	now := time.Now()
 	wanted := make(map[types.UID]bool)
 	var apps []*v1alpha1.EdgeApplication
@@ -217,7 +217,7 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 	switch {
 	case apierrors.IsNotFound(err):
 	case err != nil:
-		return nil, whyNot(app, o, err)
+		return nil, c.whyNot(app, o, err)
 	case ownerUID(live) != app.UID:
 		return nil, &applyError{reason: reasonExists, message: fmt.Sprintf("%s %s exists and is not of this application: rename one, or delete it", o.kind.Kind, o.GetName())}
 	default:
@@ -229,13 +229,13 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 	}
 	body, err := json.Marshal(u.Object)
 	if err != nil {
-		return nil, whyNot(app, o, err)
+		return nil, c.whyNot(app, o, err)
 	}
 	c.counts.writes.Add(1)
 	now, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: appsManager, Force: new(true)})
 	if err != nil {
 		c.counts.writesFailed.Add(1)
-		return nil, whyNot(app, o, err)
+		return nil, c.whyNot(app, o, err)
 	}
 	c.counts.applied.Add(1)
 	return now, nil
@@ -261,12 +261,12 @@ const (
 )
 
 // whyNot says why an object could not be applied.
-func whyNot(app *v1alpha1.EdgeApplication, o *object, err error) error {
+func (c *Controller) whyNot(app *v1alpha1.EdgeApplication, o *object, err error) error {
 	what := fmt.Sprintf("%s %s: %v", o.kind.Kind, o.GetName(), err)
 	switch {
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot "):
 		return &applyError{reason: reasonForbidden, message: what + ". An administrator lets cloudcore make the objects of applications in this namespace with: " +
-			"kubectl create rolebinding edgekit-applications --clusterrole=edgekit:cloudcore-applications --serviceaccount=edgekit-system:cloudcore -n " + app.Namespace}
+			"kubectl create rolebinding edgekit-applications --clusterrole=edgekit:cloudcore-applications --serviceaccount=" + c.cfg.Namespace + ":cloudcore -n " + app.Namespace}
 	case apierrors.IsForbidden(err):
 		return &applyError{reason: reasonForbidden, message: what}
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
@@ -331,7 +331,7 @@ func (c *Controller) pruneObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 		}
 	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return whyNot(app, &object{Unstructured: &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}}}, kind: k}, err)
+		return c.whyNot(app, &object{Unstructured: &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": name}}}, kind: k}, err)
 	}
 	return nil
 }

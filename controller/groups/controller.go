@@ -58,11 +58,11 @@ type Controller struct {
 	wake      chan struct{}
 
 	mu    sync.Mutex
-	fresh news
+	fresh changes
 }
 
-// news is what has changed since the last look.
-type news struct {
+// changes is what has changed since the last look.
+type changes struct {
 	groups bool // a group or a node: all groups and applications are looked at
 	apps   map[types.UID]bool
 }
@@ -110,7 +110,7 @@ func New(cfg Config) (*Controller, error) {
 	cfg = cfg.withDefaults()
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), limit: rate.NewLimiter(rate.Limit(cfg.WritesPerSecond), 20),
-		fresh: news{groups: true, apps: make(map[types.UID]bool)},
+		fresh: changes{groups: true, apps: make(map[types.UID]bool)},
 	}
 	if cfg.WritesPerSecond < 0 {
 		c.limit = rate.NewLimiter(rate.Inf, 1)
@@ -175,7 +175,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		leader.New(leader.Config{
 			Leases: c.cfg.Cloud.CoordinationV1().Leases(c.cfg.Namespace), Lease: leaseName, ID: c.cfg.ID, Work: "groups", Logger: c.log,
-		}).Run(ctx, c.lead)
+		}).Campaign(ctx, c.lead)
 		return nil
 	})
 	return g.Wait()
@@ -216,7 +216,7 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 }
 
 // look has the leader look at all groups, or at one application.
-func (c *Controller) look(groups bool, app types.UID) { //nolint:revive // a flag of the news
+func (c *Controller) look(groups bool, app types.UID) { //nolint:revive // a flag of the changes
 	c.mu.Lock()
 	c.fresh.groups = c.fresh.groups || groups
 	if app != "" {
@@ -229,11 +229,11 @@ func (c *Controller) look(groups bool, app types.UID) { //nolint:revive // a fla
 	}
 }
 
-// takeNews returns what has changed and forgets it.
-func (c *Controller) takeNews() news {
+// takeChanges returns what has changed and forgets it.
+func (c *Controller) takeChanges() changes {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.fresh
-	c.fresh = news{apps: make(map[types.UID]bool)}
+	c.fresh = changes{apps: make(map[types.UID]bool)}
 	return n
 }

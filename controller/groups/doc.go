@@ -58,13 +58,14 @@
 //   - Who has the role edit or admin in a namespace may make applications there, by aggregation
 //     (edgekit:applications-edit). A ValidatingAdmissionPolicy of package install refuses an
 //     application of anybody else who may not make each of the template's workloads himself.
+//   - Admission that judges by the user sees cloudcore, and not the author.
 //   - cloudcore may make the objects only where an administrator lets it: by a RoleBinding to
 //     the ClusterRole edgekit:cloudcore-applications in a namespace, or by the manifest
 //     "applications" in all. Without it the condition Applied says what to run.
 //
 // # Costs
 //
-// A look at 10,000 nodes and 100 groups takes some milliseconds (BenchmarkAssign) and happens at
+// A look at 10,000 nodes and 100 groups takes a fraction of a second (BenchmarkAssign) and happens at
 // most once a second, and only after a change. Statuses are bounded, and written at most every
 // five seconds but for a new generation or condition. Writes are bounded by
 // Config.WritesPerSecond.

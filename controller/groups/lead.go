@@ -30,6 +30,8 @@ type work struct {
 	applied map[string]labels          // what each node's labels were last set to
 	written map[types.UID]time.Time    // when a status was last written
 	done    map[types.UID]*application // what was applied of each application
+	fleet   *fleet                     // as of the last look at groups
+	due     time.Time                  // when to look at groups again; zero is never
 }
 
 // lead does the work of groups until ctx ends.
@@ -50,7 +52,7 @@ func (c *Controller) lead(ctx context.Context) {
 	}
 	c.log.Info("this cloudcore does the work of groups")
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
-	fresh, pause := c.takeNews(), time.Duration(0)
+	fresh, pause := c.takeChanges(), time.Duration(0)
 	fresh.groups = true
 	for _, name := range c.apps.Names() {
 		if item, ok := c.apps.Load(name); ok {
@@ -61,7 +63,7 @@ func (c *Controller) lead(ctx context.Context) {
 		next, err := w.round(ctx, &fresh)
 		switch {
 		case err == nil:
-			pause, fresh = 0, news{apps: make(map[types.UID]bool)}
+			pause, fresh = 0, changes{apps: make(map[types.UID]bool)}
 		case ctx.Err() == nil: // what was looked at is looked at again
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
 			next = time.Now()
@@ -70,8 +72,8 @@ func (c *Controller) lead(ctx context.Context) {
 		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
 			return
 		}
-		more := c.takeNews()
-		fresh.groups = fresh.groups || more.groups || !next.IsZero()
+		more := c.takeChanges()
+		fresh.groups = fresh.groups || more.groups
 		maps.Copy(fresh.apps, more.apps)
 	}
 }
@@ -95,7 +97,7 @@ func (c *Controller) current(ctx context.Context) error {
 	return nil
 }
 
-// wait waits at least for gap, and then until there is news or next comes.
+// wait waits at least for gap, and then until there is a change or next comes.
 func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration) bool {
 	if !leader.Sleep(ctx, gap) {
 		return false
@@ -147,15 +149,14 @@ func objects[T cache.Object](store *cache.Store[T]) []T {
 
 // round looks at what has changed and carries out what follows. It returns when to look again at
 // the latest; zero is never.
-func (w *work) round(ctx context.Context, fresh *news) (next time.Time, err error) {
-	f := w.c.fleet()
+func (w *work) round(ctx context.Context, fresh *changes) (next time.Time, err error) {
 	var failed [2]error
-	if fresh.groups {
-		next, failed[0] = w.lookAtGroups(ctx, f)
+	if fresh.groups || !w.due.IsZero() && !w.due.After(time.Now()) {
+		w.fleet = w.c.fleet()
+		w.due, failed[0] = w.lookAtGroups(ctx, w.fleet)
 	}
-	again, err := w.lookAtApplications(ctx, f, fresh)
-	failed[1] = err
-	return earlier(next, again), errors.Join(failed[:]...)
+	next, failed[1] = w.lookAtApplications(ctx, w.fleet, fresh)
+	return earlier(next, w.due), errors.Join(failed[:]...)
 }
 
 // earlier returns the earlier of two times; zero is never.
@@ -188,8 +189,8 @@ func (c *Controller) write(ctx context.Context, writes []func(context.Context) e
 	return ctx.Err()
 }
 
-// due says when a status may be written; zero is now.
-func (w *work) due(uid types.UID, urgent bool) time.Time { //nolint:revive // urgent is what a caller knows of the change
+// statusDue says when a status may be written; zero is now.
+func (w *work) statusDue(uid types.UID, urgent bool) time.Time { //nolint:revive // urgent is what a caller knows of the change
 	at := w.written[uid].Add(w.c.cfg.StatusEvery)
 	if urgent || !at.After(time.Now()) {
 		return time.Time{}

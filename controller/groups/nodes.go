@@ -305,7 +305,7 @@ func (w *work) writeGroupStatus(ctx context.Context, g *v1alpha1.NodeGroup, f *f
 		return time.Time{}, nil
 	}
 	urgent := g.Status.ObservedGeneration != st.ObservedGeneration || !equality.Semantic.DeepEqual(g.Status.Conditions, st.Conditions)
-	if at := w.due(g.UID, urgent); !at.IsZero() {
+	if at := w.statusDue(g.UID, urgent); !at.IsZero() {
 		return at, nil
 	}
 	w.written[g.UID] = time.Now()

@@ -32,7 +32,7 @@ func (w *work) writeAppStatus(ctx context.Context, app *v1alpha1.EdgeApplication
 		return time.Time{}, nil
 	}
 	urgent := app.Status.ObservedGeneration != st.ObservedGeneration || app.Status.Summary != st.Summary || !equality.Semantic.DeepEqual(app.Status.Conditions, st.Conditions)
-	if at := w.due(app.UID, urgent); !at.IsZero() {
+	if at := w.statusDue(app.UID, urgent); !at.IsZero() {
 		return at, nil
 	}
 	w.written[app.UID] = time.Now()

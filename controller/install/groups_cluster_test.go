@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -210,8 +212,7 @@ func TestNodeGroupsCluster(t *testing.T) {
 	w.wantLabels("n3", "", "")
 	w.wantCondition(v1alpha1.NodeGroups, "", "a", "Conflict", "True ZoneOfOthers", "n2")
 
-	// A younger group wants n1 too.
-	time.Sleep(1100 * time.Millisecond) // creation times have seconds
+	// A younger group wants n1 too. Of one second's groups the name decides.
 	w.mustApply(ng + "metadata: {name: b}\nspec: {nodes: [n1, n3, none]}")
 	w.wantLabels("n3", "b", "")
 	w.wantCondition(v1alpha1.NodeGroups, "", "b", "Conflict", "True TwoGroups", "n1", "older NodeGroup a")
@@ -454,6 +455,18 @@ func (w *groupsWorld) ready(name string, n int) {
 // TestApplicationAuthors: nobody has objects made that he may not make himself.
 func TestApplicationAuthors(t *testing.T) {
 	w := newGroupsWorld(t)
+	for _, file := range []string{"groups.yaml", "application.yaml"} { // no controller runs
+		text, err := os.ReadFile(filepath.Join("../../examples/sites", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for doc := range strings.SplitSeq(string(text), "\n---\n") {
+			w.mustApply(doc)
+		}
+	}
+	if err := w.dyn.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.EdgeApplications)).Namespace("default").Delete(t.Context(), "shop", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	// One may make applications only, the other has the role edit.
 	_, err := w.admin.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: "only-applications"},

@@ -251,7 +251,7 @@ func can(t *testing.T, cfg *rest.Config) []string {
 		{Verb: "impersonate:serviceaccount", Group: "authentication.k8s.io", Resource: "serviceaccounts"},
 		{Verb: "escalate", Group: rbacv1.GroupName, Resource: "clusterroles"}, {Verb: "bind", Group: rbacv1.GroupName, Resource: "clusterroles"},
 		{Verb: "get", Resource: "secrets"}, {Verb: "create", Resource: "nodes", Subresource: "proxy"}, {Verb: "create", Resource: "pods", Subresource: "exec"},
-		{Verb: "create", Resource: "serviceaccounts", Subresource: "token"}, {Verb: "update", Group: "admissionregistration.k8s.io", Resource: "validatingwebhookconfigurations"},
+		{Verb: "create", Resource: "serviceaccounts", Subresource: "token"}, {Verb: "create", Group: "apps", Resource: "deployments"}, {Verb: "update", Group: "admissionregistration.k8s.io", Resource: "validatingwebhookconfigurations"},
 	} {
 		review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(),
 			&authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &r}}, metav1.CreateOptions{})

@@ -175,7 +175,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		leader.New(leader.Config{
 			Leases: c.cfg.Cloud.CoordinationV1().Leases(c.cfg.Namespace), Lease: leaseName, ID: c.cfg.ID, Work: "jobs", Logger: c.log,
-		}).Run(ctx, c.lead)
+		}).Campaign(ctx, c.lead)
 		return nil
 	})
 	return g.Wait()

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -132,7 +133,12 @@ func New(cfg Config) (*Controller, error) {
 	}
 	cfg.Accounts.OnPods(c.podsChanged)
 	if cfg.Nodes != nil {
+		c.kinds[wire.MembersResource] = &kind{resource: wire.MembersResource, capability: wire.Groups, store: members{nodes: cfg.Nodes,
+			get: func(ctx context.Context, name string) (*corev1.Node, error) {
+				return cfg.Cloud.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+			}}}
 		cfg.Nodes.OnChange(c.nodeChanged)
+		cfg.Nodes.OnChange(c.memberChanged)
 	}
 	return c, nil
 }

@@ -12,6 +12,9 @@
 //     kube-proxy, and all Namespaces, which a cluster's DNS server needs to know
 //     a Service. Only nodes that an operator marked get them ([ServicesLabel]),
 //     or all nodes (Config.Services).
+//   - wire.Groups: with wire.Services, which edge nodes are in which group, so that the node
+//     keeps the traffic of Services with the annotation apps.kubeedge.io/service-topology
+//     within its own.
 //
 // A Controller gives each session of a node its part of the state:
 //

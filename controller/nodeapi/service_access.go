@@ -62,7 +62,7 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	}
 	var keys []hub.Key
 	for _, k := range c.kinds {
-		if k.capability != wire.Services && k.capability != namespaces {
+		if k.capability != wire.Services && k.capability != wire.Groups && k.capability != namespaces {
 			continue
 		}
 		for _, object := range k.store.Names() {

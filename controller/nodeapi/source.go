@@ -34,6 +34,8 @@ func (s *source) wants(capability string) bool {
 		return s.wants(wire.Access) || s.wants(wire.Services)
 	case wire.Tokens:
 		return s.declared(wire.Tokens) || s.declared(wire.Access)
+	case wire.Groups:
+		return s.declared(wire.Groups) && s.wants(wire.Services)
 	case wire.Services:
 		return s.declared(capability) && s.c.mayHaveServices(s.node)
 	}
@@ -46,7 +48,7 @@ func (s *source) declared(capability string) bool { return slices.Contains(s.cap
 // wantsAll reports whether this session gets all objects of a kind that it wants,
 // not only those that its node's pods need.
 func (s *source) wantsAll(k *kind) bool {
-	return k.capability == wire.Services || k.capability == namespaces && s.wants(wire.Services)
+	return k.capability == wire.Services || k.capability == wire.Groups || k.capability == namespaces && s.wants(wire.Services)
 }
 
 // wantsKey reports whether this session gets objects of the key's resource.
@@ -65,6 +67,9 @@ func (s *source) mayHold(key hub.Key) bool {
 		return true
 	}
 	k := s.c.kinds[key.Resource]
+	if k != nil && k.capability == wire.Groups && !s.declared(wire.Groups) {
+		return false
+	}
 	return k != nil && k.capability != wire.Access && s.declared(wire.Services)
 }
 

@@ -70,6 +70,17 @@
 //     another replica may lead by now. One that has no other replica should run without.
 //   - metrics-server answers nothing, because it asks the API server who its clients are.
 //
+// # Endpoints of the node's own group
+//
+// EndpointSlices of Services with the annotation apps.kubeedge.io/service-topology=range-nodegroup
+// have only the endpoints on nodes with the same label apps.kubeedge.io/belonging-to as this
+// node, those on this node, and those on no node. They follow the labels at once: a watch sends a
+// MODIFIED. As long as there is such a Service, EndpointSlices are answered from the store to
+// service accounts too, online as offline, since the API server does not know for which node it
+// answers. A watch that was passed on before the first such Service came is whole until it
+// ends. Endpoints (v1) are not held, and are whole. With a cloudcore of an older version nothing
+// is left out.
+//
 // # What the store serves
 //
 // The API serves pods, config maps, secrets, the Node, the pods' Namespaces, Services,

@@ -136,7 +136,7 @@ func (s *Server) collection(w http.ResponseWriter, r *http.Request, q request, r
 	if err != nil {
 		return err
 	}
-	items, revision, err := s.list(r.Context(), res, q.namespace)
+	items, revision, _, err := s.listSeen(r.Context(), res, q.namespace)
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,13 @@ func (s *Server) load(ctx context.Context, r *served, key meta.Key) (item, error
 			s.merge(&it, status)
 		}
 	}
+	if isEndpoints(r) {
+		t, err := s.topology(ctx)
+		if err != nil {
+			return item{}, err
+		}
+		t.filter(it)
+	}
 	return it, nil
 }
 
@@ -136,6 +143,20 @@ func (s *Server) list(ctx context.Context, r *served, namespace string) ([]item,
 		items = append(items, it)
 	}
 	return items, revision, nil
+}
+
+// listSeen is list, with the endpoints that this node sees. The topology is read after the
+// list: a watch from the revision repeats what has changed in between.
+func (s *Server) listSeen(ctx context.Context, r *served, namespace string) ([]item, uint64, *topology, error) {
+	items, revision, err := s.list(ctx, r, namespace)
+	if err != nil || !isEndpoints(r) {
+		return items, revision, nil, err
+	}
+	t, err := s.topology(ctx)
+	for _, it := range items {
+		t.filter(it)
+	}
+	return items, revision, t, err
 }
 
 // checkHeld returns an error if nothing is listed because the node does not hold this kind. A

@@ -80,7 +80,7 @@ func (s *Server) serve(inner http.ResponseWriter, r *http.Request, who Identity)
 	q, ok := parseRequest(r.Method, r.URL)
 	extension := s.extension(r, who)
 	online := s.link.next() // before the state of the link is read
-	if extension == nil && s.passes(r, who) {
+	if extension == nil && s.passes(r, who) && !s.keepsTopology(r.Context(), q) {
 		done, err := s.pass(w, r, q, who)
 		if err != nil {
 			s.codec.fail(w, r, err)

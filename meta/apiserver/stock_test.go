@@ -231,10 +231,11 @@ func TestKubeProxy(t *testing.T) {
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}}}})
 	s.putIn(meta.Up, "nodes", "", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7"}, Status: corev1.NodeStatus{
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}}}})
-	s.put("services", "1", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{
+	web := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.10", ClusterIPs: []string{"10.96.0.10"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 		SessionAffinity: corev1.ServiceAffinityNone,
-		Ports:           []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}}}})
+		Ports:           []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}}}}
+	s.put("services", "1", web)
 	s.put("endpointslices", "1", webEndpoints(answerServer(t, "one")))
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
@@ -274,4 +275,29 @@ func TestKubeProxy(t *testing.T) {
 	s.connected.Store(true)
 	s.put("endpointslices", "3", webEndpoints(answerServer(t, "three")))
 	expect("three")
+
+	// Endpoints are kept within the node's group, and follow its label.
+	group := func(version, name string) {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gate-7", Labels: map[string]string{wire.GroupLabel: name}}, Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.1.0.1"}}}}
+		s.put(wire.MembersResource, version, n)
+		s.put("nodes", version, n)
+	}
+	group("4", "a")
+	for node, in := range map[string]string{"n1": "a", "n2": "b"} {
+		s.put(wire.MembersResource, "1", inGroup(node, in))
+		slice := webEndpoints(answerServer(t, in))
+		slice.Name, slice.Endpoints[0].NodeName = "web-"+node, ptr(node)
+		s.put("endpointslices", "1", slice)
+	}
+	ranged := web.DeepCopy()
+	ranged.Annotations = map[string]string{wire.TopologyAnnotation: wire.TopologyNodeGroup}
+	s.put("services", "2", ranged)
+	s.drop("endpointslices", "shop", "web-x")
+	expect("a")
+	group("5", "b")
+	expect("b")
+	for range 20 {
+		expect("b")
+	}
 }

@@ -98,6 +98,8 @@ type watcher struct {
 	// online is closed when the link is connected: the watch then ends, so that its client
 	// lists all of the cluster. nil never ends it.
 	online <-chan struct{}
+	// topology decides which endpoints the client sees.
+	topology *topology
 }
 
 // watch answers a watch. Errors that come before the first byte are returned.
@@ -115,7 +117,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, q request, res *s
 	}
 	defer s.watches.leave(who.User)
 	wt := &watcher{s: s, res: res, ns: q.namespace, opts: o, known: make(map[meta.Key]bool)}
-	if s.mayPass(who) {
+	if s.mayPass(who) && !s.keepsTopology(r.Context(), q) {
 		wt.online = onlineOf(r.Context())
 		if s.online(who) {
 			wt.opts.life = min(wt.opts.life, briefWatch)
@@ -145,12 +147,16 @@ func (wt *watcher) begin(ctx context.Context) ([]item, <-chan []meta.Event, erro
 		// Two areas make one object, and one watch of both keeps their order.
 		prefixes = append(prefixes, wt.res.statusPrefix())
 	}
+	if isEndpoints(wt.res) {
+		prefixes = append(prefixes, topologyPrefixes()...)
+	}
 	wantFirst := wt.opts.current && !wt.opts.noInitial || wt.opts.initial
 	for try := 0; ; try++ {
-		items, revision, err := wt.s.list(ctx, wt.res, wt.ns)
+		items, revision, t, err := wt.s.listSeen(ctx, wt.res, wt.ns)
 		if err != nil {
 			return nil, nil, err
 		}
+		wt.topology = t
 		after := revision
 		if !wt.opts.current {
 			switch {
@@ -259,6 +265,9 @@ func (wt *watcher) event(ctx context.Context, e meta.Event) bool {
 				wt.s.merge(&it, status)
 			}
 		}
+		wt.topology.filter(it)
+	case isEndpoints(wt.res):
+		return wt.topologyEvent(ctx, e)
 	case wt.res.status != "" && !e.Deleted && strings.HasPrefix(e.Key, wt.res.statusPrefix()):
 		key, valid := meta.ParsePath(strings.TrimPrefix(e.Key, meta.Up))
 		if !valid || wt.ns != "" && key.Namespace != wt.ns {

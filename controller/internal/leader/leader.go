@@ -31,7 +31,7 @@ type Config struct {
 	Logger *slog.Logger                      // nil discards
 }
 
-// Elector makes one cloudcore at a time lead. Its Run may be called once.
+// Elector makes one cloudcore at a time lead. Campaign may be called once.
 type Elector struct {
 	cfg Config
 
@@ -48,9 +48,9 @@ func New(cfg Config) *Elector {
 	return &Elector{cfg: cfg}
 }
 
-// Run leads whenever it can, until ctx ends. lead is called for each time of leading; its context
-// ends with it, and Run waits until it has returned.
-func (e *Elector) Run(ctx context.Context, lead func(context.Context)) {
+// Campaign leads whenever it can, until ctx ends. lead is called for each time of leading; its context
+// ends with it, and Campaign waits until it has returned.
+func (e *Elector) Campaign(ctx context.Context, lead func(context.Context)) {
 	for Sleep(ctx, 0) {
 		if at, err := e.acquire(ctx); err != nil {
 			e.cfg.Logger.Debug("the Lease cannot be acquired", "err", err)

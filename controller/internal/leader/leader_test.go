@@ -21,7 +21,7 @@ func TestOneLeads(t *testing.T) {
 		leases := controllertest.NewClientset().CoordinationV1().Leases("edgekit-system")
 		var leading, most, turns atomic.Int64
 		run := func(ctx context.Context, id string) {
-			leader.New(leader.Config{Leases: leases, Lease: "edgekit-test", ID: id, Work: "a test"}).Run(ctx, func(ctx context.Context) {
+			leader.New(leader.Config{Leases: leases, Lease: "edgekit-test", ID: id, Work: "a test"}).Campaign(ctx, func(ctx context.Context) {
 				turns.Add(1)
 				most.Store(max(most.Load(), leading.Add(1)))
 				<-ctx.Done()

@@ -22,6 +22,24 @@ const (
 	// Services asks the cloud for all Services, EndpointSlices and ServiceCIDRs, which
 	// kube-proxy needs, and for all Namespaces, which the cluster's DNS server needs too.
 	Services = "services"
+	// Groups asks the cloud, besides Services, which nodes are in groups: the objects of
+	// MembersResource.
+	Groups = "service-groups"
+)
+
+// MembersResource is the resource in the Down area that says which nodes are in a group: for each
+// such node one object with its name and GroupLabel.
+const MembersResource = "nodegroupmembers"
+
+// Labels and annotations by which the endpoints of a Service are kept within a group of nodes.
+const (
+	// GroupLabel is the label of a node with the name of its group.
+	GroupLabel = "apps.kubeedge.io/belonging-to"
+	// TopologyAnnotation is on a Service whose endpoints are kept within a group, if its
+	// value is TopologyNodeGroup.
+	TopologyAnnotation = "apps.kubeedge.io/service-topology"
+	// TopologyNodeGroup is the value of TopologyAnnotation.
+	TopologyNodeGroup = "range-nodegroup"
 )
 
 // IssuerResource and IssuerName name the object in the Down area that holds

@@ -1,0 +1,192 @@
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/apiserver/wire"
+)
+
+func inGroup(name, group string) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"x": "y"}}}
+	if group != "" {
+		n.Labels[wire.GroupLabel] = group
+	}
+	return n
+}
+
+// siteService is the Service shop/web, whose endpoints are kept within a group or not.
+func siteService(value string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Annotations: map[string]string{wire.TopologyAnnotation: value}}}
+}
+
+// siteSlice has an endpoint on each node, and one of no node.
+func siteSlice(nodes ...string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.99"}}},
+	}
+	for i, n := range nodes {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.0.0.%d", i)}, NodeName: ptr(n)})
+	}
+	return s
+}
+
+func endpointsOf(s *discoveryv1.EndpointSlice) string {
+	var all []string
+	for _, e := range s.Endpoints {
+		if e.NodeName == nil {
+			all = append(all, "-")
+		} else {
+			all = append(all, *e.NodeName)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+func newSite(t *testing.T) *scene {
+	sc := newScene(t, nil)
+	sc.put("nodes", "1", inGroup("gate-7", "a"))
+	for name, group := range map[string]string{"gate-7": "a", "n1": "a", "n2": "b"} {
+		sc.put(wire.MembersResource, "1", inGroup(name, group))
+	}
+	sc.put("services", "1", siteService(wire.TopologyNodeGroup))
+	sc.put("endpointslices", "1", siteSlice("gate-7", "n1", "n2", "n3"))
+	return sc
+}
+
+func (sc *scene) endpoints() string {
+	sc.t.Helper()
+	list, err := sc.client("").DiscoveryV1().EndpointSlices("").List(sc.t.Context(), metav1.ListOptions{})
+	must(sc.t, err)
+	one, err := sc.client("").DiscoveryV1().EndpointSlices("shop").Get(sc.t.Context(), "web-1", metav1.GetOptions{})
+	must(sc.t, err)
+	if endpointsOf(&list.Items[0]) != endpointsOf(one) {
+		sc.t.Errorf("the list has %s, get has %s", endpointsOf(&list.Items[0]), endpointsOf(one))
+	}
+	return endpointsOf(one)
+}
+
+// TestEndpointsOfGroup: what a node sees by its group, the annotation and what the cloud says.
+func TestEndpointsOfGroup(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*scene)
+		want   string
+	}{
+		"of the group":        {func(*scene) {}, "- gate-7 n1"},
+		"no annotation":       {func(sc *scene) { sc.put("services", "2", siteService("other")) }, "- gate-7 n1 n2 n3"},
+		"no Service":          {func(sc *scene) { sc.drop("services", "shop", "web") }, "- gate-7 n1 n2 n3"},
+		"another group":       {func(sc *scene) { sc.move("b") }, "- gate-7 n2"},
+		"no group":            {func(sc *scene) { sc.move("") }, "- gate-7 n3"},
+		"an older cloudcore":  {func(sc *scene) { sc.drop(wire.MembersResource, "", "gate-7") }, "- gate-7 n1 n2 n3"},
+		"a slice of nobody":   {func(sc *scene) { s := siteSlice("n2"); s.Labels = nil; sc.put("endpointslices", "2", s) }, "- n2"},
+		"a bad member":        {func(sc *scene) { sc.apply(meta.Op{Key: meta.Down + wire.MembersResource + "//n1", Value: []byte{1}}) }, "- gate-7"},
+		"no Node of this one": {func(sc *scene) { sc.drop("nodes", "", "gate-7") }, "- gate-7 n3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sc := newSite(t)
+			c.change(sc)
+			if got := sc.endpoints(); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// move puts the node into another group.
+func (sc *scene) move(group string) {
+	sc.t.Helper()
+	sc.put(wire.MembersResource, "2", inGroup("gate-7", group))
+	sc.put("nodes", "2", inGroup("gate-7", group))
+}
+
+// TestWatchEndpointsOfGroup: a watch follows labels and annotations at once, and resumes without a
+// gap.
+func TestWatchEndpointsOfGroup(t *testing.T) {
+	sc := newSite(t)
+	client := sc.client("").DiscoveryV1().EndpointSlices("shop")
+	list, err := client.List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	w, err := client.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	must(t, err)
+	defer w.Stop()
+	last := list.ResourceVersion
+	expect := func(w watch.Interface, want string) {
+		t.Helper()
+		select {
+		case e := <-w.ResultChan():
+			s, ok := e.Object.(*discoveryv1.EndpointSlice)
+			if !ok || e.Type != watch.Modified || endpointsOf(s) != want || s.ResourceVersion <= last {
+				t.Fatalf("%s %+v, want MODIFIED %s after %s", e.Type, e.Object, want, last)
+			}
+			last = s.ResourceVersion
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no event, want %s", want)
+		}
+	}
+	sc.put(wire.MembersResource, "2", inGroup("n3", "a"))
+	expect(w, "- gate-7 n1 n3")
+	sc.drop(wire.MembersResource, "", "n1")
+	expect(w, "- gate-7 n3")
+	other := inGroup("gate-7", "a")
+	other.Labels["x"] = "z"
+	sc.put("nodes", "3", other) // nothing that matters
+	sc.put("services", "2", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "else"}})
+	sc.put("endpointslices", "2", siteSlice("n2", "n3"))
+	expect(w, "- n3")
+	sc.put("nodes", "4", inGroup("gate-7", "b")) // its member says a: for the moment nothing is left out
+	expect(w, "- n2 n3")
+	sc.put(wire.MembersResource, "3", inGroup("gate-7", "b"))
+	expect(w, "- n2")
+	sc.put("services", "3", siteService(""))
+	expect(w, "- n2 n3")
+
+	// From before the last changes.
+	resumed, err := client.Watch(t.Context(), metav1.ListOptions{ResourceVersion: last})
+	must(t, err)
+	resumed.Stop()
+	sc.put("services", "4", siteService(wire.TopologyNodeGroup))
+	expect(w, "- n2")
+	before := last
+	sc.put("nodes", "5", inGroup("gate-7", ""))
+	expect(w, "-")
+	resumed, err = client.Watch(t.Context(), metav1.ListOptions{ResourceVersion: before})
+	must(t, err)
+	defer resumed.Stop()
+	last = before
+	expect(resumed, "-")
+}
+
+// TestKeepsTopology: which requests are answered here while the link is connected.
+func TestKeepsTopology(t *testing.T) {
+	sc := newSite(t)
+	keeps := func(path string) bool {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://node"+path, http.NoBody)
+		must(t, err)
+		q, _ := parseRequest(r.Method, r.URL)
+		return sc.keepsTopology(t.Context(), q)
+	}
+	for path, want := range map[string]bool{
+		"/apis/discovery.k8s.io/v1/endpointslices?watch=1": true, "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1": true,
+		"/api/v1/services": false, "/apis/x.example.com/v1/endpointslices": false,
+	} {
+		if got := keeps(path); got != want {
+			t.Errorf("%s: %t", path, got)
+		}
+	}
+	sc.put("services", "2", siteService(""))
+	if keeps("/apis/discovery.k8s.io/v1/endpointslices") {
+		t.Error("kept though no Service is kept within a group")
+	}
+}
