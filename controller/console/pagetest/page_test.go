@@ -73,4 +73,3 @@ func TestPages(t *testing.T) {
 		p.clean()
 	})
 }
-

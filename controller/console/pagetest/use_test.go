@@ -66,9 +66,9 @@ func useMouse(t *testing.T, browser context.Context) {
 	p.measure()
 	p.click("edge-000042")
 	p.title("edge-000042")
-	for view, text := range map[string]string{"Devices": "thermometer-000042", "Events": "Unhealthy", "Conditions": "DiskPressure", "Labels": "kubernetes.io/arch", "Pods": "modbus-mapper-0"} {
-		p.do(chromedp.Click(fmt.Sprintf(`//nav[@aria-label="About this node"]/a[.=%q]`, view), chromedp.NodeVisible))
-		p.see(text)
+	for _, view := range [][2]string{{"Devices", "thermometer-000042"}, {"Events", "Unhealthy"}, {"Conditions", "DiskPressure"}, {"Labels", "kubernetes.io/arch"}, {"Pods", "modbus-mapper-0"}} {
+		p.do(chromedp.Click(fmt.Sprintf(`//nav[@aria-label="About this node"]/a[.=%q]`, view[0]), chromedp.NodeVisible))
+		p.see(view[1])
 	}
 	p.click("camera-gateway-x8k2p")
 	p.title("camera-gateway-x8k2p")
