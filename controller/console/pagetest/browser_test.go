@@ -188,15 +188,35 @@ func (p *tab) dark(yes bool) {
 	}
 }
 
-func (p *tab) open(path string) { p.t.Helper(); p.do(chromedp.Navigate(p.url + path)) }
+// open opens an address. On a machine that is very busy the driver can miss the end of a load: it
+// then tries once more.
+func (p *tab) open(path string) {
+	p.t.Helper()
+	var err error
+	for range 2 {
+		ctx, end := context.WithTimeout(p.ctx, patience/2)
+		err = chromedp.Do(ctx, chromedp.Navigate(p.url+path))
+		end()
+		if err == nil {
+			return
+		}
+	}
+	p.t.Fatalf("open %s: %v: the page shows %q", path, err, p.text())
+}
 
-// until waits for a condition in JavaScript.
+// until waits for a condition in JavaScript, also while one page takes the place of another.
 func (p *tab) until(condition string) {
 	p.t.Helper()
 	ctx, end := context.WithTimeout(p.ctx, patience)
 	defer end()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool]("!!("+condition+")", chromedp.WithPollingTimeout(patience))); err != nil {
-		p.t.Fatalf("until %s: %v: the page shows %q", condition, err, p.text())
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool]("!!("+condition+")", chromedp.WithPollingTimeout(patience)))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "context") {
+			p.t.Fatalf("until %s: %v: the page shows %q", condition, err, p.text())
+		}
 	}
 }
 
