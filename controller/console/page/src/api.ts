@@ -35,7 +35,7 @@ export interface Device {
   namespace: string; name: string; state?: string; model?: string; lastOnline?: string; node?: string;
 }
 export interface Twin { property: string; desired?: string; reported?: string; reportedAt?: string; unit?: string }
-export interface DeviceDetail extends Device { twins?: Twin[] }
+export interface DeviceDetail extends Device { twins?: Twin[]; twinsError?: string }
 export interface Event { time?: string; type?: string; reason?: string; object?: string; message?: string; count?: number }
 export interface Job {
   kind: string; name: string; phase?: string; reason?: string; message?: string;
