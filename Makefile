@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo cmd/release controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
+MODULES := cmd/cluster cmd/demo cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -27,12 +27,16 @@ cluster-down: ## Remove the development cluster (root)
 	@cd cmd/cluster && go run . down
 
 ## Build
-.PHONY: build release generate packages mapper-images
+.PHONY: build release generate packages mapper-images console
 build: ## Build cloudcore, edgecore and edgectl into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
 mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
 	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
+console: ## Build the console's web page into controller/console/page/dist, which is committed (node, npm); SHOTS=1 makes the screenshots anew, NODES=100000 measures it with so many nodes (RESULT lines)
+	cd controller/console/page && npm ci --no-audit --no-fund --ignore-scripts && npm run check && npm run build
+	$(if $(SHOTS),cd controller/console/pagetest && SCREENSHOTS=1 go test -count=1 -run TestPages .)
+	$(if $(NODES),cd controller/console/pagetest && NODES=$(NODES) go test -count=1 -v -run 'TestUse/mouse' . | grep -E '^(RESULT|---|ok|FAIL)')
 release: ## Build programs, packages, images, the upgrade artefact, SBOMs and sums into bin/release, without a container engine: VERSION= ARCHS=amd64,arm64,arm,riscv64 KEY=file CERT=file INCLUDE=files, see cmd/release
 	@cd cmd/release && go run . build $(if $(VERSION),--version=$(VERSION)) $(if $(ARCHS),--archs=$(ARCHS)) $(if $(KEY),--key=$(abspath $(KEY))) $(if $(CERT),--cert=$(abspath $(CERT))) $(if $(INCLUDE),--include=$(INCLUDE))
 generate: ## Regenerate code and resource definitions

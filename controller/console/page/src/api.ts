@@ -35,7 +35,7 @@ export interface Device {
   namespace: string; name: string; state?: string; model?: string; lastOnline?: string; node?: string;
 }
 export interface Twin { property: string; desired?: string; reported?: string; reportedAt?: string; unit?: string }
-export interface DeviceDetail extends Device { twins?: Twin[] }
+export interface DeviceDetail extends Device { twins?: Twin[]; twinsError?: string }
 export interface Event { time?: string; type?: string; reason?: string; object?: string; message?: string; count?: number }
 export interface Job {
   kind: string; name: string; phase?: string; reason?: string; message?: string;
@@ -189,8 +189,9 @@ export function useResource<T>(to: string | null, options: { every?: number; kee
 
 export type LiveState = 'connecting' | 'live' | 'lost';
 
-// useEvents listens to server-sent events for as long as the component is there, and connects
-// anew when they end. The handlers may change with each render.
+// useEvents listens to server-sent events for as long as the component is there and seen, and
+// connects anew when they end. A page that is not seen gives its connection back: over HTTP/1.1 a
+// browser has six for all its tabs. The handlers may change with each render.
 export function useEvents(to: string | null, handlers: Record<string, (data: never) => void>): LiveState {
   const [state, setState] = useState<LiveState>('connecting');
   const current = useRef(handlers);
@@ -202,6 +203,7 @@ export function useEvents(to: string | null, handlers: Record<string, (data: nev
     let timer = 0;
     let lost = 0;
     const open = () => {
+      if (document.hidden) return;
       source = new EventSource(base + to);
       source.onopen = () => { lost = 0; setState('live'); };
       source.onerror = () => {
@@ -217,8 +219,18 @@ export function useEvents(to: string | null, handlers: Record<string, (data: nev
         });
       }
     };
+    const seen = () => {
+      clearTimeout(timer);
+      source?.close();
+      open();
+    };
+    document.addEventListener('visibilitychange', seen);
     open();
-    return () => { clearTimeout(timer); source?.close(); };
+    return () => {
+      document.removeEventListener('visibilitychange', seen);
+      clearTimeout(timer);
+      source?.close();
+    };
   }, [to, names]);
   return state;
 }

@@ -3,7 +3,7 @@ import { useRef, useState } from 'preact/hooks';
 import { path, useEvents, useResource, type DeviceDetail, type Twin } from './api';
 import { add, Chart, numeric, type Series } from './chart';
 import { link } from './router';
-import { Ago, Empty, Facts, Heading, Live, Loaded, State, Table } from './ui';
+import { Ago, Empty, Facts, Heading, Live, Loaded, Notice, State, Table } from './ui';
 
 interface LiveValue { property: string; value: string; time?: string }
 
@@ -79,6 +79,7 @@ export function Device({ namespace, name }: { namespace: string; name: string })
                   <Chart key={now.property} series={series.current.get(now.property)!} unit={now.unit} name={now.property} changed={changed} />
                 </section>
               )}
+              {d.twinsError && <Notice kind="warn" title="Reported values cannot be read."><p>{d.twinsError}</p></Notice>}
               <section class="panel">
                 {twins.length === 0 ? <Empty title="The device has no property.">Its DeviceModel names them.</Empty> : (
                   <Table caption="Properties of this device" items={twins} rowKey={(t) => t.property} columns={[

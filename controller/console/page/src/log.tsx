@@ -108,7 +108,17 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
       () => { if (!control.signal.aborted) setOpen(true); },
       (more) => { if (!control.signal.aborted) lines.add(more); },
     ).then((how) => { if (!control.signal.aborted) setEnd(how); });
-    return () => { control.abort(); lines.clear(); };
+    // A page that Back may show again must not keep the connection until then.
+    const left = () => control.abort();
+    const back = (e: PageTransitionEvent) => { if (e.persisted) setRound((n) => n + 1); };
+    window.addEventListener('pagehide', left);
+    window.addEventListener('pageshow', back);
+    return () => {
+      window.removeEventListener('pagehide', left);
+      window.removeEventListener('pageshow', back);
+      control.abort();
+      lines.clear();
+    };
   }, [namespace, name, container, tail, follow, round]);
 
   const again = () => setRound(round + 1);

@@ -134,6 +134,8 @@ function Events({ node, place }: { node: string; place: Place }) {
   );
 }
 
+const good = ['Ready', 'EdgeConnected']; // conditions that should be True; the others are faults
+
 function Conditions({ node }: { node: NodeDetail }) {
   const conditions = node.conditions ?? [];
   return (
@@ -141,7 +143,7 @@ function Conditions({ node }: { node: NodeDetail }) {
       {conditions.length === 0 ? <Empty title="The node has said nothing of its conditions." /> : (
         <Table caption="Conditions of this node" items={conditions} rowKey={(c) => c.type} columns={[
           { name: 'Condition', cell: (c) => c.type },
-          { name: 'Status', cell: (c) => <State value={c.status} tone={c.status === 'Unknown' ? 'warn' : (c.status === 'True') === (c.type === 'Ready') ? 'ok' : 'bad'} /> },
+          { name: 'Status', cell: (c) => <State value={c.status} tone={c.status === 'Unknown' ? 'warn' : (c.status === 'True') === good.includes(c.type) ? 'ok' : 'bad'} /> },
           { name: 'Message', level: 'mid', cell: (c) => <span class="message">{c.message || c.reason || '–'}</span> },
           { name: 'Since', number: true, cell: (c) => <Ago time={c.since} /> },
         ]} />

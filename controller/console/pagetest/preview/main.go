@@ -22,7 +22,6 @@ func main() {
 		Handler:           pagetest.New(pagetest.Config{Page: os.DirFS("../page/dist"), LoggedIn: true}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
-	fmt.Println("http://" + address + "/console/")
+	fmt.Fprintln(os.Stderr, "http://"+address+"/console/")
 	fmt.Fprintln(os.Stderr, server.ListenAndServe())
-	os.Exit(1)
 }
