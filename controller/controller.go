@@ -23,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/fleetmetrics"
 	"github.com/edgekit/edgekit/controller/groups"
+	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/impersonate"
@@ -228,7 +229,7 @@ func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub
 
 // Discovery lists the nodes' kubelet endpoints for Prometheus.
 func (c *Controller) Discovery() fleetmetrics.Discovery {
-	return fleetmetrics.Discovery{Nodes: c.nodes}
+	return fleetmetrics.Discovery{Nodes: c.nodes, GroupLabel: v1alpha1.BelongingToLabel}
 }
 
 // Mine reports whether this cloudcore is the one of those that run that is to do some work, which

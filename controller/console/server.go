@@ -20,6 +20,7 @@ import (
 
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
+	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/controller/internal/cache"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	"github.com/edgekit/edgekit/controller/jobs"
@@ -133,7 +134,7 @@ func New(cfg Config) (*Server, error) {
 
 func (cfg Config) withDefaults() Config {
 	if len(cfg.SiteLabels) == 0 {
-		cfg.SiteLabels = []string{"apps.kubeedge.io/belonging-to", corev1.LabelTopologyZone}
+		cfg.SiteLabels = []string{v1alpha1.BelongingToLabel, corev1.LabelTopologyZone}
 	}
 	if cfg.SessionIdle == 0 {
 		cfg.SessionIdle = 30 * time.Minute
