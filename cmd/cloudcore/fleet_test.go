@@ -140,7 +140,6 @@ func TestFleetReal(t *testing.T) {
 	x.clouds[0].Call("Nodes", struct{}{}, &held)
 	x.fleet.ResetLatencies()
 	before = x.cost()
-	begun = time.Now()
 	x.clouds[0].Kill()
 	x.remove(0)
 	took = x.await(nodes, limit)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -89,7 +88,7 @@ func (c *child) Start(cfg ChildConfig, out *ChildState) error {
 	select {
 	case <-assembled:
 	case err := <-c.ended:
-		return fmt.Errorf("cloudcore has ended: %v", err)
+		return fmt.Errorf("cloudcore has ended: %w", err)
 	}
 	<-c.server.controller.Ready()
 	return nil
@@ -223,21 +222,4 @@ func sumMetrics(text string, sum func(name, labels string) string) map[string]fl
 		}
 	}
 	return out
-}
-
-// fetch reads a URL.
-func fetch(ctx context.Context, url string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return string(text), err
 }

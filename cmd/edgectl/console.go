@@ -97,7 +97,9 @@ func serveConsole(ctx context.Context, listener net.Listener, h http.Handler) er
 		return err
 	case <-ctx.Done():
 		_ = server.Close() // what is still open is of no use without this program
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
 		return nil
 	}
 }

@@ -228,7 +228,7 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 		if closed := server.Close(); !errors.Is(closed, net.ErrClosed) {
 			err = closed
 		}
-		<-ended
+		_ = <-ended // Close has ended it
 	case err = <-ended:
 		cancel()
 		_ = server.Close() // the listener has failed already

@@ -69,7 +69,6 @@ type changes struct {
 
 type counters struct {
 	leading                             atomic.Int64
-	groups, apps                        atomic.Int64
 	labelled, evicted, blocked, applied atomic.Uint64
 	pruned, writes, writesFailed        atomic.Uint64
 }
@@ -216,7 +215,7 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 }
 
 // look has the leader look at all groups, or at one application.
-func (c *Controller) look(groups bool, app types.UID) { //nolint:revive // a flag of the changes
+func (c *Controller) look(groups bool, app types.UID) {
 	c.mu.Lock()
 	c.fresh.groups = c.fresh.groups || groups
 	if app != "" {

@@ -190,7 +190,7 @@ func (c *Controller) write(ctx context.Context, writes []func(context.Context) e
 }
 
 // statusDue says when a status may be written; zero is now.
-func (w *work) statusDue(uid types.UID, urgent bool) time.Time { //nolint:revive // urgent is what a caller knows of the change
+func (w *work) statusDue(uid types.UID, urgent bool) time.Time {
 	at := w.written[uid].Add(w.c.cfg.StatusEvery)
 	if urgent || !at.After(time.Now()) {
 		return time.Time{}

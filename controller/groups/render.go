@@ -132,7 +132,7 @@ func dependsOnFleet(app *v1alpha1.EdgeApplication) bool {
 func targetsOf(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members map[string][]string, nodes []*corev1.Node) ([]target, error) {
 	scope := &app.Spec.WorkloadScope
 	var out, single []target
-	of := func(group string, perNode bool, over *v1alpha1.Overriders) { //nolint:revive // perNode is a field of the API
+	of := func(group string, perNode bool, over *v1alpha1.Overriders) {
 		t := target{site: group, selector: map[string]string{v1alpha1.BelongingToLabel: group}, over: over}
 		if !perNode {
 			out = append(out, t)

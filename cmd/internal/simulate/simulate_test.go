@@ -2,6 +2,7 @@ package simulate_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestUnreachable(t *testing.T) {
 	if err := f.Run(ctx); err == nil {
 		t.Error("an API server that is not there was no error")
 	}
-	if err := f.Run(ctx); err != simulate.ErrStarted {
+	if err := f.Run(ctx); !errors.Is(err, simulate.ErrStarted) {
 		t.Errorf("a second Run: %v", err)
 	}
 	if s := f.Stats(); s.Begun != 0 || s.Summary() == "" || f.Pending() != 0 {

@@ -2,6 +2,7 @@ package members_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -139,7 +140,7 @@ func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, stop, _ := start(t, controllertest.NewClientset(), "a")
 		stop()
-		if err := a.Run(t.Context()); err != runguard.ErrStarted {
+		if err := a.Run(t.Context()); !errors.Is(err, runguard.ErrStarted) {
 			t.Errorf("a second Run: %v", err)
 		}
 	})
