@@ -83,7 +83,7 @@ type tab struct {
 	outside []string // requests that went elsewhere
 }
 
-func open(t *testing.T, browser context.Context, cfg Config, width int) *tab {
+func open(browser context.Context, t *testing.T, cfg Config, width int) *tab {
 	t.Helper()
 	cfg.Page = os.DirFS("../page/dist")
 	p := &tab{t: t, server: New(cfg)}

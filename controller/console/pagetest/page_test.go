@@ -32,7 +32,7 @@ func TestPages(t *testing.T) {
 	axe := axeSource(t)
 	for _, width := range []int{1440, 820, 390} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
-			p := open(t, browser, Config{LoggedIn: true}, width)
+			p := open(browser, t, Config{LoggedIn: true}, width)
 			for _, page := range pages {
 				dark := width == 820
 				p.dark(dark)
@@ -56,14 +56,14 @@ func TestPages(t *testing.T) {
 		})
 	}
 	t.Run("login", func(t *testing.T) {
-		p := open(t, browser, Config{}, 1440)
+		p := open(browser, t, Config{}, 1440)
 		p.open("/console/jobs")
 		p.title("Log in")
 		p.axe(axe, "login")
 		p.clean()
 	})
 	t.Run("dialog", func(t *testing.T) {
-		p := open(t, browser, Config{LoggedIn: true}, 1440)
+		p := open(browser, t, Config{LoggedIn: true}, 1440)
 		p.open("/console/jobs/NodeUpgradeJob/upgrade-to-0.9.2")
 		p.see("Cancel job")
 		p.click("Cancel job")

@@ -14,8 +14,8 @@ import (
 // cloudcore in trouble.
 func TestUse(t *testing.T) {
 	browser := chromium(t)
-	t.Run("mouse", func(t *testing.T) { useMouse(t, browser) })
-	t.Run("keyboard", func(t *testing.T) { useKeyboard(t, browser) })
+	t.Run("mouse", func(t *testing.T) { useMouse(browser, t) })
+	t.Run("keyboard", func(t *testing.T) { useKeyboard(browser, t) })
 	t.Run("hostile", func(t *testing.T) { lookAtHostile(t, browser) })
 	t.Run("trouble", func(t *testing.T) { lookAtTrouble(t, browser) })
 	t.Run("empty", func(t *testing.T) { lookAtEmpty(t, browser) })
@@ -23,8 +23,8 @@ func TestUse(t *testing.T) {
 
 // useMouse clicks through every page, as a user would, and goes back. It measures how long the
 // browser takes to answer.
-func useMouse(t *testing.T, browser context.Context) {
-	p := open(t, browser, Config{Nodes: nodes(t)}, 1440)
+func useMouse(browser context.Context, t *testing.T) {
+	p := open(browser, t, Config{Nodes: nodes(t)}, 1440)
 	p.open("/console/")
 	p.title("Log in")
 	p.do(chromedp.SendKeys("#token", "a bad token"))
@@ -131,8 +131,8 @@ func (p *tab) measure() {
 func (p *tab) slowest() float64 { p.t.Helper(); return eval[float64](p, `Math.max(0, ...window.took)`) }
 
 // useKeyboard uses the keyboard only, from the login to a dialog.
-func useKeyboard(t *testing.T, browser context.Context) {
-	p := open(t, browser, Config{}, 1440)
+func useKeyboard(browser context.Context, t *testing.T) {
+	p := open(browser, t, Config{}, 1440)
 	p.open("/console/jobs/NodeUpgradeJob/upgrade-to-0.9.2")
 	p.title("Log in")
 	p.press(kb.Tab, Token, kb.Enter)
@@ -191,8 +191,8 @@ func useKeyboard(t *testing.T, browser context.Context) {
 }
 
 // lookAtHostile opens every page with texts that attack it.
-func lookAtHostile(t *testing.T, browser context.Context) {
-	p := open(t, browser, Config{Hostile: true, LoggedIn: true}, 1440)
+func lookAtHostile(browser context.Context, t *testing.T) {
+	p := open(browser, t, Config{Hostile: true, LoggedIn: true}, 1440)
 	for _, page := range []string{
 		"/console/", "/console/nodes", "/console/nodes/edge-000000", "/console/nodes/edge-000000?view=devices", "/console/nodes/edge-000000?view=events",
 		"/console/nodes/edge-000000?view=conditions", "/console/nodes/edge-000000?view=labels", "/console/devices", "/console/devices/plant/thermometer-000000",
@@ -219,8 +219,8 @@ func lookAtHostile(t *testing.T, browser context.Context) {
 }
 
 // lookAtTrouble sees what the page says when it gets no answer.
-func lookAtTrouble(t *testing.T, browser context.Context) {
-	p := open(t, browser, Config{LoggedIn: true}, 1440)
+func lookAtTrouble(browser context.Context, t *testing.T) {
+	p := open(browser, t, Config{LoggedIn: true}, 1440)
 	p.server.Refuse("nodes", 403)
 	p.open("/console/nodes")
 	p.see("You may not see nodes.")
@@ -259,8 +259,8 @@ func lookAtTrouble(t *testing.T, browser context.Context) {
 }
 
 // lookAtEmpty opens a console without a node.
-func lookAtEmpty(t *testing.T, browser context.Context) {
-	p := open(t, browser, Config{Nodes: -1, LoggedIn: true}, 390)
+func lookAtEmpty(browser context.Context, t *testing.T) {
+	p := open(browser, t, Config{Nodes: -1, LoggedIn: true}, 390)
 	for path, text := range map[string]string{
 		"/console/": "No edge node yet.", "/console/nodes": "No edge node yet.", "/console/nodes?search=x": "No node matches.", "/console/devices": "No device yet.",
 	} {

@@ -159,11 +159,3 @@ func message(err error) string {
 	}
 	return ""
 }
-
-func portOf(address string) string {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Sprint(err)
-	}
-	return port
-}
