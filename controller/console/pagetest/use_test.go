@@ -16,9 +16,9 @@ func TestUse(t *testing.T) {
 	browser := chromium(t)
 	t.Run("mouse", func(t *testing.T) { useMouse(browser, t) })
 	t.Run("keyboard", func(t *testing.T) { useKeyboard(browser, t) })
-	t.Run("hostile", func(t *testing.T) { lookAtHostile(t, browser) })
-	t.Run("trouble", func(t *testing.T) { lookAtTrouble(t, browser) })
-	t.Run("empty", func(t *testing.T) { lookAtEmpty(t, browser) })
+	t.Run("hostile", func(t *testing.T) { lookAtHostile(browser, t) })
+	t.Run("trouble", func(t *testing.T) { lookAtTrouble(browser, t) })
+	t.Run("empty", func(t *testing.T) { lookAtEmpty(browser, t) })
 }
 
 // useMouse clicks through every page, as a user would, and goes back. It measures how long the
