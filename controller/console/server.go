@@ -225,10 +225,10 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 	select {
 	case <-ctx.Done():
 		cancel()
-		if closed := server.Close(); !errors.Is(closed, net.ErrClosed) {
+		closed := server.Close()
+		if err = <-ended; !errors.Is(closed, net.ErrClosed) {
 			err = closed
 		}
-		_ = <-ended // Close has ended it
 	case err = <-ended:
 		cancel()
 		_ = server.Close() // the listener has failed already
