@@ -51,7 +51,7 @@ type appliedObject struct {
 // lookAtApplications brings the objects of applications up to date.
 func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes) (next time.Time, err error) {
 	now := time.Now()
-	wanted := make(map[types.UID]bool)
+	wanted := make(map[types.UID]string)
 	var apps []*v1alpha1.EdgeApplication
 	known := make(map[types.UID]bool)
 	for _, app := range objects(w.c.apps) {
@@ -62,12 +62,13 @@ func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes)
 		a := w.done[app.UID]
 		if a == nil || a.generation != app.Generation || fresh.apps[app.UID] || fresh.groups && dependsOnFleet(app) || !a.due.IsZero() && !a.due.After(now) {
 			apps = append(apps, app)
-			wanted[app.UID] = true
+			wanted[app.UID] = app.Namespace
 		} else {
 			next = earlier(next, a.due)
 		}
 	}
 	maps.DeleteFunc(w.done, func(uid types.UID, _ *application) bool { return !known[uid] })
+	maps.DeleteFunc(fresh.apps, func(uid types.UID, _ bool) bool { return !known[uid] }) // an object may name any owner
 	if len(apps) == 0 {
 		return next, nil
 	}

@@ -36,8 +36,6 @@ type work struct {
 
 // lead does the work of groups until ctx ends.
 func (c *Controller) lead(ctx context.Context) {
-	c.counts.leading.Store(1)
-	defer c.counts.leading.Store(0)
 	for pause := time.Second; ; pause = min(2*pause, maxPause) {
 		err := c.current(ctx)
 		if err == nil {
@@ -50,6 +48,8 @@ func (c *Controller) lead(ctx context.Context) {
 			return
 		}
 	}
+	c.counts.leading.Store(1) // before the stores are read: what changes from now on is kept
+	defer c.counts.leading.Store(0)
 	c.log.Info("this cloudcore does the work of groups")
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
 	fresh, pause := c.takeChanges(), time.Duration(0)
@@ -156,6 +156,7 @@ func (w *work) round(ctx context.Context, fresh *changes) (next time.Time, err e
 		w.due, failed[0] = w.lookAtGroups(ctx, w.fleet)
 	}
 	next, failed[1] = w.lookAtApplications(ctx, w.fleet, fresh)
+	maps.DeleteFunc(w.written, func(_ types.UID, at time.Time) bool { return time.Since(at) > w.c.cfg.StatusEvery })
 	return earlier(next, w.due), errors.Join(failed[:]...)
 }
 

@@ -1,0 +1,129 @@
+package groups
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/edgekit/edgekit/controller/controllertest"
+	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
+	"github.com/edgekit/edgekit/controller/internal/cache"
+)
+
+// testWorld is a Controller with the fakes that it writes to.
+type testWorld struct {
+	*Controller
+	cloud *fake.Clientset
+	dyn   *dynamicfake.FakeDynamicClient
+}
+
+// newWorld makes a Controller that does not run.
+func newWorld(t *testing.T, cloud, dyn []runtime.Object) *testWorld {
+	t.Helper()
+	w := &testWorld{cloud: controllertest.NewClientset(cloud...)}
+	gv := v1alpha1.GroupVersion()
+	lists := map[schema.GroupVersionResource]string{
+		gv.WithResource(v1alpha1.NodeGroups): "NodeGroupList", gv.WithResource(v1alpha1.EdgeApplications): "EdgeApplicationList",
+	}
+	for _, k := range kinds() {
+		lists[k.gvr()] = k.Kind + "List"
+	}
+	w.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists, dyn...)
+	nodes, err := cache.New(cache.Config[*corev1.Node]{Type: &corev1.Node{}, ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return w.cloud.CoreV1().Nodes().List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return w.cloud.CoreV1().Nodes().Watch(ctx, o)
+		},
+	}, w.cloud)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Controller, err = New(Config{Cloud: w.cloud, Dynamic: w.dyn, Nodes: nodes, ID: "a", Namespace: "edgekit-system", WritesPerSecond: -1}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// follow runs stores and waits until they are filled.
+func (w *testWorld) follow(t *testing.T, run func(context.Context) error, synced <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if !cache.WaitSynced(ctx, synced) {
+		t.Fatal("the store was not filled")
+	}
+}
+
+// TestFollowersKeepNoChanges: objects may name any owner, and a cloudcore that never leads must
+// not remember all of them.
+func TestFollowersKeepNoChanges(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	w.takeChanges()
+	for _, uid := range []types.UID{"x", "y"} {
+		w.look(true, uid)
+	}
+	if got := w.takeChanges(); got.groups || len(got.apps) > 0 {
+		t.Errorf("a cloudcore that does not lead keeps %+v", got)
+	}
+	w.counts.leading.Store(1)
+	w.look(false, "of no application")
+	leader := &work{c: w.Controller, fleet: w.fleet()}
+	fresh := w.takeChanges()
+	if len(fresh.apps) != 1 {
+		t.Fatalf("the one that leads keeps %+v", fresh)
+	}
+	if _, err := leader.lookAtApplications(t.Context(), leader.fleet, &fresh); err != nil || len(fresh.apps) > 0 {
+		t.Errorf("%+v is kept for another look, %v", fresh, err)
+	}
+}
+
+// copyOf is a Deployment that says that an application owns it.
+func copyOf(namespace, name string, app types.UID) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "spec": map[string]any{"replicas": int64(1)}}}
+	u.SetNamespace(namespace)
+	u.SetName(name)
+	u.SetLabels(map[string]string{v1alpha1.ApplicationLabel: "app"})
+	u.SetOwnerReferences([]metav1.OwnerReference{ownerOf(&v1alpha1.EdgeApplication{ObjectMeta: metav1.ObjectMeta{Name: "app", UID: app}})})
+	return u
+}
+
+// TestAttackOwnerOfOtherNamespace: a workload of another namespace that names an application as
+// its owner is not taken for a copy.
+func TestAttackOwnerOfOtherNamespace(t *testing.T) {
+	w := newWorld(t, nil, []runtime.Object{copyOf("evil", "web-a", "u1"), copyOf("evil", "web-b", "u1"), copyOf("shop", "web-a", "u1")})
+	for _, k := range w.workloads {
+		w.follow(t, k.store.Run, k.store.Synced())
+	}
+	have := w.workloadsOf(map[types.UID]string{"u1": "shop"})["u1"]
+	if len(have) != 1 || have[id{kind: "Deployment", name: "web-a"}].GetNamespace() != "shop" {
+		t.Errorf("%v", have)
+	}
+}
+
+// TestMessageIsCutBetweenCharacters: the API server replaces a part of a character, and the
+// status would be written again and again.
+func TestMessageIsCutBetweenCharacters(t *testing.T) {
+	for shift := range 4 {
+		var all []metav1.Condition
+		setCondition(&all, v1alpha1.ConditionApplied, metav1.ConditionFalse, reasonInvalid, strings.Repeat("x", shift)+strings.Repeat("ä世", maxMessage), 1)
+		if m := all[0].Message; !utf8.ValidString(m) || len(m) > maxMessage || len(m) < maxMessage-3 {
+			t.Errorf("%d bytes, valid: %t", len(m), utf8.ValidString(m))
+		}
+	}
+}
