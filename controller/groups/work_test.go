@@ -2,11 +2,17 @@ package groups
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
@@ -125,5 +132,99 @@ func TestMessageIsCutBetweenCharacters(t *testing.T) {
 		if m := all[0].Message; !utf8.ValidString(m) || len(m) > maxMessage || len(m) < maxMessage-3 {
 			t.Errorf("%d bytes, valid: %t", len(m), utf8.ValidString(m))
 		}
+	}
+}
+
+// leavingNode is a node with the mark that it left group a.
+func leavingNode(name string) *corev1.Node {
+	n := testNode(name, nil)
+	n.Annotations = map[string]string{v1alpha1.LeftGroupAnnotation: "a"}
+	return n
+}
+
+func groupPod(node, name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)},
+		Spec:       corev1.PodSpec{NodeName: node, NodeSelector: map[string]string{v1alpha1.BelongingToLabel: "a"}},
+	}
+}
+
+// evictions has the API server answer evictions by pod; it returns the names of the evicted ones.
+func (w *testWorld) evictions(answer func(pod string) error) *[]string {
+	var mu sync.Mutex
+	var names []string
+	w.cloud.PrependReactor("create", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		pod := a.(clienttesting.CreateAction).GetObject().(metav1.Object).GetName()
+		err := answer(pod)
+		if err == nil {
+			names = append(names, pod)
+		}
+		return true, nil, err
+	})
+	return &names
+}
+
+// TestOnePodBlocksNoOther: an eviction that the API server cannot make holds up no other one, and
+// the mark stays until all are accepted.
+func TestOnePodBlocksNoOther(t *testing.T) {
+	w := newWorld(t, []runtime.Object{leavingNode("n1"), groupPod("n1", "a-two-budgets"), groupPod("n1", "b"), groupPod("n1", "c")}, nil)
+	broken := true
+	evicted := w.evictions(func(pod string) error {
+		if broken && pod == "a-two-budgets" {
+			return apierrors.NewInternalError(errors.New("this pod has more than one PodDisruptionBudget"))
+		}
+		return nil
+	})
+	if done, err := w.evictFrom(t.Context(), "n1", labels{}); done || err != nil || !slices.Equal(*evicted, []string{"b", "c"}) {
+		t.Errorf("done: %t, %v; evicted %v", done, err, *evicted)
+	}
+	if n, err := w.cloud.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{}); err != nil || len(leftGroups(n)) != 1 {
+		t.Errorf("the mark is gone: %v", err)
+	}
+	broken = false
+	if done, err := w.evictFrom(t.Context(), "n1", labels{}); !done || err != nil {
+		t.Errorf("done: %t, %v", done, err)
+	}
+}
+
+// TestAttackMarkOfOthers: a mark that somebody else wrote, such as the node itself, is removed
+// too. Otherwise the pods of the node would be listed at every look.
+func TestAttackMarkOfOthers(t *testing.T) {
+	w := newWorld(t, []runtime.Object{leavingNode("n1")}, nil)
+	if done, err := w.evictFrom(t.Context(), "n1", labels{}); !done || err != nil {
+		t.Errorf("done: %t, %v", done, err)
+	}
+	if n, err := w.cloud.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{}); err != nil || len(leftGroups(n)) > 0 {
+		t.Errorf("the mark %v is still there, %v", n.Annotations, err)
+	}
+}
+
+// TestBlockedEvictionsAreTriedSeldom: nodes whose evictions are all refused are not tried again at
+// once, however many there are.
+func TestBlockedEvictionsAreTriedSeldom(t *testing.T) {
+	var all []runtime.Object
+	f := &fleet{assignment: assign(nil, nil)}
+	for i := range maxLeaving + 10 {
+		n := leavingNode(fmt.Sprintf("n%03d", i))
+		f.nodes = append(f.nodes, n)
+		all = append(all, n, groupPod(n.Name, "p"+n.Name))
+	}
+	w := newWorld(t, all, nil)
+	blocked := true
+	w.evictions(func(string) error {
+		if blocked {
+			return apierrors.NewTooManyRequests("a budget", 1)
+		}
+		return nil
+	})
+	leader := &work{c: w.Controller}
+	if next, err := leader.evict(t.Context(), f); err != nil || time.Until(next) < evictEvery/2 {
+		t.Errorf("tried again after %s, %v", time.Until(next), err)
+	}
+	blocked = false
+	if next, err := leader.evict(t.Context(), f); err != nil || next.IsZero() || time.Until(next) > evictEvery/2 {
+		t.Errorf("the other nodes wait %s, %v", time.Until(next), err)
 	}
 }
