@@ -3,6 +3,7 @@ package groups
 import (
 	"encoding/json"
 	"fmt"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +270,48 @@ func TestAttackPatchGrowth(t *testing.T) {
 	app.Spec.WorkloadScope.TargetNodeGroups[0].Overriders.Patches = []v1alpha1.Patch{{Type: v1alpha1.JSON6902, Patch: "[" + strings.Join(ops, ",") + "]"}}
 	if _, err := render(app, nil, nil, nil); err == nil || !strings.Contains(err.Error(), "are the limit") {
 		t.Error(err)
+	}
+}
+
+// TestAttackPatchAliases: an alias cannot make a large object of a short patch.
+func TestAttackPatchAliases(t *testing.T) {
+	text := "metadata: {annotations: {a: &x " + strings.Repeat("x", 30<<10) + ", b: 'y'}}\nspec: {list: [" + strings.Repeat("*x ,", 8<<10) + "]}"
+	app := testApp(t, "targetNodeGroups: [{name: a}]", workload("Deployment"))
+	app.Spec.WorkloadScope.TargetNodeGroups[0].Overriders.Patches = []v1alpha1.Patch{{Patch: text}}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	_, err := render(app, nil, nil, nil)
+	goruntime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "patches[0]: it has an alias") {
+		t.Errorf("%.200v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+		t.Errorf("a patch of %d bytes took %d bytes", len(text), got)
+	}
+}
+
+// TestAttackManyCopies: many copies of many short values take no unbounded memory.
+func TestAttackManyCopies(t *testing.T) {
+	app := testApp(t, "{}", strings.ReplaceAll(workload("Deployment"), "command: [a, b]", "command: ["+strings.Repeat("a,", 50_000)+"a]"))
+	for i := range 1000 { // they need not exist
+		app.Spec.WorkloadScope.TargetNodeGroups = append(app.Spec.WorkloadScope.TargetNodeGroups, v1alpha1.TargetNodeGroup{Name: fmt.Sprintf("g%d", i)})
+	}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	_, err := render(app, nil, nil, nil)
+	goruntime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "make several applications") {
+		t.Errorf("%.200v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 4*maxMemory {
+		t.Errorf("it took %d MiB", got>>20)
+	}
+	app = testApp(t, "{}", workload("Deployment"))
+	for i := range 2 * 1000 {
+		app.Spec.WorkloadScope.TargetNodeGroups = append(app.Spec.WorkloadScope.TargetNodeGroups, v1alpha1.TargetNodeGroup{Name: fmt.Sprintf("g%d", i)})
+	}
+	if r, err := render(app, nil, nil, nil); err != nil || len(r.objects) != 2000 {
+		t.Errorf("2000 copies of a usual workload: %v", err)
 	}
 }
 
