@@ -213,7 +213,7 @@ func (c *Controller) client(app *v1alpha1.EdgeApplication, k *kind) dynamic.Reso
 // applyObject applies one object. One that exists and is not the application's stays as it is.
 func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplication, o *object) (*unstructured.Unstructured, error) {
 	client := c.client(app, o.kind)
-	u := o.Unstructured
+	u, own := o.Unstructured, false
 	live, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -222,7 +222,7 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 	case ownerUID(live) != app.UID:
 		return nil, &applyError{reason: reasonExists, message: fmt.Sprintf("%s %s exists and is not of this application: rename one, or delete it", o.kind.Kind, o.GetName())}
 	default:
-		u = u.DeepCopy()
+		u, own = u.DeepCopy(), true
 		u.SetUID(live.GetUID()) // if it goes meanwhile, no other one is changed
 		if o.kind.copies && !hasSite(live) {
 			unmarkSite(u)
@@ -233,7 +233,8 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 		return nil, c.whyNot(app, o, err)
 	}
 	c.counts.writes.Add(1)
-	now, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: appsManager, Force: new(true)})
+	// Without force a new object that somebody else makes at the same time is a conflict.
+	now, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: appsManager, Force: &own})
 	if err != nil {
 		c.counts.writesFailed.Add(1)
 		return nil, c.whyNot(app, o, err)
@@ -300,15 +301,33 @@ func (c *Controller) prune(ctx context.Context, app *v1alpha1.EdgeApplication, r
 			gone[id{kind: x.Kind, name: x.Name}] = find(x.Kind)
 		}
 	}
+	maps.DeleteFunc(gone, func(i id, k *kind) bool { return keep[i] || k == nil })
+	if len(gone) == 0 {
+		return nil
+	}
+	if newest, err := c.isNewest(ctx, app); err != nil || !newest {
+		return err // the watch has the newer one soon
+	}
 	for i, k := range gone {
-		if keep[i] || k == nil {
-			continue
-		}
 		if err := c.pruneObject(ctx, app, k, i.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isNewest reports whether an application is as the API server has it. The watch may lag, for
+// example after another cloudcore led, and what is deleted by an old template cannot be taken back.
+func (c *Controller) isNewest(ctx context.Context, app *v1alpha1.EdgeApplication) (bool, error) {
+	live, err := c.cfg.Dynamic.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.EdgeApplications)).Namespace(app.Namespace).
+		Get(ctx, app.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &applyError{reason: reasonFailed, message: fmt.Sprintf("the application cannot be read: %v", err)}
+	}
+	return live.GetUID() == app.UID && live.GetGeneration() == app.Generation && live.GetDeletionTimestamp() == nil, nil
 }
 
 // pruneObject deletes one object if it is the application's.

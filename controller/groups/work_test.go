@@ -228,3 +228,59 @@ func TestBlockedEvictionsAreTriedSeldom(t *testing.T) {
 		t.Errorf("the other nodes wait %s, %v", time.Until(next), err)
 	}
 }
+
+// TestNothingIsPrunedByAnOldTemplate: the watch of a new leader may lag behind the cloudcore that
+// led before. It deletes nothing before it has the newest template.
+func TestNothingIsPrunedByAnOldTemplate(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*unstructured.Unstructured)
+		pruned uint64
+	}{
+		"the newest":    {func(*unstructured.Unstructured) {}, 1},
+		"a newer one":   {func(u *unstructured.Unstructured) { u.SetGeneration(2) }, 0},
+		"another one":   {func(u *unstructured.Unstructured) { u.SetUID("u2") }, 0},
+		"being deleted": {func(u *unstructured.Unstructured) { u.SetDeletionTimestamp(new(metav1.Now())) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := testApp(t, "{}")
+			live := &unstructured.Unstructured{Object: map[string]any{"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.KindEdgeApplication}}
+			live.SetNamespace(app.Namespace)
+			live.SetName(app.Name)
+			live.SetUID(app.UID)
+			live.SetGeneration(app.Generation)
+			c.change(live)
+			old := copyOf("shop", "web-a", "u1")
+			w := newWorld(t, nil, []runtime.Object{live, old})
+			err := w.prune(t.Context(), app, &rendering{}, map[id]*unstructured.Unstructured{{kind: "Deployment", name: "web-a"}: old})
+			if got := w.Stats().Pruned; err != nil || got != c.pruned {
+				t.Errorf("pruned %d, %v; want %d", got, err, c.pruned)
+			}
+		})
+	}
+}
+
+// TestForeignObjectIsNotForced: force is used on objects of the application only. Of a new one
+// nobody knows whether somebody else makes it at the same time.
+func TestForeignObjectIsNotForced(t *testing.T) {
+	for _, exists := range []bool{false, true} {
+		var objects []runtime.Object
+		if exists {
+			objects = append(objects, copyOf("shop", "web-a", "u1"))
+		}
+		w := newWorld(t, nil, objects)
+		var forced []bool
+		w.dyn.PrependReactor("patch", "deployments", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			force := a.(clienttesting.PatchActionImpl).PatchOptions.Force
+			forced = append(forced, force != nil && *force)
+			return true, copyOf("shop", "web-a", "u1"), nil
+		})
+		app := testApp(t, "targetNodeGroups: [{name: a}]", workload("Deployment"))
+		r, err := render(app, nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.applyObject(t.Context(), app, &r.objects[0]); err != nil || !slices.Equal(forced, []bool{exists}) {
+			t.Errorf("exists: %t, forced: %v, %v", exists, forced, err)
+		}
+	}
+}
