@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 // Bounds of one application.
@@ -176,6 +177,9 @@ func targetsOf(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, memb
 			return nil, fmt.Errorf("workloadScope.targetNodeLabels[%d]: %w", i, err)
 		}
 		where := target{site: selectorSite(&t.LabelSelector), affinity: requirements(&t.LabelSelector), over: &t.Overriders}
+		if selector.Matches(k8slabels.Set{}) { // nodes of the cloud too
+			where.affinity = append(where.affinity, corev1.NodeSelectorRequirement{Key: nodelifecycle.RoleLabel, Operator: corev1.NodeSelectorOpExists})
+		}
 		if !t.PerNode {
 			out = append(out, where)
 			continue
@@ -278,6 +282,9 @@ func copyFor(base *unstructured.Unstructured, k *kind, t *target, patches patchB
 		return nil, fmt.Errorf("a patch changes the kind, name, namespace, owner or finalizers: remove that")
 	}
 	cp = patched
+	if _, has, _ := unstructured.NestedFieldNoCopy(cp.Object, "spec", "ttlSecondsAfterFinished"); has && k.Kind == "Job" {
+		return nil, fmt.Errorf("spec.ttlSecondsAfterFinished would have the Job made again whenever it is done: remove it, or make a CronJob")
+	}
 	if err := place(cp, k, t); err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func TestRenderKinds(t *testing.T) {
 				t.Errorf("%s has no %s: %s", kind, want, text[0])
 			}
 		}
-		if want := `"matchExpressions":[{"key":"gpu","operator":"NotIn","values":["none"]}]`; !strings.Contains(text[1], want) || !strings.Contains(text[1], `"nodeSelector":{"disk":"ssd"}`) {
+		if want := `"matchExpressions":[{"key":"gpu","operator":"NotIn","values":["none"]},{"key":"node-role.kubernetes.io/edge","operator":"Exists"}]`; !strings.Contains(text[1], want) || !strings.Contains(text[1], `"nodeSelector":{"disk":"ssd"}`) {
 			t.Errorf("%s has no %s: %s", kind, want, text[1])
 		}
 		if inSelector := strings.Contains(text[0], `"matchLabels":{"app":"web","apps.edgekit.io/site":"a"}`); inSelector != (r.objects[0].kind.Group == "apps") {
@@ -137,6 +137,25 @@ func TestRenderAffinity(t *testing.T) {
 	raw, _ := json.Marshal(r.objects[0].Object)
 	if n := strings.Count(string(raw), `"matchFields":[{"key":"metadata.name","operator":"In","values":["n1"]}]`); n != 2 {
 		t.Errorf("%d terms have the node: %s", n, raw)
+	}
+}
+
+// TestSelectorsStayAtTheEdge: a selector that asks for no label selects edge nodes only.
+func TestSelectorsStayAtTheEdge(t *testing.T) {
+	for selector, edge := range map[string]int{
+		"{}": 1,
+		"{matchExpressions: [{key: gpu, operator: DoesNotExist}]}":          1,
+		"{matchExpressions: [{key: gpu, operator: NotIn, values: ['no']}]}": 1,
+		"{matchLabels: {gpu: 'yes'}}":                                       0,
+	} {
+		r, err := render(testApp(t, "targetNodeLabels: [{labelSelector: "+selector+"}]", workload("Deployment")), nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := json.Marshal(r.objects[0].Object)
+		if n := strings.Count(string(raw), `{"key":"node-role.kubernetes.io/edge","operator":"Exists"}`); n != edge {
+			t.Errorf("%s: the role edge is asked for %d times, want %d: %s", selector, n, edge, raw)
+		}
 	}
 }
 
@@ -168,6 +187,7 @@ func TestRenderRefuses(t *testing.T) {
 		"a far index":               {workload("Deployment"), "patches: [{type: JSON6902, patch: '[{op: add, path: /spec/template/spec/containers/999999999, value: 1}]'}]", "patches[0]"},
 		"a path of no image":        {workload("Deployment"), "imageOverriders: [{component: Tag, operator: replace, value: x, predicate: {path: /spec/template/spec/containers/9/image}}]", "there is no element"},
 		"an image without a name":   {workload("Deployment"), "imageOverriders: [{component: Repository, operator: remove}]", "would have no name"},
+		"a Job that is deleted":     {strings.Replace(workload("Job"), "spec: {", "spec: {ttlSecondsAfterFinished: 0, ", 1), "", "made again whenever it is done"},
 		"a command replaced":        {workload("Deployment"), "commandOverriders: [{containerName: c, operator: replace, value: [x]}]", "want add or remove"},
 	} {
 		t.Run(name, func(t *testing.T) {
