@@ -90,12 +90,13 @@ func (w *work) label(ctx context.Context, f *fleet) error {
 		want := f.labels(n.Name)
 		last, known := w.applied[n.Name]
 		settled := want.settled(n) && (!want.mayHoldZone(n) || known && last == want)
-		left := leftGroups(n)
-		if old := n.Labels[v1alpha1.BelongingToLabel]; old != "" && old != want.group && w.c.evicts(old) && !slices.Contains(left, old) {
-			left = append(left, old)
+		keep := slices.DeleteFunc(leftGroups(n), func(s string) bool { return s == want.group })
+		for _, old := range []string{n.Labels[v1alpha1.BelongingToLabel], last.group} { // the watch may not have the last one yet
+			if old != "" && old != want.group && w.c.evicts(old) && !slices.Contains(keep, old) {
+				keep = append(keep, old)
+			}
 		}
-		keep := slices.DeleteFunc(slices.Clone(left), func(s string) bool { return s == want.group })
-		if settled && len(keep) == len(left) {
+		if settled && slices.Equal(keep, leftGroups(n)) {
 			w.applied[n.Name] = want
 			continue
 		}

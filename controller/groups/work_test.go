@@ -284,3 +284,29 @@ func TestForeignObjectIsNotForced(t *testing.T) {
 		}
 	}
 }
+
+// TestMoveWhileTheWatchLags: a node that moves twice before the watch shows the first move is
+// marked as one that left both groups.
+func TestMoveWhileTheWatchLags(t *testing.T) {
+	n := testNode("n1", map[string]string{v1alpha1.BelongingToLabel: "a"})
+	var all []runtime.Object
+	for i, name := range []string{"a", "b", "c"} {
+		u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.KindNodeGroup}}
+		u.SetName(name)
+		u.SetUID(types.UID(fmt.Sprint(i)))
+		all = append(all, u)
+	}
+	w := newWorld(t, []runtime.Object{n}, all)
+	w.follow(t, w.groups.Run, w.groups.Synced())
+	leader := &work{c: w.Controller, applied: make(map[string]labels)}
+	for _, group := range []string{"b", "c"} {
+		f := &fleet{nodes: []*corev1.Node{n}, assignment: assign([]*v1alpha1.NodeGroup{testGroup(group, 1, nil, "n1")}, []*corev1.Node{n})}
+		if err := leader.label(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := w.cloud.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
+	if err != nil || got.Labels[v1alpha1.BelongingToLabel] != "c" || !slices.Equal(leftGroups(got), []string{"a", "b"}) {
+		t.Errorf("labels %v, left %v, %v", got.Labels, leftGroups(got), err)
+	}
+}
