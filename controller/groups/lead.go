@@ -52,7 +52,7 @@ func (c *Controller) lead(ctx context.Context) {
 	defer c.counts.leading.Store(0)
 	c.log.Info("this cloudcore does the work of groups")
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
-	fresh, pause := c.takeChanges(), time.Duration(0)
+	fresh, pause, logged := c.takeChanges(), time.Duration(0), time.Time{}
 	fresh.groups = true
 	for _, name := range c.apps.Names() {
 		if item, ok := c.apps.Load(name); ok {
@@ -66,10 +66,13 @@ func (c *Controller) lead(ctx context.Context) {
 			pause, fresh = 0, changes{apps: make(map[types.UID]bool)}
 		case ctx.Err() == nil: // what was looked at is looked at again
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
-			next = time.Now()
-			c.log.Warn("what was decided about groups cannot be written; trying again", "err", err, "pause", pause)
+			next = earlier(next, time.Now().Add(pause))
+			if time.Since(logged) >= pause {
+				logged = time.Now()
+				c.log.Warn("what was decided about groups cannot be written; trying again", "err", err, "pause", pause)
+			}
 		}
-		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
+		if !c.wait(ctx, next, c.cfg.Every) { // a change does not wait for what cannot be written
 			return
 		}
 		more := c.takeChanges()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,8 @@ func (c *Controller) setFinalizers(ctx context.Context, g *v1alpha1.NodeGroup, a
 // label sets the labels of nodes that differ from what they should be. A node that leaves a group
 // gets a mark by the same write, so that its pods are evicted whoever leads then.
 func (w *work) label(ctx context.Context, f *fleet) error {
+	var mu sync.Mutex
+	var failed []string
 	var writes []func(context.Context) error
 	for _, n := range f.nodes {
 		want := f.labels(n.Name)
@@ -101,7 +104,15 @@ func (w *work) label(ctx context.Context, f *fleet) error {
 			continue
 		}
 		w.applied[n.Name] = want
-		writes = append(writes, func(ctx context.Context) error { return w.c.applyNode(ctx, n, want, keep) })
+		writes = append(writes, func(ctx context.Context) error {
+			err := w.c.applyNode(ctx, n, want, keep)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, n.Name)
+			}
+			return err
+		})
 	}
 	if len(w.applied) > 2*len(f.nodes)+1000 {
 		for name := range w.applied {
@@ -111,8 +122,8 @@ func (w *work) label(ctx context.Context, f *fleet) error {
 		}
 	}
 	err := w.c.write(ctx, writes)
-	if err != nil {
-		clear(w.applied)
+	for _, name := range failed {
+		delete(w.applied, name)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -309,4 +310,52 @@ func TestMoveWhileTheWatchLags(t *testing.T) {
 	if err != nil || got.Labels[v1alpha1.BelongingToLabel] != "c" || !slices.Equal(leftGroups(got), []string{"a", "b"}) {
 		t.Errorf("labels %v, left %v, %v", got.Labels, leftGroups(got), err)
 	}
+}
+
+// TestOneBrokenNodeSlowsNobody: a node whose labels cannot be written, such as by a webhook, is
+// tried again ever less often, and holds up no other work.
+func TestOneBrokenNodeSlowsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := func(name, node string) *unstructured.Unstructured {
+			u := &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.KindNodeGroup, "spec": map[string]any{"nodes": []any{node}},
+			}}
+			u.SetName(name)
+			u.SetUID(types.UID(name))
+			return u
+		}
+		zone := testNode("z", map[string]string{v1alpha1.BelongingToLabel: "z", corev1.LabelTopologyZone: "z"})
+		w := newWorld(t, []runtime.Object{testNode("n1", nil), testNode("n2", nil), zone}, []runtime.Object{group("a", "n1"), group("z", "z")})
+		tries, other := 0, 0
+		w.cloud.PrependReactor("patch", "nodes", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			if a.(clienttesting.PatchAction).GetName() == "n1" {
+				tries++
+				return true, nil, errors.New("a webhook says no")
+			}
+			other++
+			return false, nil, nil
+		})
+		for _, verb := range []string{"patch", "update"} { // finalizers and statuses
+			w.dyn.PrependReactor(verb, "nodegroups", func(clienttesting.Action) (bool, runtime.Object, error) { return true, group("a", "n1"), nil })
+		}
+		w.follow(t, w.cfg.Nodes.Run, w.cfg.Nodes.Synced())
+		w.follow(t, w.groups.Run, w.groups.Synced())
+		w.follow(t, func(ctx context.Context) error { w.lead(ctx); return nil }, w.groups.Synced())
+		time.Sleep(5*time.Minute + 10*time.Second)
+		if tries < 5 || tries > 20 {
+			t.Errorf("%d tries in 5 minutes", tries)
+		}
+		if other != 1 {
+			t.Errorf("a node that is as it should be was written %d times", other)
+		}
+		groups := w.dyn.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.NodeGroups))
+		if _, err := groups.Create(t.Context(), group("b", "n2"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		n, err := w.cloud.CoreV1().Nodes().Get(t.Context(), "n2", metav1.GetOptions{})
+		if err != nil || n.Labels[v1alpha1.BelongingToLabel] != "b" {
+			t.Errorf("n2 has the labels %v, %v", n.Labels, err)
+		}
+	})
 }
