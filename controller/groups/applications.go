@@ -37,7 +37,9 @@ type application struct {
 	rendering  *rendering // while the application is looked at; nil if it could not be made
 	applied    map[id]appliedObject
 	failed     error // of the last try
+	refused    map[id]refusedObject
 	retry      time.Duration
+	again      time.Time // when refused objects are tried again
 	due        time.Time // when to look again; zero is never
 	resync     time.Time
 }
@@ -46,6 +48,12 @@ type application struct {
 type appliedObject struct {
 	digest     [sha256.Size]byte
 	generation int64 // of the object afterwards
+}
+
+// refusedObject is an object that could not be applied.
+type refusedObject struct {
+	digest [sha256.Size]byte
+	err    error
 }
 
 // lookAtApplications brings the objects of applications up to date.
@@ -92,8 +100,12 @@ func (w *work) reconcile(ctx context.Context, app *v1alpha1.EdgeApplication, f *
 	now := time.Now()
 	a := w.done[app.UID]
 	if a == nil {
-		a = &application{applied: make(map[id]appliedObject), resync: now.Add(resyncEvery)}
+		a = &application{applied: make(map[id]appliedObject), refused: make(map[id]refusedObject), resync: now.Add(resyncEvery)}
 		w.done[app.UID] = a
+	}
+	retrying := a.generation != app.Generation || !a.again.After(now)
+	if retrying {
+		clear(a.refused)
 	}
 	a.generation = app.Generation
 	a.rendering, a.failed = render(app, f.groups, f.members, f.nodes)
@@ -112,12 +124,14 @@ func (w *work) reconcile(ctx context.Context, app *v1alpha1.EdgeApplication, f *
 		if a.failed = w.c.applyAll(ctx, app, a, have); a.failed == nil {
 			a.failed = w.c.prune(ctx, app, a.rendering, have)
 		}
-		if a.failed != nil {
+		switch {
+		case a.failed == nil:
+			a.retry, a.again = 0, time.Time{}
+		case retrying:
 			a.retry = min(max(2*a.retry, retryFirst), retryMost)
-			a.due = now.Add(a.retry)
-		} else {
-			a.retry = 0
+			a.again = now.Add(a.retry)
 		}
+		a.due = earlier(a.again, a.resync)
 	}
 	if ctx.Err() != nil {
 		return time.Time{}, nil
@@ -180,12 +194,17 @@ func (c *Controller) applyAll(ctx context.Context, app *v1alpha1.EdgeApplication
 		if live := have[o.id()]; done && last.digest == digest && (!o.kind.copies || live != nil && live.GetGeneration() == last.generation) {
 			continue
 		}
+		if no, ok := a.refused[o.id()]; ok && no.digest == digest { // nodes that come and go do not have it tried again
+			failed = append(failed, no.err)
+			continue
+		}
 		writes = append(writes, func(ctx context.Context) error {
 			now, err := c.applyObject(ctx, app, o)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				failed = append(failed, err)
+				a.refused[o.id()] = refusedObject{digest: digest, err: err}
 				return nil
 			}
 			a.applied[o.id()] = appliedObject{digest: digest, generation: now.GetGeneration()}

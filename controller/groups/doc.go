@@ -51,7 +51,8 @@
 //
 // A template that cannot be applied is a condition (Applied, with the reason InvalidTemplate,
 // Forbidden, AlreadyExists or Failed), and what was applied before stays. It is tried again after
-// 5 s, then after twice as long, and every 5 min in the end.
+// 5 s, then after twice as long, and every 5 min in the end. Nodes that come and go do not have it
+// tried earlier, a change of the application does.
 //
 // # Who may make what
 //

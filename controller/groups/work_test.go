@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -356,6 +357,51 @@ func TestOneBrokenNodeSlowsNobody(t *testing.T) {
 		n, err := w.cloud.CoreV1().Nodes().Get(t.Context(), "n2", metav1.GetOptions{})
 		if err != nil || n.Labels[v1alpha1.BelongingToLabel] != "b" {
 			t.Errorf("n2 has the labels %v, %v", n.Labels, err)
+		}
+	})
+}
+
+// TestRefusedObjectsAreTriedSeldom: nodes that come and go do not have the objects tried again that
+// the API server refused a moment ago, and new ones are made all the same.
+func TestRefusedObjectsAreTriedSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		tries := make(map[string]int)
+		w.dyn.PrependReactor("patch", "deployments", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			name := a.(clienttesting.PatchAction).GetName()
+			if tries[name]++; name == "web-n1" {
+				return true, nil, apierrors.NewForbidden(appsv1.Resource("deployments"), name, errors.New("no right"))
+			}
+			return true, copyOf("shop", name, "u1"), nil
+		})
+		w.dyn.PrependReactor("update", "edgeapplications", func(clienttesting.Action) (bool, runtime.Object, error) { return true, copyOf("shop", "x", "u1"), nil })
+		leader := &work{c: w.Controller, written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
+		app := testApp(t, "targetNodeGroups: [{name: a, perNode: true}]", workload("Deployment"))
+		look := func(nodes ...string) {
+			t.Helper()
+			f := &fleet{assignment: &assignment{members: map[string][]string{"a": nodes}}}
+			have := map[id]*unstructured.Unstructured{{kind: "Deployment", name: "web-n2"}: copyOf("shop", "web-n2", "u1")}
+			if _, err := leader.reconcile(t.Context(), app, f, have); err != nil {
+				t.Fatal(err)
+			}
+			if leader.done[app.UID].failed == nil {
+				t.Error("nothing failed")
+			}
+		}
+		for range 100 {
+			look("n1")
+			time.Sleep(30 * time.Millisecond)
+		}
+		look("n1", "n2")
+		if tries["web-n1"] != 1 || tries["web-n2"] != 1 {
+			t.Errorf("within %s: %v", retryFirst, tries)
+		}
+		time.Sleep(retryFirst)
+		look("n1", "n2")
+		app.Generation++
+		look("n1", "n2")
+		if tries["web-n1"] != 3 || tries["web-n2"] != 1 {
+			t.Errorf("after %s, and then a change of the application: %v", retryFirst, tries)
 		}
 	})
 }
