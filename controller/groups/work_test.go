@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -327,13 +328,13 @@ func TestOneBrokenNodeSlowsNobody(t *testing.T) {
 		}
 		zone := testNode("z", map[string]string{v1alpha1.BelongingToLabel: "z", corev1.LabelTopologyZone: "z"})
 		w := newWorld(t, []runtime.Object{testNode("n1", nil), testNode("n2", nil), zone}, []runtime.Object{group("a", "n1"), group("z", "z")})
-		tries, other := 0, 0
+		var tries, other atomic.Int64
 		w.cloud.PrependReactor("patch", "nodes", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			if a.(clienttesting.PatchAction).GetName() == "n1" {
-				tries++
+				tries.Add(1)
 				return true, nil, errors.New("a webhook says no")
 			}
-			other++
+			other.Add(1)
 			return false, nil, nil
 		})
 		for _, verb := range []string{"patch", "update"} { // finalizers and statuses
@@ -343,11 +344,11 @@ func TestOneBrokenNodeSlowsNobody(t *testing.T) {
 		w.follow(t, w.groups.Run, w.groups.Synced())
 		w.follow(t, func(ctx context.Context) error { w.lead(ctx); return nil }, w.groups.Synced())
 		time.Sleep(5*time.Minute + 10*time.Second)
-		if tries < 5 || tries > 20 {
-			t.Errorf("%d tries in 5 minutes", tries)
+		if n := tries.Load(); n < 5 || n > 20 {
+			t.Errorf("%d tries in 5 minutes", n)
 		}
-		if other != 1 {
-			t.Errorf("a node that is as it should be was written %d times", other)
+		if n := other.Load(); n != 1 {
+			t.Errorf("a node that is as it should be was written %d times", n)
 		}
 		groups := w.dyn.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.NodeGroups))
 		if _, err := groups.Create(t.Context(), group("b", "n2"), metav1.CreateOptions{}); err != nil {
