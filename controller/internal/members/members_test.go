@@ -138,7 +138,7 @@ func TestNothingKnown(t *testing.T) {
 // TestShortOutage: an API server that was away for about as long as a Lease lives makes nobody gone.
 // Who looks first after it finds only Leases that nobody could renew.
 func TestShortOutage(t *testing.T) {
-	for away := 8 * time.Second; away <= 16*time.Second; away += time.Second {
+	for away := 9 * time.Second; away <= 12*time.Second; away += time.Second {
 		t.Run(away.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := controllertest.NewClientset()
