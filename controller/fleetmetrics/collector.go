@@ -72,7 +72,7 @@ func New(cfg Config) (*Collector, error) {
 		expiring: desc("certificates_expiring", "Edge nodes whose certificate, as they reported it, ends within this time or has ended. The same at every cloudcore.", "within"),
 		fill:     desc("store_fill_ratio", "How full the fullest disk of a node's store is, as nodes reported it. The same at every cloudcore.", "stat"),
 		skew:     desc("clock_skew_seconds", "How far the clock of a node is ahead of or behind that of this cloudcore at most, among the nodes that are connected here, by their last keepalives. Exact to half a round trip.", "stat"),
-		stale:    desc("twins_stale", "Twins whose actual value is older than it may be, as nodes reported them within the last hour. The same at every cloudcore."),
+		stale:    desc("twins_stale", "Twins whose actual value is older than it may be, by the last report of each node. A node that is connected reports a change within an hour. The same at every cloudcore."),
 		backlog:  desc("backlog_messages", "Objects and events that wait for nodes that are connected here: of all (sum), and of the node with most (max).", "stat"),
 		jobs:     desc("jobs", "Fleet jobs that are stored, by kind and phase. The same at every cloudcore.", "kind", "phase"),
 		dropped:  desc("dropped_events_total", "Kubernetes Events of nodes that this cloudcore did not write, since the node reported more than 100 a second."),

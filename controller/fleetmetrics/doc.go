@@ -27,8 +27,9 @@
 //
 // A node writes its own status. No label has a text of a node, but for the version: it must look like
 // one, and only the most frequent ones have a series, the rest is "other". Health that is not exactly
-// in its form counts as not reported. A node can lie about itself, so a maximum may be its lie;
-// it counts once in every count.
+// in its form counts as not reported. A node can lie about itself, so a maximum may be its lie,
+// and the sum of stale twins too, by a million at most. It counts once in every other count. What a node
+// that is away reported last still counts.
 //
 // A Collector looks at the Nodes at most once in [Config.Every], however often it is scraped.
 package fleetmetrics

@@ -37,7 +37,9 @@ type application struct {
 	rendering  *rendering // while the application is looked at; nil if it could not be made
 	applied    map[id]appliedObject
 	failed     error // of the last try
+	refused    map[id]refusedObject
 	retry      time.Duration
+	again      time.Time // when refused objects are tried again
 	due        time.Time // when to look again; zero is never
 	resync     time.Time
 }
@@ -48,10 +50,16 @@ type appliedObject struct {
 	generation int64 // of the object afterwards
 }
 
+// refusedObject is an object that could not be applied.
+type refusedObject struct {
+	digest [sha256.Size]byte
+	err    error
+}
+
 // lookAtApplications brings the objects of applications up to date.
 func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes) (next time.Time, err error) {
 	now := time.Now()
-	wanted := make(map[types.UID]bool)
+	wanted := make(map[types.UID]string)
 	var apps []*v1alpha1.EdgeApplication
 	known := make(map[types.UID]bool)
 	for _, app := range objects(w.c.apps) {
@@ -62,12 +70,13 @@ func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes)
 		a := w.done[app.UID]
 		if a == nil || a.generation != app.Generation || fresh.apps[app.UID] || fresh.groups && dependsOnFleet(app) || !a.due.IsZero() && !a.due.After(now) {
 			apps = append(apps, app)
-			wanted[app.UID] = true
+			wanted[app.UID] = app.Namespace
 		} else {
 			next = earlier(next, a.due)
 		}
 	}
 	maps.DeleteFunc(w.done, func(uid types.UID, _ *application) bool { return !known[uid] })
+	maps.DeleteFunc(fresh.apps, func(uid types.UID, _ bool) bool { return !known[uid] }) // an object may name any owner
 	if len(apps) == 0 {
 		return next, nil
 	}
@@ -91,8 +100,12 @@ func (w *work) reconcile(ctx context.Context, app *v1alpha1.EdgeApplication, f *
 	now := time.Now()
 	a := w.done[app.UID]
 	if a == nil {
-		a = &application{applied: make(map[id]appliedObject), resync: now.Add(resyncEvery)}
+		a = &application{applied: make(map[id]appliedObject), refused: make(map[id]refusedObject), resync: now.Add(resyncEvery)}
 		w.done[app.UID] = a
+	}
+	retrying := a.generation != app.Generation || !a.again.After(now)
+	if retrying {
+		clear(a.refused)
 	}
 	a.generation = app.Generation
 	a.rendering, a.failed = render(app, f.groups, f.members, f.nodes)
@@ -111,12 +124,14 @@ func (w *work) reconcile(ctx context.Context, app *v1alpha1.EdgeApplication, f *
 		if a.failed = w.c.applyAll(ctx, app, a, have); a.failed == nil {
 			a.failed = w.c.prune(ctx, app, a.rendering, have)
 		}
-		if a.failed != nil {
+		switch {
+		case a.failed == nil:
+			a.retry, a.again = 0, time.Time{}
+		case retrying:
 			a.retry = min(max(2*a.retry, retryFirst), retryMost)
-			a.due = now.Add(a.retry)
-		} else {
-			a.retry = 0
+			a.again = now.Add(a.retry)
 		}
+		a.due = earlier(a.again, a.resync)
 	}
 	if ctx.Err() != nil {
 		return time.Time{}, nil
@@ -179,12 +194,17 @@ func (c *Controller) applyAll(ctx context.Context, app *v1alpha1.EdgeApplication
 		if live := have[o.id()]; done && last.digest == digest && (!o.kind.copies || live != nil && live.GetGeneration() == last.generation) {
 			continue
 		}
+		if no, ok := a.refused[o.id()]; ok && no.digest == digest { // nodes that come and go do not have it tried again
+			failed = append(failed, no.err)
+			continue
+		}
 		writes = append(writes, func(ctx context.Context) error {
 			now, err := c.applyObject(ctx, app, o)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				failed = append(failed, err)
+				a.refused[o.id()] = refusedObject{digest: digest, err: err}
 				return nil
 			}
 			a.applied[o.id()] = appliedObject{digest: digest, generation: now.GetGeneration()}
@@ -212,7 +232,7 @@ func (c *Controller) client(app *v1alpha1.EdgeApplication, k *kind) dynamic.Reso
 // applyObject applies one object. One that exists and is not the application's stays as it is.
 func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplication, o *object) (*unstructured.Unstructured, error) {
 	client := c.client(app, o.kind)
-	u := o.Unstructured
+	u, own := o.Unstructured, false
 	live, err := client.Get(ctx, o.GetName(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -221,7 +241,7 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 	case ownerUID(live) != app.UID:
 		return nil, &applyError{reason: reasonExists, message: fmt.Sprintf("%s %s exists and is not of this application: rename one, or delete it", o.kind.Kind, o.GetName())}
 	default:
-		u = u.DeepCopy()
+		u, own = u.DeepCopy(), true
 		u.SetUID(live.GetUID()) // if it goes meanwhile, no other one is changed
 		if o.kind.copies && !hasSite(live) {
 			unmarkSite(u)
@@ -232,7 +252,8 @@ func (c *Controller) applyObject(ctx context.Context, app *v1alpha1.EdgeApplicat
 		return nil, c.whyNot(app, o, err)
 	}
 	c.counts.writes.Add(1)
-	now, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: appsManager, Force: new(true)})
+	// Without force a new object that somebody else makes at the same time is a conflict.
+	now, err := client.Patch(ctx, o.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: appsManager, Force: &own})
 	if err != nil {
 		c.counts.writesFailed.Add(1)
 		return nil, c.whyNot(app, o, err)
@@ -299,15 +320,33 @@ func (c *Controller) prune(ctx context.Context, app *v1alpha1.EdgeApplication, r
 			gone[id{kind: x.Kind, name: x.Name}] = find(x.Kind)
 		}
 	}
+	maps.DeleteFunc(gone, func(i id, k *kind) bool { return keep[i] || k == nil })
+	if len(gone) == 0 {
+		return nil
+	}
+	if newest, err := c.isNewest(ctx, app); err != nil || !newest {
+		return err // the watch has the newer one soon
+	}
 	for i, k := range gone {
-		if keep[i] || k == nil {
-			continue
-		}
 		if err := c.pruneObject(ctx, app, k, i.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isNewest reports whether an application is as the API server has it. The watch may lag, for
+// example after another cloudcore led, and what is deleted by an old template cannot be taken back.
+func (c *Controller) isNewest(ctx context.Context, app *v1alpha1.EdgeApplication) (bool, error) {
+	live, err := c.cfg.Dynamic.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.EdgeApplications)).Namespace(app.Namespace).
+		Get(ctx, app.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &applyError{reason: reasonFailed, message: fmt.Sprintf("the application cannot be read: %v", err)}
+	}
+	return live.GetUID() == app.UID && live.GetGeneration() == app.Generation && live.GetDeletionTimestamp() == nil, nil
 }
 
 // pruneObject deletes one object if it is the application's.

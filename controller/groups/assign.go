@@ -227,8 +227,17 @@ const maxMessage = 1024
 // setCondition sets a condition.
 func setCondition(all *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64) {
 	meta.SetStatusCondition(all, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message[:min(len(message), maxMessage)], ObservedGeneration: generation,
+		Type: kind, Status: status, Reason: reason, Message: cut(message), ObservedGeneration: generation,
 	})
+}
+
+// cut shortens a message between two characters: the API server would replace a part of one, and
+// the status would never be what was written.
+func cut(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage], "")
 }
 
 // some joins the first messages.

@@ -214,8 +214,12 @@ func (c *Controller) nodeChanged(change cache.Change[*corev1.Node]) {
 	c.look(true, "")
 }
 
-// look has the leader look at all groups, or at one application.
+// look has the leader look at all groups, or at one application. A cloudcore that does not lead
+// keeps nothing: when it comes to lead, it looks at everything.
 func (c *Controller) look(groups bool, app types.UID) {
+	if c.counts.leading.Load() == 0 {
+		return
+	}
 	c.mu.Lock()
 	c.fresh.groups = c.fresh.groups || groups
 	if app != "" {

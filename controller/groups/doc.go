@@ -32,7 +32,10 @@
 // run on the nodes of the target; other objects exist once. Overriders are applied to a copy in
 // this order: replicas, images (init containers too), commands, args, env (order kept),
 // resources, patches. The choice of nodes is added at the end, to what the template itself asks of
-// nodes.
+// nodes. A selector of nodes that asks for no label selects edge nodes only.
+//
+// A Job runs once at each site, and is made again when somebody deletes it. So it may not have
+// ttlSecondsAfterFinished.
 //
 // A new copy has the label apps.edgekit.io/site in its pods and selector, so that the copies of
 // two sites never share pods. A copy that existed before, made by KubeEdge, keeps its selector.
@@ -43,9 +46,13 @@
 // everything else was applied. With the application all of its objects go, by their owner
 // references.
 //
+// The copies of one application may be 2000, and take 64 MiB of memory. Patches may have no YAML
+// aliases.
+//
 // A template that cannot be applied is a condition (Applied, with the reason InvalidTemplate,
 // Forbidden, AlreadyExists or Failed), and what was applied before stays. It is tried again after
-// 5 s, then after twice as long, and every 5 min in the end.
+// 5 s, then after twice as long, and every 5 min in the end. Nodes that come and go do not have it
+// tried earlier, a change of the application does.
 //
 // # Who may make what
 //

@@ -36,8 +36,6 @@ type work struct {
 
 // lead does the work of groups until ctx ends.
 func (c *Controller) lead(ctx context.Context) {
-	c.counts.leading.Store(1)
-	defer c.counts.leading.Store(0)
 	for pause := time.Second; ; pause = min(2*pause, maxPause) {
 		err := c.current(ctx)
 		if err == nil {
@@ -50,9 +48,11 @@ func (c *Controller) lead(ctx context.Context) {
 			return
 		}
 	}
+	c.counts.leading.Store(1) // before the stores are read: what changes from now on is kept
+	defer c.counts.leading.Store(0)
 	c.log.Info("this cloudcore does the work of groups")
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
-	fresh, pause := c.takeChanges(), time.Duration(0)
+	fresh, pause, logged := c.takeChanges(), time.Duration(0), time.Time{}
 	fresh.groups = true
 	for _, name := range c.apps.Names() {
 		if item, ok := c.apps.Load(name); ok {
@@ -66,10 +66,13 @@ func (c *Controller) lead(ctx context.Context) {
 			pause, fresh = 0, changes{apps: make(map[types.UID]bool)}
 		case ctx.Err() == nil: // what was looked at is looked at again
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
-			next = time.Now()
-			c.log.Warn("what was decided about groups cannot be written; trying again", "err", err, "pause", pause)
+			next = earlier(next, time.Now().Add(pause))
+			if time.Since(logged) >= pause {
+				logged = time.Now()
+				c.log.Warn("what was decided about groups cannot be written; trying again", "err", err, "pause", pause)
+			}
 		}
-		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
+		if !c.wait(ctx, next, c.cfg.Every) { // a change does not wait for what cannot be written
 			return
 		}
 		more := c.takeChanges()
@@ -156,6 +159,7 @@ func (w *work) round(ctx context.Context, fresh *changes) (next time.Time, err e
 		w.due, failed[0] = w.lookAtGroups(ctx, w.fleet)
 	}
 	next, failed[1] = w.lookAtApplications(ctx, w.fleet, fresh)
+	maps.DeleteFunc(w.written, func(_ types.UID, at time.Time) bool { return time.Since(at) > w.c.cfg.StatusEvery })
 	return earlier(next, w.due), errors.Join(failed[:]...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,22 +86,33 @@ func (c *Controller) setFinalizers(ctx context.Context, g *v1alpha1.NodeGroup, a
 // label sets the labels of nodes that differ from what they should be. A node that leaves a group
 // gets a mark by the same write, so that its pods are evicted whoever leads then.
 func (w *work) label(ctx context.Context, f *fleet) error {
+	var mu sync.Mutex
+	var failed []string
 	var writes []func(context.Context) error
 	for _, n := range f.nodes {
 		want := f.labels(n.Name)
 		last, known := w.applied[n.Name]
 		settled := want.settled(n) && (!want.mayHoldZone(n) || known && last == want)
-		left := leftGroups(n)
-		if old := n.Labels[v1alpha1.BelongingToLabel]; old != "" && old != want.group && w.c.evicts(old) && !slices.Contains(left, old) {
-			left = append(left, old)
+		keep := slices.DeleteFunc(leftGroups(n), func(s string) bool { return s == want.group })
+		for _, old := range []string{n.Labels[v1alpha1.BelongingToLabel], last.group} { // the watch may not have the last one yet
+			if old != "" && old != want.group && w.c.evicts(old) && !slices.Contains(keep, old) {
+				keep = append(keep, old)
+			}
 		}
-		keep := slices.DeleteFunc(slices.Clone(left), func(s string) bool { return s == want.group })
-		if settled && len(keep) == len(left) {
+		if settled && slices.Equal(keep, leftGroups(n)) {
 			w.applied[n.Name] = want
 			continue
 		}
 		w.applied[n.Name] = want
-		writes = append(writes, func(ctx context.Context) error { return w.c.applyNode(ctx, n, want, keep) })
+		writes = append(writes, func(ctx context.Context) error {
+			err := w.c.applyNode(ctx, n, want, keep)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, n.Name)
+			}
+			return err
+		})
 	}
 	if len(w.applied) > 2*len(f.nodes)+1000 {
 		for name := range w.applied {
@@ -110,8 +122,8 @@ func (w *work) label(ctx context.Context, f *fleet) error {
 		}
 	}
 	err := w.c.write(ctx, writes)
-	if err != nil {
-		clear(w.applied)
+	for _, name := range failed {
+		delete(w.applied, name)
 	}
 	return err
 }
@@ -147,7 +159,12 @@ func (c *Controller) applyNode(ctx context.Context, n *corev1.Node, want labels,
 		return fmt.Errorf("controller/groups: labels of node %s: %w", n.Name, err)
 	}
 	if got := now.Labels[v1alpha1.BelongingToLabel]; want.group == "" && got != "" {
-		return c.removeLabel(ctx, n.Name, got)
+		if err := c.removeOfOthers(ctx, n.Name, "labels", v1alpha1.BelongingToLabel, got); err != nil {
+			return err
+		}
+	}
+	if got, has := now.Annotations[v1alpha1.LeftGroupAnnotation]; len(left) == 0 && has {
+		return c.removeOfOthers(ctx, n.Name, "annotations", v1alpha1.LeftGroupAnnotation, got)
 	}
 	return nil
 }
@@ -174,18 +191,18 @@ func (c *Controller) applyLabels(ctx context.Context, n *corev1.Node, want label
 	return c.cfg.Cloud.CoreV1().Nodes().Patch(ctx, n.Name, types.ApplyPatchType, body, o.ToPatchOptions())
 }
 
-// removeLabel removes the label of a group that somebody else set too, such as KubeEdge's own
-// controller before.
-func (c *Controller) removeLabel(ctx context.Context, node, group string) error {
-	path := "/metadata/labels/" + strings.ReplaceAll(v1alpha1.BelongingToLabel, "/", "~1")
-	body, err := json.Marshal([]map[string]any{{"op": "test", "path": path, "value": group}, {"op": "remove", "path": path}})
+// removeOfOthers removes a label or an annotation of a node that somebody else set too, such as
+// KubeEdge's own controller before: server-side apply leaves it to them.
+func (c *Controller) removeOfOthers(ctx context.Context, node, field, key, value string) error {
+	path := "/metadata/" + field + "/" + strings.ReplaceAll(key, "/", "~1")
+	body, err := json.Marshal([]map[string]any{{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}})
 	if err != nil {
 		return fmt.Errorf("controller/groups: %w", err)
 	}
 	c.counts.writes.Add(1)
 	_, err = c.cfg.Cloud.CoreV1().Nodes().Patch(ctx, node, types.JSONPatchType, body, metav1.PatchOptions{FieldManager: nodesManager})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) { // Invalid: it has another value by now
-		return fmt.Errorf("controller/groups: label of node %s: %w", node, err)
+		return fmt.Errorf("controller/groups: %s of node %s: %w", field, node, err)
 	}
 	return nil
 }
@@ -202,25 +219,30 @@ func (w *work) evict(ctx context.Context, f *fleet) (next time.Time, err error) 
 		return time.Time{}, nil
 	}
 	slices.SortFunc(leaving, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
-	if len(leaving) > maxLeaving { // another part each time, so that one that is blocked holds up nobody
+	more := len(leaving) > maxLeaving
+	if more { // another part each time, so that one that is blocked holds up nobody
 		from := int(time.Now().Unix()) % len(leaving)
 		leaving = append(leaving[from:], leaving[:from]...)[:maxLeaving]
-		next = time.Now()
 	}
-	var blocked atomic.Bool
+	var blocked, finished atomic.Bool
 	writes := make([]func(context.Context) error, 0, len(leaving))
 	for _, n := range leaving {
 		writes = append(writes, func(ctx context.Context) error {
 			done, err := w.c.evictFrom(ctx, n.Name, f.labels(n.Name))
-			if !done {
+			if done {
+				finished.Store(true)
+			} else {
 				blocked.Store(true)
 			}
 			return err
 		})
 	}
 	err = w.c.write(ctx, writes)
-	if blocked.Load() {
-		next = earlier(next, time.Now().Add(evictEvery))
+	switch {
+	case more && finished.Load():
+		next = time.Now()
+	case more || blocked.Load():
+		next = time.Now().Add(evictEvery)
 	}
 	return next, err
 }
@@ -250,9 +272,13 @@ func (c *Controller) evictFrom(ctx context.Context, name string, want labels) (d
 			if !needsGroup(&pods.Items[i], left) {
 				continue
 			}
+			if c.limit.Wait(ctx) != nil {
+				return false, ctx.Err()
+			}
 			ok, err := c.evictPod(ctx, &pods.Items[i])
-			if err != nil {
-				return false, err
+			if err != nil { // such as one with two PodDisruptionBudgets: it must not hold up the others
+				c.counts.writesFailed.Add(1)
+				c.log.Warn("a pod cannot be evicted from a node that left its group; trying again", "node", name, "err", err)
 			}
 			done = done && ok
 		}

@@ -2,11 +2,13 @@ package groups
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -293,8 +295,36 @@ func overrideImage(name string, o *v1alpha1.ImageOverrider) (string, error) {
 	return parts.String(), err
 }
 
-// patch applies patches to a copy of the manifest name.
-func patch(u *unstructured.Unstructured, k *kind, name string, all []v1alpha1.Patch) (*unstructured.Unstructured, error) {
+// patchBodies are the patches of one application as JSON: each is read once for all of its copies.
+type patchBodies map[*v1alpha1.Patch][]byte
+
+// read returns a patch as JSON.
+func (b patchBodies) read(p *v1alpha1.Patch) ([]byte, error) {
+	if body, ok := b[p]; ok {
+		return body, nil
+	}
+	var doc yamlv3.Node
+	if err := yamlv3.Unmarshal([]byte(p.Patch), &doc); err != nil {
+		return nil, fmt.Errorf("not YAML: %w", err)
+	}
+	if hasAlias(&doc) { // an alias may stand for many times its text
+		return nil, errors.New("it has an alias (*name): write the value out")
+	}
+	body, err := yaml.YAMLToJSON([]byte(p.Patch))
+	if err != nil {
+		return nil, fmt.Errorf("not YAML: %w", err)
+	}
+	b[p] = body
+	return body, nil
+}
+
+// hasAlias reports whether a YAML document uses an alias.
+func hasAlias(n *yamlv3.Node) bool {
+	return n.Kind == yamlv3.AliasNode || slices.ContainsFunc(n.Content, hasAlias)
+}
+
+// apply applies patches to a copy of the manifest name.
+func (b patchBodies) apply(u *unstructured.Unstructured, k *kind, name string, all []v1alpha1.Patch) (*unstructured.Unstructured, error) {
 	for i := range all {
 		p := &all[i]
 		if p.Target.Kind != "" && p.Target.Kind != k.Kind || p.Target.Name != "" && p.Target.Name != name {
@@ -304,9 +334,9 @@ func patch(u *unstructured.Unstructured, k *kind, name string, all []v1alpha1.Pa
 		if err != nil {
 			return nil, fmt.Errorf("patches[%d]: %w", i, err)
 		}
-		body, err := yaml.YAMLToJSON([]byte(p.Patch))
+		body, err := b.read(p)
 		if err != nil {
-			return nil, fmt.Errorf("patches[%d]: not YAML: %w", i, err)
+			return nil, fmt.Errorf("patches[%d]: %w", i, err)
 		}
 		var after []byte
 		if p.Type == v1alpha1.JSON6902 {

@@ -16,12 +16,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
+	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 // Bounds of one application.
 const (
 	maxObjects  = 2000
 	maxManifest = 256 << 10 // bytes
+	maxMemory   = 64 << 20  // bytes that all objects may take, as sizeOf counts them
 )
 
 // object is one object of an application, as it is applied.
@@ -67,7 +69,7 @@ func render(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members
 	if i := duplicate(r.sites); i != "" {
 		return nil, fmt.Errorf("workloadScope: two targets have the site %s: remove one", i)
 	}
-	seen := make(map[id]bool)
+	seen, memory, patches := make(map[id]bool), 0, make(patchBodies)
 	for i, m := range app.Spec.WorkloadTemplate.Manifests {
 		base, k, err := parseManifest(app, m.Raw)
 		if err != nil {
@@ -80,9 +82,12 @@ func render(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members
 			r.objects = append(r.objects, object{Unstructured: base, kind: k, ordinal: i})
 		} else if len(r.objects)+len(targets) <= maxObjects {
 			for j := range targets {
-				cp, err := copyFor(base, k, &targets[j])
+				cp, err := copyFor(base, k, &targets[j], patches)
 				if err != nil {
 					return nil, fmt.Errorf("workloadTemplate.manifests[%d] (%s %s) for site %s: %w", i, k.Kind, base.GetName(), targets[j].site, err)
+				}
+				if memory += sizeOf(cp.Object); memory > maxMemory {
+					return nil, fmt.Errorf("workloadTemplate.manifests[%d] (%s %s): the copies would take more than %d MiB: make several applications", i, k.Kind, base.GetName(), maxMemory>>20)
 				}
 				r.objects = append(r.objects, object{Unstructured: cp, kind: k, ordinal: i, site: targets[j].site})
 			}
@@ -172,6 +177,9 @@ func targetsOf(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, memb
 			return nil, fmt.Errorf("workloadScope.targetNodeLabels[%d]: %w", i, err)
 		}
 		where := target{site: selectorSite(&t.LabelSelector), affinity: requirements(&t.LabelSelector), over: &t.Overriders}
+		if selector.Matches(k8slabels.Set{}) { // nodes of the cloud too
+			where.affinity = append(where.affinity, corev1.NodeSelectorRequirement{Key: nodelifecycle.RoleLabel, Operator: corev1.NodeSelectorOpExists})
+		}
 		if !t.PerNode {
 			out = append(out, where)
 			continue
@@ -259,13 +267,13 @@ func kindNames() string {
 }
 
 // copyFor makes the copy of a workload for a target.
-func copyFor(base *unstructured.Unstructured, k *kind, t *target) (*unstructured.Unstructured, error) {
+func copyFor(base *unstructured.Unstructured, k *kind, t *target, patches patchBodies) (*unstructured.Unstructured, error) {
 	cp := base.DeepCopy()
 	cp.SetName(copyName(base.GetName(), t.site, k.max))
 	if err := override(cp, k, t.over); err != nil {
 		return nil, err
 	}
-	patched, err := patch(cp, k, base.GetName(), t.over.Patches)
+	patched, err := patches.apply(cp, k, base.GetName(), t.over.Patches)
 	if err != nil {
 		return nil, err
 	}
@@ -274,10 +282,33 @@ func copyFor(base *unstructured.Unstructured, k *kind, t *target) (*unstructured
 		return nil, fmt.Errorf("a patch changes the kind, name, namespace, owner or finalizers: remove that")
 	}
 	cp = patched
+	if _, has, _ := unstructured.NestedFieldNoCopy(cp.Object, "spec", "ttlSecondsAfterFinished"); has && k.Kind == "Job" {
+		return nil, fmt.Errorf("spec.ttlSecondsAfterFinished would have the Job made again whenever it is done: remove it, or make a CronJob")
+	}
 	if err := place(cp, k, t); err != nil {
 		return nil, err
 	}
 	return cp, markSite(cp, k, t.site)
+}
+
+// sizeOf is about how much memory a value of JSON takes. Many short values take many times their
+// text.
+func sizeOf(value any) int {
+	const word, entry = 16, 64
+	size := word
+	switch v := value.(type) {
+	case string:
+		size += len(v)
+	case []any:
+		for _, item := range v {
+			size += word + sizeOf(item)
+		}
+	case map[string]any:
+		for key, item := range v {
+			size += entry + len(key) + sizeOf(item)
+		}
+	}
+	return size
 }
 
 // copyName names a copy. A name that is too long for the kind ends with a hash.

@@ -3,6 +3,7 @@ package groups
 import (
 	"encoding/json"
 	"fmt"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func TestRenderKinds(t *testing.T) {
 				t.Errorf("%s has no %s: %s", kind, want, text[0])
 			}
 		}
-		if want := `"matchExpressions":[{"key":"gpu","operator":"NotIn","values":["none"]}]`; !strings.Contains(text[1], want) || !strings.Contains(text[1], `"nodeSelector":{"disk":"ssd"}`) {
+		if want := `"matchExpressions":[{"key":"gpu","operator":"NotIn","values":["none"]},{"key":"node-role.kubernetes.io/edge","operator":"Exists"}]`; !strings.Contains(text[1], want) || !strings.Contains(text[1], `"nodeSelector":{"disk":"ssd"}`) {
 			t.Errorf("%s has no %s: %s", kind, want, text[1])
 		}
 		if inSelector := strings.Contains(text[0], `"matchLabels":{"app":"web","apps.edgekit.io/site":"a"}`); inSelector != (r.objects[0].kind.Group == "apps") {
@@ -136,6 +137,25 @@ func TestRenderAffinity(t *testing.T) {
 	raw, _ := json.Marshal(r.objects[0].Object)
 	if n := strings.Count(string(raw), `"matchFields":[{"key":"metadata.name","operator":"In","values":["n1"]}]`); n != 2 {
 		t.Errorf("%d terms have the node: %s", n, raw)
+	}
+}
+
+// TestSelectorsStayAtTheEdge: a selector that asks for no label selects edge nodes only.
+func TestSelectorsStayAtTheEdge(t *testing.T) {
+	for selector, edge := range map[string]int{
+		"{}": 1,
+		"{matchExpressions: [{key: gpu, operator: DoesNotExist}]}":          1,
+		"{matchExpressions: [{key: gpu, operator: NotIn, values: ['no']}]}": 1,
+		"{matchLabels: {gpu: 'yes'}}":                                       0,
+	} {
+		r, err := render(testApp(t, "targetNodeLabels: [{labelSelector: "+selector+"}]", workload("Deployment")), nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := json.Marshal(r.objects[0].Object)
+		if n := strings.Count(string(raw), `{"key":"node-role.kubernetes.io/edge","operator":"Exists"}`); n != edge {
+			t.Errorf("%s: the role edge is asked for %d times, want %d: %s", selector, n, edge, raw)
+		}
 	}
 }
 
@@ -167,6 +187,7 @@ func TestRenderRefuses(t *testing.T) {
 		"a far index":               {workload("Deployment"), "patches: [{type: JSON6902, patch: '[{op: add, path: /spec/template/spec/containers/999999999, value: 1}]'}]", "patches[0]"},
 		"a path of no image":        {workload("Deployment"), "imageOverriders: [{component: Tag, operator: replace, value: x, predicate: {path: /spec/template/spec/containers/9/image}}]", "there is no element"},
 		"an image without a name":   {workload("Deployment"), "imageOverriders: [{component: Repository, operator: remove}]", "would have no name"},
+		"a Job that is deleted":     {strings.Replace(workload("Job"), "spec: {", "spec: {ttlSecondsAfterFinished: 0, ", 1), "", "made again whenever it is done"},
 		"a command replaced":        {workload("Deployment"), "commandOverriders: [{containerName: c, operator: replace, value: [x]}]", "want add or remove"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +290,48 @@ func TestAttackPatchGrowth(t *testing.T) {
 	app.Spec.WorkloadScope.TargetNodeGroups[0].Overriders.Patches = []v1alpha1.Patch{{Type: v1alpha1.JSON6902, Patch: "[" + strings.Join(ops, ",") + "]"}}
 	if _, err := render(app, nil, nil, nil); err == nil || !strings.Contains(err.Error(), "are the limit") {
 		t.Error(err)
+	}
+}
+
+// TestAttackPatchAliases: an alias cannot make a large object of a short patch.
+func TestAttackPatchAliases(t *testing.T) {
+	text := "metadata: {annotations: {a: &x " + strings.Repeat("x", 30<<10) + ", b: 'y'}}\nspec: {list: [" + strings.Repeat("*x ,", 8<<10) + "]}"
+	app := testApp(t, "targetNodeGroups: [{name: a}]", workload("Deployment"))
+	app.Spec.WorkloadScope.TargetNodeGroups[0].Overriders.Patches = []v1alpha1.Patch{{Patch: text}}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	_, err := render(app, nil, nil, nil)
+	goruntime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "patches[0]: it has an alias") {
+		t.Errorf("%.200v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+		t.Errorf("a patch of %d bytes took %d bytes", len(text), got)
+	}
+}
+
+// TestAttackManyCopies: many copies of many short values take no unbounded memory.
+func TestAttackManyCopies(t *testing.T) {
+	app := testApp(t, "{}", strings.ReplaceAll(workload("Deployment"), "command: [a, b]", "command: ["+strings.Repeat("a,", 50_000)+"a]"))
+	for i := range 1000 { // they need not exist
+		app.Spec.WorkloadScope.TargetNodeGroups = append(app.Spec.WorkloadScope.TargetNodeGroups, v1alpha1.TargetNodeGroup{Name: fmt.Sprintf("g%d", i)})
+	}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	_, err := render(app, nil, nil, nil)
+	goruntime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "make several applications") {
+		t.Errorf("%.200v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 4*maxMemory {
+		t.Errorf("it took %d MiB", got>>20)
+	}
+	app = testApp(t, "{}", workload("Deployment"))
+	for i := range 2 * 1000 {
+		app.Spec.WorkloadScope.TargetNodeGroups = append(app.Spec.WorkloadScope.TargetNodeGroups, v1alpha1.TargetNodeGroup{Name: fmt.Sprintf("g%d", i)})
+	}
+	if r, err := render(app, nil, nil, nil); err != nil || len(r.objects) != 2000 {
+		t.Errorf("2000 copies of a usual workload: %v", err)
 	}
 }
 

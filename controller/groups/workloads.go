@@ -114,13 +114,15 @@ func number(u *unstructured.Unstructured, absent int64, fields ...string) int64 
 	return int64(n)
 }
 
-// workloadsOf returns the workloads of all applications, by application and name.
-func (c *Controller) workloadsOf(wanted map[types.UID]bool) map[types.UID]map[id]*unstructured.Unstructured {
+// workloadsOf returns the workloads of some applications, by application and name. wanted has the
+// namespace of each: a workload of another namespace can name the application as its owner, and is
+// not its own.
+func (c *Controller) workloadsOf(wanted map[types.UID]string) map[types.UID]map[id]*unstructured.Unstructured {
 	out := make(map[types.UID]map[id]*unstructured.Unstructured)
 	for _, w := range c.workloads {
 		for _, u := range objects(w.store) {
 			uid := ownerUID(u)
-			if !wanted[uid] {
+			if namespace, ok := wanted[uid]; !ok || u.GetNamespace() != namespace {
 				continue
 			}
 			if out[uid] == nil {

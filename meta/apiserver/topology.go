@@ -37,11 +37,8 @@ func (s *Server) topology(ctx context.Context) (*topology, error) {
 	}
 	ranged := make(map[string]struct{})
 	for _, record := range all {
-		if !bytes.Contains(record.Value, []byte(wire.TopologyNodeGroup)) {
-			continue // most have no annotation: they are not decoded
-		}
-		if o, ok := metadataOf(record); ok && o.Annotations[wire.TopologyAnnotation] == wire.TopologyNodeGroup {
-			ranged[o.Namespace+"/"+o.Name] = struct{}{}
+		if key, ok := meta.ParsePath(strings.TrimPrefix(record.Key, meta.Down)); ok && isRanged(record) {
+			ranged[key.Namespace+"/"+key.Name] = struct{}{}
 		}
 	}
 	if len(ranged) == 0 {
@@ -67,6 +64,15 @@ func (s *Server) topology(ctx context.Context) (*topology, error) {
 	// A cloudcore of an older version sends no members, not even this node.
 	t.unknown = t.group != "" && t.groups[t.node] != t.group
 	return t, nil
+}
+
+// isRanged reports whether a Service is kept within a group.
+func isRanged(service meta.Record) bool {
+	if !bytes.Contains(service.Value, []byte(wire.TopologyNodeGroup)) {
+		return false // most have no annotation: they are not decoded
+	}
+	o, ok := metadataOf(service)
+	return ok && o.Annotations[wire.TopologyAnnotation] == wire.TopologyNodeGroup
 }
 
 // metadataOf decodes the metadata of an object in the Down area.
@@ -152,8 +158,8 @@ func (s *Server) keepsTopology(ctx context.Context, q request) bool {
 
 // topologyEvent handles a change of something that may decide which endpoints the node sees.
 func (wt *watcher) topologyEvent(ctx context.Context, e meta.Event) bool {
-	if strings.HasPrefix(e.Key, meta.Down+resources.Services+"/") && wt.topology == nil && !bytes.Contains(e.Value, []byte(wire.TopologyNodeGroup)) && e.Revision > wt.unsure {
-		return true // most Services
+	if e.Revision > wt.unsure && !wt.topology.concerns(e) {
+		return true
 	}
 	for _, prefix := range topologyPrefixes() {
 		if strings.HasPrefix(e.Key, prefix) {
@@ -161,6 +167,36 @@ func (wt *watcher) topologyEvent(ctx context.Context, e meta.Event) bool {
 		}
 	}
 	return true
+}
+
+// concerns reports whether an event may change what t says. The topology is read anew for each that
+// does: not for every status of the Node, nor for each of thousands of nodes that come at once.
+func (t *topology) concerns(e meta.Event) bool {
+	key, ok := meta.ParsePath(strings.TrimPrefix(e.Key, meta.Down))
+	if !ok {
+		return true
+	}
+	if key.Resource == resources.Services {
+		was := false
+		if t != nil {
+			_, was = t.ranged[key.Namespace+"/"+key.Name]
+		}
+		return was != (!e.Deleted && isRanged(e.Record))
+	}
+	if t == nil {
+		return false // no Service is kept within a group
+	}
+	group := ""
+	if o, ok := metadataOf(e.Record); ok && !e.Deleted {
+		group = o.Labels[wire.GroupLabel]
+	}
+	switch key.Resource {
+	case wire.MembersResource:
+		return t.groups[key.Name] != group
+	case resources.Nodes:
+		return key.Name == t.node && t.group != group
+	}
+	return false
 }
 
 // topologyChanged sends the slices that changed because a Service, or the group of a node, did.

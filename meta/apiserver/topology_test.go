@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/wire"
+	"github.com/edgekit/edgekit/meta/resources"
 )
 
 func inGroup(name, group string) *corev1.Node {
@@ -166,6 +168,58 @@ func TestWatchEndpointsOfGroup(t *testing.T) {
 	defer resumed.Stop()
 	last = before
 	expect(resumed, "-")
+}
+
+// countingStore counts the lists of a store.
+type countingStore struct {
+	meta.Store
+	lists int
+}
+
+func (s *countingStore) List(ctx context.Context, prefix string) ([]meta.Record, uint64, error) {
+	s.lists++
+	return s.Store.List(ctx, prefix)
+}
+
+// TestTopologyIsReadSeldom: a watch does not read the store for what changes nothing, such as the
+// status of the Node, nor once for each of many nodes that come at once.
+func TestTopologyIsReadSeldom(t *testing.T) {
+	sc := newSite(t)
+	store := &countingStore{Store: sc.store}
+	s := &Server{cfg: sc.cfg, catalog: sc.catalog}
+	s.cfg.Store = store
+	top, err := s.topology(t.Context())
+	must(t, err)
+	event := func(resource, namespace, name string) meta.Event {
+		t.Helper()
+		record, err := sc.store.Get(t.Context(), meta.Down+meta.Key{Resource: resource, Namespace: namespace, Name: name}.Path())
+		must(t, err)
+		return meta.Event{Record: record}
+	}
+	wt := &watcher{s: s, res: sc.catalog.find(discoveryv1.GroupName, "v1", resources.EndpointSlices), topology: top, known: make(map[meta.Key]bool)}
+	sc.put("nodes", "9", inGroup("gate-7", "a"))
+	sc.put("services", "9", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "else"}})
+	for i := range 100 {
+		sc.put(wire.MembersResource, "9", inGroup(fmt.Sprintf("new-%d", i), "a"))
+	}
+	store.lists = 0
+	for _, e := range []meta.Event{event("nodes", "", "gate-7"), event("services", "shop", "web"), event("services", "shop", "else"), event(wire.MembersResource, "", "n1")} {
+		if !wt.topologyEvent(t.Context(), e) || store.lists > 0 {
+			t.Errorf("%s read the store %d times", e.Key, store.lists)
+		}
+	}
+	for i := range 100 {
+		if !wt.topologyEvent(t.Context(), event(wire.MembersResource, "", fmt.Sprintf("new-%d", i))) {
+			t.Fatal("the watch ended")
+		}
+	}
+	if store.lists == 0 || store.lists > 5 {
+		t.Errorf("100 nodes that came at once: the store was read %d times", store.lists)
+	}
+	wt.topology, store.lists = nil, 0
+	if !wt.topologyEvent(t.Context(), event(wire.MembersResource, "", "n1")) || store.lists > 0 {
+		t.Errorf("no Service is kept within a group, and the store was read %d times", store.lists)
+	}
 }
 
 // TestKeepsTopology: which requests are answered here while the link is connected.

@@ -51,10 +51,14 @@ func New(cfg Config) *Elector {
 // Campaign leads whenever it can, until ctx ends. lead is called for each time of leading; its context
 // ends with it, and Campaign waits until it has returned.
 func (e *Elector) Campaign(ctx context.Context, lead func(context.Context)) {
+	failed := false
 	for Sleep(ctx, 0) {
-		if at, err := e.acquire(ctx); err != nil {
-			e.cfg.Logger.Debug("the Lease cannot be acquired", "err", err)
-		} else if !at.IsZero() {
+		at, err := e.acquire(ctx)
+		if err != nil && !failed && ctx.Err() == nil { // once, such as for a right that is missing
+			e.cfg.Logger.Warn("the Lease cannot be read or written; trying again, and this cloudcore does not lead until then", "lease", e.cfg.Lease, "err", err)
+		}
+		failed = err != nil
+		if !at.IsZero() {
 			e.hold(ctx, at, lead)
 			continue
 		}
@@ -134,7 +138,8 @@ func (e *Elector) hold(ctx context.Context, renewed time.Time, lead func(context
 		if !at.IsZero() {
 			renewed = at
 		}
-		if apierrors.IsConflict(err) || time.Since(renewed) >= renewDeadline {
+		// Of a Lease that somebody deleted another cloudcore may have made a new one.
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || time.Since(renewed) >= renewDeadline {
 			e.cfg.Logger.Warn("another cloudcore may lead now")
 			break
 		}

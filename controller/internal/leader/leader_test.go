@@ -1,13 +1,20 @@
 package leader_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/internal/leader"
@@ -45,5 +52,53 @@ func TestOneLeads(t *testing.T) {
 		}
 		end()
 		<-done
+	})
+}
+
+// TestDeletedLease: who leads stops at its next look when the Lease is gone, since another may
+// have made a new one.
+func TestDeletedLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leases := controllertest.NewClientset().CoordinationV1().Leases("edgekit-system")
+		ctx, stop := context.WithCancel(t.Context())
+		var turns atomic.Int64
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			leader.New(leader.Config{Leases: leases, Lease: "edgekit-test", ID: "a", Work: "a test"}).Campaign(ctx, func(ctx context.Context) {
+				turns.Add(1)
+				<-ctx.Done()
+			})
+		}()
+		synctest.Wait()
+		if err := leases.Delete(ctx, "edgekit-test", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(4 * time.Second)
+		if turns.Load() != 2 {
+			t.Errorf("%d turns after the Lease was deleted: want a new one", turns.Load())
+		}
+		stop()
+		<-done
+	})
+}
+
+// TestRefusedIsLogged: a cloudcore that may not use the Lease says so once, where an
+// administrator sees it.
+func TestRefusedIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := controllertest.NewClientset()
+		client.PrependReactor("get", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, errors.New("no right")
+		})
+		var log bytes.Buffer
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		leader.New(leader.Config{
+			Leases: client.CoordinationV1().Leases("edgekit-system"), Lease: "edgekit-test", ID: "a", Work: "a test", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}).Campaign(ctx, func(context.Context) { t.Error("it leads") })
+		if n := strings.Count(log.String(), "no right"); n != 1 {
+			t.Errorf("%d messages: %s", n, log.String())
+		}
 	})
 }

@@ -3,8 +3,9 @@
 //
 // Each cloudcore has a Lease of its own, beside those of package nodelifecycle, renews it every
 // [RenewEvery] and lists those of the others as often. A cloudcore whose Lease has not changed for
-// [Life], by the clock of whoever looks, has gone; clocks are not compared. One that stops deletes its Lease,
-// so that the others need not wait.
+// [Life], by the clock of whoever looks, has gone; clocks are not compared, and a time in
+// which the Leases could not be read does not count. One that stops deletes its Lease, so that the others
+// need not wait.
 //
 // [Members.Mine] gives every piece of work, by its name, to one of those that run. All of them come to
 // the same answer, but not at the same moment: for a few seconds after a cloudcore has come or

@@ -53,7 +53,8 @@ type Members struct {
 	guard runguard.Guard
 
 	mu         sync.Mutex
-	known      bool // the Leases could be read
+	known      bool      // the Leases could be read
+	looked     time.Time // when they were read last
 	seen       map[string]*member
 	generation uint64
 }
@@ -225,6 +226,14 @@ func (m *Members) look(list []coordinationv1.Lease, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known = true
+	if gap := now.Sub(m.looked); !m.looked.IsZero() && gap > RenewEvery { // nobody could renew a Lease while the API server was away
+		for _, s := range m.seen {
+			if !s.gone {
+				s.at = s.at.Add(gap - RenewEvery)
+			}
+		}
+	}
+	m.looked = now
 	there := make(map[string]bool, len(list))
 	for i := range list {
 		l := &list[i]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +134,42 @@ func TestNothingKnown(t *testing.T) {
 			t.Error("something is known where nothing can be read")
 		}
 	})
+}
+
+// TestShortOutage: an API server that was away for about as long as a Lease lives makes nobody gone.
+// Who looks first after it finds only Leases that nobody could renew.
+func TestShortOutage(t *testing.T) {
+	for away := 9 * time.Second; away <= 12*time.Second; away += time.Second {
+		t.Run(away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := controllertest.NewClientset()
+				out := atomic.Bool{}
+				client.PrependReactor("*", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+					if out.Load() {
+						return true, nil, apierrors.NewServiceUnavailable("away")
+					}
+					return false, nil, nil
+				})
+				b, _, _ := start(t, client, "b")
+				time.Sleep(time.Second)
+				a, _, _ := start(t, client, "a")
+				time.Sleep(10*time.Second + 250*time.Millisecond)
+				out.Store(true)
+				time.Sleep(away)
+				out.Store(false)
+				for range 20 {
+					time.Sleep(members.RenewEvery / 4)
+					synctest.Wait()
+					if a.Gone("b") || b.Gone("a") {
+						t.Fatal("a cloudcore that runs has gone")
+					}
+				}
+				if a.Generation()+b.Generation() != 0 {
+					t.Error("a cloudcore that runs had gone")
+				}
+			})
+		})
+	}
 }
 
 // TestRun holds Run to the rules of all Run methods.
