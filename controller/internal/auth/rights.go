@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,7 +25,7 @@ type Rights struct {
 	Logger       *slog.Logger
 
 	mu        sync.Mutex
-	decisions Cache[string, bool]
+	decisions Cache[[sha256.Size]byte, bool] // by the hash of the question, which may be long
 }
 
 // Allowed reports whether the user has the right. Its error reveals nothing about the API
@@ -49,15 +51,18 @@ func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec 
 	if err != nil {
 		return false, fmt.Errorf("rights: %w", err)
 	}
+	key := sha256.Sum256(text)
 	r.mu.Lock()
-	ok, known := r.decisions.Get(string(text), time.Now())
+	ok, known := r.decisions.Get(key, time.Now())
 	r.mu.Unlock()
 	if known {
 		return ok, nil
 	}
 	review, err := r.Cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
-		r.Logger.Warn("the API server did not answer a SubjectAccessReview", "user", u.Username, "err", err)
+		if !errors.Is(err, context.Canceled) { // of a client that has gone
+			r.Logger.Warn("the API server did not answer a SubjectAccessReview", "user", u.Username, "err", err)
+		}
 		return false, fmt.Errorf("the API server did not answer whether user %s may do this", u.Username)
 	}
 	fresh := r.DeniedFresh
@@ -66,6 +71,6 @@ func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.decisions.Put(string(text), review.Status.Allowed, time.Now().Add(fresh))
+	r.decisions.Put(key, review.Status.Allowed, time.Now().Add(fresh))
 	return review.Status.Allowed, nil
 }
