@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -24,41 +23,6 @@ const (
 	// maxChanged is how many nodes one event has.
 	maxChanged = 200
 )
-
-// streamLimit bounds the open streams, and those of one user.
-type streamLimit struct {
-	max int
-
-	mu     sync.Mutex
-	open   int
-	byUser map[string]int
-}
-
-func newStreamLimit(most int) *streamLimit {
-	return &streamLimit{max: most, byUser: make(map[string]int)}
-}
-
-// acquire counts a stream of a user; release must be called when it ends.
-func (l *streamLimit) acquire(user string) (release func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.max {
-		return nil, fail(http.StatusTooManyRequests, "as many streams and logs are open as may be: close one, or try again later")
-	}
-	if l.byUser[user] >= max(1, l.max/sessionShare) {
-		return nil, fail(http.StatusTooManyRequests, "you have as many streams and logs open as one user may: close one")
-	}
-	l.open++
-	l.byUser[user]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.open--
-		if l.byUser[user]--; l.byUser[user] == 0 {
-			delete(l.byUser, user)
-		}
-	}, nil
-}
 
 // stream writes server-sent events, or a text, to one client. It belongs to one goroutine.
 type stream struct {
@@ -218,7 +182,7 @@ func (s *Server) follow(q *request, out *stream) error {
 				}
 			}
 			if topics["nodes"] {
-				seq = s.sendNodes(out, seq)
+				seq = s.sendNodes(out, seq, see)
 			}
 			if out.out.Len() > 0 && !out.flush() {
 				return nil
@@ -233,8 +197,9 @@ type changedNodes struct {
 	More  bool       `json:"more"` // others changed, came or went: the list must be read again
 }
 
-// sendNodes adds the nodes that changed after seq, and returns up to where that is.
-func (s *Server) sendNodes(out *stream, seq uint64) uint64 {
+// sendNodes adds what a user may see of the nodes that changed after seq, and returns up to where
+// that is.
+func (s *Server) sendNodes(out *stream, seq uint64, see sight) uint64 {
 	names, more, now := s.fleet.since(seq, maxChanged)
 	if now == seq {
 		return seq
@@ -242,7 +207,7 @@ func (s *Server) sendNodes(out *stream, seq uint64) uint64 {
 	e := changedNodes{Items: make([]nodeItem, 0, len(names)), More: more}
 	for _, name := range names {
 		if row := s.fleet.rows.get("name", &nodeRow{name: name}); row != nil {
-			e.Items = append(e.Items, s.nodeItem(row))
+			e.Items = append(e.Items, s.nodeItem(row, see))
 		}
 	}
 	out.event("nodes", e)

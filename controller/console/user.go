@@ -26,7 +26,8 @@ const (
 	userRefused  = 10 * time.Second // and on a bad one
 	allowedFresh = 30 * time.Second
 	deniedFresh  = 10 * time.Second
-	reviewRate   = 10 // TokenReviews a second for one network's clients
+	reviewTime   = 5 * time.Second // how long the API server may take to answer one review
+	reviewRate   = 10              // TokenReviews a second for one network's clients
 	reviewBurst  = 50
 	maxNetworks  = 1024 // that are remembered; one more forgets all
 	// maxNamespaces is in how many namespaces a user's rights are asked for one list.
@@ -67,6 +68,7 @@ var (
 	errUnknown = &apiError{http.StatusUnauthorized, "the API server does not know the token, or it has expired: log in with a new one"}
 	errBusy    = &apiError{http.StatusTooManyRequests, "too many users log in at a time: try again"}
 	errAway    = &apiError{http.StatusServiceUnavailable, "the API server does not answer: try again in a few seconds"}
+	errFailed  = &apiError{http.StatusServiceUnavailable, "the API server could not answer the request: try again in a few seconds"}
 )
 
 // identify finds the user of a request. used counts it as a use of the session.
@@ -87,14 +89,16 @@ func (s *Server) identify(r *http.Request, used bool) (who, error) {
 	if !ok {
 		return who{}, errLogin
 	}
-	user, err := s.users.of(r.Context(), token, r.RemoteAddr)
+	user, err := s.users.of(r.Context(), token, "")
 	if errors.Is(err, errUnknown) {
 		s.sessions.remove(c.Value)
 	}
 	return who{user, token, c.Value}, err
 }
 
-// of returns the user of a token that came from an address.
+// of returns the user of a token that came from an address; "" for that of a session, which was
+// reviewed at the login and counts for no network: strangers behind the same proxy cannot keep
+// its user out.
 func (u *users) of(ctx context.Context, token, from string) (user authenticationv1.UserInfo, err error) {
 	key := sha256.Sum256([]byte(token))
 	for {
@@ -121,9 +125,11 @@ func (u *users) of(ctx context.Context, token, from string) (user authentication
 }
 
 func (u *users) review(ctx context.Context, token string, key [sha256.Size]byte, from string) (user authenticationv1.UserInfo, err error) {
-	if !u.sender(from).Allow() {
+	if from != "" && !u.sender(from).Allow() {
 		return user, errBusy
 	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTime)
+	defer cancel()
 	status, err := u.reviewer.Review(ctx, token)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -168,6 +174,8 @@ func (u *users) sender(from string) *rate.Limiter {
 
 // may reports whether a user has a right.
 func (s *Server) may(ctx context.Context, w who, right authorizationv1.ResourceAttributes) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, reviewTime)
+	defer cancel()
 	ok, err := s.users.rights.Allowed(ctx, w.user, right)
 	if err != nil {
 		return false, errAway
