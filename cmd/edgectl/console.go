@@ -35,7 +35,8 @@ type consoleCmd struct {
 // Help is the text below the usage.
 func (consoleCmd) Help() string {
 	return `The page has the rights that you have in the cluster. Your token stays in this program: the
-browser does not get it, and only the browser that opens the printed address can use it.
+browser does not get it, and only the browser that opens the printed address can use it. On a
+machine that you share with users you do not trust, log in to the console itself instead.
 
 Examples:
   edgectl console --open
