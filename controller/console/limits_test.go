@@ -3,6 +3,7 @@ package console_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -193,5 +194,24 @@ func TestModelRight(t *testing.T) {
 		if out.Code != http.StatusOK || strings.Contains(out.Body.String(), `"unit":"Cel"`) != want {
 			t.Errorf("%s: %d %s", user, out.Code, out.Body)
 		}
+	}
+}
+
+// TestAttackRights: a user who asks about ever new names has the API server asked a bounded number
+// of times, and is the only one who notices.
+func TestAttackRights(t *testing.T) {
+	w := newWorld(t, console.Config{})
+	w.get(t, "nobody", "me", nil)
+	refused := 0
+	for i := range 1000 {
+		if w.get(t, "nobody", fmt.Sprint("nodes/none-", i), nil) == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if refused < 300 {
+		t.Errorf("%d of 1000 requests were refused", refused)
+	}
+	if code := w.get(t, "viewer", "nodes/edge-1", nil); code != http.StatusOK {
+		t.Errorf("another user: %d", code)
 	}
 }

@@ -101,14 +101,15 @@ func (o *stream) flush() bool {
 }
 
 // stillMay reports whether the user of a stream is still known and has the right. While the
-// API server does not answer, the stream goes on.
+// API server does not answer, the stream goes on. It ends when the user, or a stranger, keeps
+// cloudcore from asking: else it could outlast the right.
 func (s *Server) stillMay(q *request, right authorizationv1.ResourceAttributes) bool {
 	w, err := s.identify(q.Request, false)
 	if err != nil {
-		return errors.Is(err, errAway) || errors.Is(err, errBusy)
+		return errors.Is(err, errAway)
 	}
 	ok, err := s.may(q.Context(), w, right)
-	return ok || err != nil
+	return ok || errors.Is(err, errAway)
 }
 
 // seen returns what the user of a stream may see now. It is an error if the user is no longer
@@ -116,7 +117,7 @@ func (s *Server) stillMay(q *request, right authorizationv1.ResourceAttributes) 
 func (s *Server) seen(q *request, before sight) (sight, error) {
 	w, err := s.identify(q.Request, false)
 	if err != nil {
-		if errors.Is(err, errAway) || errors.Is(err, errBusy) {
+		if errors.Is(err, errAway) {
 			return before, nil
 		}
 		return before, err

@@ -32,7 +32,10 @@ const (
 	maxNetworks  = 1024 // that are remembered; one more forgets all
 	// maxNamespaces is in how many namespaces a user's rights are asked for one list.
 	maxNamespaces = 200
-	reviewsAtOnce = 8 // SubjectAccessReviews of one list
+	reviewsAtOnce = 8  // SubjectAccessReviews of one list
+	askRate       = 50 // SubjectAccessReviews a second for one user
+	askBurst      = 500
+	maxAskers     = 4096 // users that are remembered; one more forgets all
 )
 
 // who is a user and the token that the user gave.
@@ -54,19 +57,20 @@ type users struct {
 	good    auth.Cache[[sha256.Size]byte, authenticationv1.UserInfo] // by the hash of their token
 	bad     auth.Cache[[sha256.Size]byte, struct{}]
 	senders map[netip.Prefix]*rate.Limiter
+	askers  map[string]*rate.Limiter // by name of the user
 }
 
 func newUsers(cloud kubernetes.Interface, log *slog.Logger) *users {
-	return &users{
-		reviewer: auth.NewReviewer(cloud), log: log,
-		rights: &auth.Rights{Cloud: cloud, AllowedFresh: allowedFresh, DeniedFresh: deniedFresh, Logger: log},
-	}
+	u := &users{reviewer: auth.NewReviewer(cloud), log: log, askers: make(map[string]*rate.Limiter)}
+	u.rights = &auth.Rights{Cloud: cloud, AllowedFresh: allowedFresh, DeniedFresh: deniedFresh, Logger: log, Limit: u.mayAsk}
+	return u
 }
 
 var (
 	errLogin   = &apiError{http.StatusUnauthorized, "log in: there is no session, or it is over"}
 	errUnknown = &apiError{http.StatusUnauthorized, "the API server does not know the token, or it has expired: log in with a new one"}
 	errBusy    = &apiError{http.StatusTooManyRequests, "too many users log in at a time: try again"}
+	errAsks    = &apiError{http.StatusTooManyRequests, "you look at too many things at a time: try again in a few seconds"}
 	errAway    = &apiError{http.StatusServiceUnavailable, "the API server does not answer: try again in a few seconds"}
 	errFailed  = &apiError{http.StatusServiceUnavailable, "the API server could not answer the request: try again in a few seconds"}
 )
@@ -172,12 +176,32 @@ func (u *users) sender(from string) *rate.Limiter {
 	return u.senders[network]
 }
 
+// mayAsk counts a SubjectAccessReview for a user. Without a limit a user could ask about ever new
+// names, and use up what the API server does for cloudcore.
+func (u *users) mayAsk(user string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.askers[user] == nil {
+		if len(u.askers) >= maxAskers {
+			clear(u.askers)
+		}
+		u.askers[user] = rate.NewLimiter(askRate, askBurst)
+	}
+	if !u.askers[user].Allow() {
+		return errAsks
+	}
+	return nil
+}
+
 // may reports whether a user has a right.
 func (s *Server) may(ctx context.Context, w who, right authorizationv1.ResourceAttributes) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, reviewTime)
 	defer cancel()
 	ok, err := s.users.rights.Allowed(ctx, w.user, right)
-	if err != nil {
+	switch {
+	case errors.Is(err, errAsks):
+		return false, errAsks
+	case err != nil:
 		return false, errAway
 	}
 	return ok, nil

@@ -16,13 +16,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Rights asks the API server what users may do. All fields are required. Its method may be
-// called by several goroutines at once.
+// Rights asks the API server what users may do. All fields but Limit are required. Its methods
+// may be called by several goroutines at once.
 type Rights struct {
 	Cloud        kubernetes.Interface
 	AllowedFresh time.Duration // how long a yes counts
 	DeniedFresh  time.Duration // how long a no counts
 	Logger       *slog.Logger
+	// Limit is called with the name of a user before the API server is asked, which it is in the
+	// name of cloudcore. Its error is returned in place of an answer. nil has no limit.
+	Limit func(user string) error
 
 	mu        sync.Mutex
 	decisions Cache[[sha256.Size]byte, bool] // by the hash of the question, which may be long
@@ -57,6 +60,11 @@ func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec 
 	r.mu.Unlock()
 	if known {
 		return ok, nil
+	}
+	if r.Limit != nil {
+		if err := r.Limit(u.Username); err != nil {
+			return false, err
+		}
 	}
 	review, err := r.Cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
