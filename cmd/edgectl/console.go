@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,7 +35,8 @@ type consoleCmd struct {
 // Help is the text below the usage.
 func (consoleCmd) Help() string {
 	return `The page has the rights that you have in the cluster. Your token stays in this program: the
-browser does not get it, and only the browser that opens the printed address can use it.
+browser does not get it, and only the browser that opens the printed address can use it. On a
+machine that you share with users you do not trust, log in to the console itself instead.
 
 Examples:
   edgectl console --open
@@ -76,20 +78,33 @@ func (c *consoleCmd) Run(ctx context.Context, cli *cli, out program.Output) erro
 		_ = listener.Close()
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var opening sync.WaitGroup
 	if c.Open {
-		remove, err := browser.Open(ctx, proxy.URL())
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "%v: open the address yourself\n", err)
-		} else {
-			defer remove()
-		}
+		opening.Go(func() { openBrowser(ctx, proxy.URL()) })
 	}
-	return serveConsole(ctx, listener, proxy)
+	err = serveConsole(ctx, listener, proxy)
+	cancel()
+	opening.Wait()
+	return err
+}
+
+// openBrowser opens an address in the browser, and clears up when ctx ends.
+func openBrowser(ctx context.Context, address string) {
+	remove, err := browser.Open(ctx, address)
+	if err != nil {
+		if ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "%v: open the address yourself\n", err)
+		}
+		return
+	}
+	<-ctx.Done()
+	remove()
 }
 
 // serveConsole serves until ctx ends, and then ends the streams that are open.
 func serveConsole(ctx context.Context, listener net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
@@ -161,9 +176,9 @@ func (c *consoleCmd) user(cfg *rest.Config) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use the credentials of the kubeconfig: %w", err)
 	}
-	r, err := http.NewRequest(http.MethodGet, cfg.Host, nil) //nolint:noctx // it is not sent
+	r, err := http.NewRequest(http.MethodGet, "https://localhost/", nil) //nolint:noctx // it is not sent
 	if err != nil {
-		return nil, &program.UsageError{Setting: "kubeconfig", Reason: "the server's address: " + err.Error()}
+		return nil, err
 	}
 	resp, err := asked.RoundTrip(r)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -111,7 +112,7 @@ func TestConsole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		browser := &http.Client{Jar: jar, Transport: &http.Transport{}}
+		browser := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: 20 * time.Second}
 		defer browser.CloseIdleConnections()
 		get := func(address string) string {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -155,6 +156,22 @@ func TestConsole(t *testing.T) {
 		}
 		run(t, consoleCmd{Listen: "127.0.0.1:0", Server: console.URL, CA: ca}, consoleKubeconfig(t, "https://127.0.0.1:1",
 			fmt.Sprintf("{exec: {apiVersion: client.authentication.k8s.io/v1, command: %q, interactiveMode: Never}}", plugin)))
+	})
+	// On a machine where no browser runs, the program that opens one runs as long as the browser.
+	t.Run("open", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Setenv("HOME", dir)
+		t.Setenv("XDG_CACHE_HOME", dir)
+		t.Setenv("PATH", dir)
+		for _, name := range []string{"xdg-open", "open"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nexec /bin/sleep 300\n"), 0o700); err != nil { //nolint:gosec // a program
+				t.Fatal(err)
+			}
+		}
+		run(t, consoleCmd{Listen: "127.0.0.1:0", Server: console.URL, CA: ca, Open: true}, consoleKubeconfig(t, "https://127.0.0.1:1", "{token: alices-token}"))
+		if left, err := filepath.Glob(filepath.Join(dir, "edgectl-console-*")); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
 	})
 	t.Run("pod", func(t *testing.T) {
 		api := fakeForward(t, console.Listener.Addr().String())

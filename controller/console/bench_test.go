@@ -116,7 +116,7 @@ func BenchmarkConsole(b *testing.B) {
 			}
 			page := pageOf[nodeItem]{Next: next, Total: total}
 			for _, r := range rows {
-				page.Items = append(page.Items, s.nodeItem(r))
+				page.Items = append(page.Items, s.nodeItem(r, sight{pods: true}))
 			}
 			return page
 		}
@@ -193,7 +193,7 @@ func BenchmarkConsole(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
 			out := &stream{w: httptest.NewRecorder()}
-			s.sendNodes(out, s.fleet.now()-maxChanged)
+			s.sendNodes(out, s.fleet.now()-maxChanged, sight{nodes: true, pods: true})
 		}
 	})
 }

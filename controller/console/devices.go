@@ -288,8 +288,21 @@ func (s *Server) device(q *request) (any, error) {
 			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: summary.Shorten(c.Message, maxMessage), Since: stamp(c.LastTransitionTime.Time),
 		})
 	}
-	detail.Twins = twinsOf(d, s.cfg.Devices.Model(d), status.Status.Twins)
+	model, err := s.modelOf(q, d)
+	if err != nil {
+		return nil, err
+	}
+	detail.Twins = twinsOf(d, model, status.Status.Twins)
 	return detail, nil
+}
+
+// modelOf returns a device's model; nil if there is none or the user may not get it.
+func (s *Server) modelOf(q *request, d *v1beta1.Device) (*v1beta1.DeviceModel, error) {
+	ok, err := s.may(q.Context(), q.who, devicesRight("get", resources.DeviceModels, d.Namespace, d.Spec.ModelRef.Name))
+	if err != nil || !ok {
+		return nil, err
+	}
+	return s.cfg.Devices.Model(d), nil
 }
 
 // twinsOf joins the properties of a device, of its model, and what was reported.

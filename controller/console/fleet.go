@@ -187,7 +187,7 @@ func newNodeRow(n *corev1.Node, siteLabels []string) *nodeRow {
 			}
 		}
 	}
-	r.text = r.name + "\n" + strings.ToLower(r.site) + "\n" + r.address
+	r.text = r.name + "\n" + strings.ToLower(r.site) + "\n" + strings.ToLower(r.address)
 	return r
 }
 

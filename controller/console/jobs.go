@@ -183,9 +183,13 @@ func newJobItem(j *jobs.Job, may bool) jobItem {
 	return item
 }
 
+func phaseOf(r *v1alpha2.NodeJobResult) string {
+	return cmp.Or(string(r.Status.Phase), string(v1alpha2.NodePending))
+}
+
 func newJobNode(r *v1alpha2.NodeJobResult) jobNode {
 	n := jobNode{
-		Node: r.Spec.NodeName, Phase: cmp.Or(string(r.Status.Phase), string(v1alpha2.NodePending)), Reason: summary.Shorten(r.Status.Reason, maxText),
+		Node: r.Spec.NodeName, Phase: phaseOf(r), Reason: summary.Shorten(r.Status.Reason, maxText),
 		Message: summary.Shorten(r.Status.Message, maxMessage), Version: summary.Shorten(r.Status.CurrentVersion, maxText),
 	}
 	if at := cmp.Or(r.Status.ObservedFinishedTime, r.Status.ObservedAcceptedTime, r.Spec.PhaseTime); at != nil {
@@ -300,7 +304,7 @@ func (s *Server) job(q *request) (any, error) {
 	find := query[v1alpha2.NodeJobResult]{order: "node", desc: o.desc, after: after, limit: o.limit}
 	if phase := o.values.Get("phase"); o.search != "" || phase != "" {
 		find.keep = func(r *v1alpha2.NodeJobResult) bool {
-			return strings.Contains(r.Spec.NodeName, o.search) && (phase == "" || phase == string(r.Status.Phase))
+			return strings.Contains(r.Spec.NodeName, o.search) && (phase == "" || phase == phaseOf(r))
 		}
 	}
 	rows, next, total, err := pageOfTree(q.Context(), s.jobs.resultsOf(string(j.Meta.UID)), resultOrder(), find)

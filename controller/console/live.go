@@ -95,7 +95,7 @@ func (t Tee) Put(r twins.Report) {
 	}
 }
 
-// Delete tells all that a device is gone.
+// Delete passes on that a device is gone.
 func (t Tee) Delete(namespace, name string) {
 	for _, l := range t {
 		if l != nil {

@@ -2,10 +2,15 @@ package console
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
 const (
@@ -27,7 +32,11 @@ func (s *Server) podLog(q *request, out *stream) error {
 		life = logLife
 	}
 	ctx, cancel := context.WithTimeout(q.Context(), life)
-	defer cancel()
+	var watcher sync.WaitGroup
+	defer func() {
+		cancel()
+		watcher.Wait()
+	}()
 	// The API server must answer soon, though the log may go on for long.
 	late := time.AfterFunc(answerTime, cancel)
 	answer, err := s.upstream.do(ctx, q.token, call{
@@ -36,8 +45,11 @@ func (s *Server) podLog(q *request, out *stream) error {
 	})
 	late.Stop()
 	if err != nil {
-		if q.Context().Err() == nil && ctx.Err() != nil {
+		switch {
+		case q.Context().Err() == nil && ctx.Err() != nil:
 			return errAway
+		case errors.Is(err, errFailed): // so the API server answers when it does not reach the node
+			return fail(http.StatusServiceUnavailable, "the log cannot be read: its node may have lost its link. Try again when the node is connected")
 		}
 		return err
 	}
@@ -50,10 +62,39 @@ func (s *Server) podLog(q *request, out *stream) error {
 		return nil
 	}
 	defer context.AfterFunc(ctx, func() { _ = answer.Body.Close() })() // ends a Read that waits
-	return out.copy(answer.Body.Read)
+	if follow {
+		watcher.Go(func() { s.watch(ctx, q, logRight(q.PathValue("namespace"), q.PathValue("name")), cancel) })
+	}
+	if err := out.copy(answer.Body.Read); err != nil && q.Context().Err() == nil {
+		panic(http.ErrAbortHandler) // so that the client does not take it for the log's end
+	}
+	return nil
 }
 
-// copy sends what read gives until it ends or the client is gone.
+func logRight(namespace, pod string) authorizationv1.ResourceAttributes {
+	return authorizationv1.ResourceAttributes{Verb: "get", Version: "v1", Resource: "pods", Subresource: "log", Namespace: namespace, Name: pod}
+}
+
+// watch calls end when the user of a stream is no longer known or has lost the right. It returns
+// then, or when ctx ends.
+func (s *Server) watch(ctx context.Context, q *request, right authorizationv1.ResourceAttributes, end func()) {
+	q = &request{q.WithContext(ctx), q.who}
+	beats := time.NewTicker(beatEvery)
+	defer beats.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beats.C:
+			if !s.stillMay(q, right) {
+				end()
+				return
+			}
+		}
+	}
+}
+
+// copy sends what read gives until it ends or the client is gone. Its error is that of read.
 func (o *stream) copy(read func([]byte) (int, error)) error {
 	chunk := make([]byte, logChunk)
 	for {
@@ -64,8 +105,11 @@ func (o *stream) copy(read func([]byte) (int, error)) error {
 				return nil
 			}
 		}
-		if err != nil {
-			return nil // the log's end, or the API server's: the client has what there is
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
 		}
 	}
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ type nodeItem struct {
 	Ready   bool   `json:"ready"`
 	Version string `json:"version,omitempty"`
 	Since   string `json:"since,omitempty"`
-	Pods    int    `json:"pods"`
+	Pods    *int   `json:"pods,omitempty"` // nil of a user who may not list pods
 	Address string `json:"address,omitempty"`
 }
 
@@ -66,8 +67,12 @@ type nodeDetail struct {
 	Link       nodeLink          `json:"link"`
 }
 
-func (s *Server) nodeItem(r *nodeRow) nodeItem {
-	item := nodeItem{Name: r.name, Site: r.site, State: r.state, Ready: r.ready, Version: r.version, Pods: s.cfg.Pods.PodCount(r.name), Address: r.address}
+// nodeItem is what a user may see of a node who may list nodes.
+func (s *Server) nodeItem(r *nodeRow, see sight) nodeItem {
+	item := nodeItem{Name: r.name, Site: r.site, State: r.state, Ready: r.ready, Version: r.version, Address: r.address}
+	if see.pods {
+		item.Pods = new(s.cfg.Pods.PodCount(r.name))
+	}
 	if r.since > 0 {
 		item.Since = stamp(time.Unix(r.since, 0))
 	}
@@ -77,6 +82,11 @@ func (s *Server) nodeItem(r *nodeRow) nodeItem {
 // nodesRight is the right about Nodes that a verb needs; of one node, or of all for "".
 func nodesRight(verb, name string) authorizationv1.ResourceAttributes {
 	return authorizationv1.ResourceAttributes{Verb: verb, Version: "v1", Resource: "nodes", Name: name}
+}
+
+// podsRight is the right to list Pods of all namespaces.
+func podsRight() authorizationv1.ResourceAttributes {
+	return authorizationv1.ResourceAttributes{Verb: "list", Version: "v1", Resource: "pods"}
 }
 
 func (s *Server) listNodes(q *request) (any, error) {
@@ -94,13 +104,17 @@ func (s *Server) listNodes(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	pods, err := s.may(q.Context(), q.who, podsRight())
+	if err != nil {
+		return nil, err
+	}
 	rows, next, total, err := s.fleet.rows.page(q.Context(), find)
 	if err != nil {
 		return nil, err
 	}
 	page := pageOf[nodeItem]{Items: make([]nodeItem, 0, len(rows)), Next: next, Total: total}
 	for _, r := range rows {
-		page.Items = append(page.Items, s.nodeItem(r))
+		page.Items = append(page.Items, s.nodeItem(r, sight{pods: pods}))
 	}
 	return page, nil
 }
@@ -144,17 +158,21 @@ func (s *Server) node(q *request) (any, error) {
 	if !ok {
 		return nil, fail(http.StatusNotFound, "there is no edge node of this name")
 	}
+	pods, err := s.may(q.Context(), q.who, podsRight())
+	if err != nil {
+		return nil, err
+	}
 	n := item.Object
 	info := n.Status.NodeInfo
 	d := nodeDetail{
-		nodeItem: s.nodeItem(newNodeRow(n, s.cfg.SiteLabels)), Created: stamp(n.CreationTimestamp.Time),
+		nodeItem: s.nodeItem(newNodeRow(n, s.cfg.SiteLabels), sight{pods: pods}), Created: stamp(n.CreationTimestamp.Time),
 		OS: summary.Shorten(info.OSImage, maxText), Kernel: summary.Shorten(info.KernelVersion, maxText),
 		Arch: summary.Shorten(info.Architecture, maxText), Runtime: summary.Shorten(info.ContainerRuntimeVersion, maxText),
 		Labels: make(map[string]string), Conditions: []nodeCondition{}, Link: s.link(q.Context(), q.who, name),
 	}
-	for key, value := range n.Labels {
+	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
 		if len(d.Labels) < maxLabels {
-			d.Labels[key] = value
+			d.Labels[key] = n.Labels[key]
 		}
 	}
 	for _, c := range n.Status.Conditions[:min(len(n.Status.Conditions), maxConditions)] {
@@ -256,8 +274,7 @@ func (s *Server) podsOfNode(q *request) (any, error) {
 		return nil, err
 	}
 	pods := s.cfg.Pods.PodsOf(q.PathValue("name"))
-	right := authorizationv1.ResourceAttributes{Verb: "list", Version: "v1", Resource: "pods"}
-	in, err := s.scopeOf(q.Context(), q.who, right, o.values.Get("namespace"), func() []string {
+	in, err := s.scopeOf(q.Context(), q.who, podsRight(), o.values.Get("namespace"), func() []string {
 		var names []string
 		for _, p := range pods { // they are sorted
 			if len(names) == 0 || names[len(names)-1] != p.Namespace {

@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,8 +64,14 @@ type Config struct {
 
 const (
 	apiPath = "/console/api/v1/"
-	// maxRequests is how many requests are answered at a time, besides streams.
+	// maxRequests is how many requests are answered at a time, besides streams and logins.
 	maxRequests = 128
+	// requestShare is the share of maxRequests that one user may have.
+	requestShare = 4
+	// maxLogins is how many logins are answered at a time.
+	maxLogins = 64
+	// maxHTTP2 is how many requests one connection may have under way: a page has a few.
+	maxHTTP2 = 64
 	// maxConnections is how many clients may be connected.
 	maxConnections = 1024
 	// answerTime is how long one request may take, besides streams: most of it waits for the
@@ -88,8 +93,10 @@ type Server struct {
 	fleet    *fleet
 	devices  *deviceIndex
 	jobs     *jobIndex
-	requests chan struct{} // a slot for each request
-	streams  *streamLimit
+	requests chan struct{} // a slot for each request, before its user is known
+	logins   chan struct{} // a slot for each login
+	shares   *userLimit    // of requests
+	streams  *userLimit
 	origins  *http.CrossOriginProtection
 	page     *page
 
@@ -120,7 +127,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, mux: http.NewServeMux(), upstream: up, page: page,
 		users: newUsers(cfg.Cloud, cfg.Logger), sessions: newSessions(cfg.MaxSessions, cfg.SessionIdle, cfg.SessionLife),
 		fleet: newFleet(cfg.SiteLabels), devices: newDeviceIndex(), jobs: newJobIndex(),
-		requests: make(chan struct{}, maxRequests), streams: newStreamLimit(cfg.MaxStreams), origins: http.NewCrossOriginProtection(),
+		requests: make(chan struct{}, maxRequests), logins: make(chan struct{}, maxLogins), shares: newRequestLimit(maxRequests), streams: newStreamLimit(cfg.MaxStreams), origins: http.NewCrossOriginProtection(),
 	}
 	cfg.Nodes.OnChange(s.fleet.nodeChanged)
 	cfg.Devices.Devices().OnChange(s.devices.changed)
@@ -199,12 +206,17 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var requests sync.WaitGroup
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { s.sessions.run(ctx) })
+	defer sweeper.Wait()
+	defer cancel()
+	var active handlers
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests.Add(1)
-			defer requests.Done()
-			s.ServeHTTP(w, r)
+			if active.enter() {
+				defer active.leave()
+				s.ServeHTTP(w, r)
+			}
 		}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 15 * time.Second,
@@ -212,6 +224,7 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 		WriteTimeout:      time.Minute, // of all but streams, which have sendTime for each write
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxHTTP2},
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion:     tls.VersionTLS12,
@@ -233,7 +246,7 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 		cancel()
 		_ = server.Close() // the listener has failed already
 	}
-	requests.Wait()
+	active.close()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("console: %w", err)
 	}
@@ -294,19 +307,36 @@ func (s *Server) answer(h handler) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 		defer cancel()
 		q, err := s.admit(r.WithContext(ctx))
+		var v any
 		if err == nil {
-			var v any
-			if v, err = h(q); err == nil {
-				writeJSON(w, http.StatusOK, v)
-				return
-			}
+			v, err = s.share(q, h)
 		}
-		s.writeFailure(w, r, err)
+		if err != nil {
+			s.writeFailure(w, r, err)
+			return
+		}
+		writeJSON(w, http.StatusOK, v)
 	}
 }
 
-// admit finds the user of a request and refuses one that another site may have sent.
+// share answers a request if its user has not too many under way.
+func (s *Server) share(q *request, h handler) (any, error) {
+	release, err := s.shares.acquire(q.user.Username)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return h(q)
+}
+
+// admit finds the user of a request. It refuses one that another site may have sent, and one
+// with a name that is too long for any object: it would fill the memory of what users may do.
 func (s *Server) admit(r *http.Request) (*request, error) {
+	for _, name := range []string{r.PathValue("namespace"), r.PathValue("name"), r.PathValue("kind"), r.URL.Query().Get("namespace")} {
+		if len(name) > maxSearch {
+			return nil, fail(http.StatusBadRequest, "a name in the address is longer than %d bytes, the most that a name has", maxSearch)
+		}
+	}
 	byCookie := r.Header.Get("Authorization") == ""
 	if err := s.checkOrigin(r, byCookie); err != nil {
 		return nil, err
@@ -334,51 +364,4 @@ func (s *Server) checkOrigin(r *http.Request, byCookie bool) error {
 		return fail(http.StatusForbidden, "the request comes from another site: open the console by its own address")
 	}
 	return nil
-}
-
-// apiError is an answer that is no success. The user reads its message.
-type apiError struct {
-	Code    int    `json:"code"`
-	Message string `json:"message"`
-}
-
-func (e *apiError) Error() string { return e.Message }
-
-func fail(code int, format string, args ...any) error {
-	return &apiError{code, fmt.Sprintf(format, args...)}
-}
-
-// writeFailure writes an error, and says what was not expected in the log only.
-func (s *Server) writeFailure(w http.ResponseWriter, r *http.Request, err error) {
-	if known := (*apiError)(nil); !errors.As(err, &known) {
-		if r.Context().Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			s.log.Error("a request to the console failed", "path", r.URL.Path, "err", err)
-		}
-		err = fail(http.StatusServiceUnavailable, "the request took too long or failed: try again")
-	}
-	writeError(w, err)
-}
-
-func writeError(w http.ResponseWriter, err error) {
-	known := &apiError{http.StatusInternalServerError, "the request failed"}
-	errors.As(err, &known)
-	if known.Code == http.StatusServiceUnavailable || known.Code == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "3")
-	}
-	writeJSON(w, known.Code, struct {
-		Error *apiError `json:"error"`
-	}{known})
-}
-
-func writeJSON(w http.ResponseWriter, code int, v any) {
-	raw, ok := v.(json.RawMessage)
-	if !ok {
-		var err error
-		if raw, err = json.Marshal(v); err != nil { // not of the types here
-			code, raw = http.StatusInternalServerError, []byte(`{"error":{"code":500,"message":"the answer cannot be written"}}`)
-		}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_, _ = w.Write(raw) // a client that is gone needs no answer
 }

@@ -166,7 +166,7 @@ func TestUsersOwnToken(t *testing.T) {
 		}
 	})
 	for _, tt := range []struct{ method, path, user, answer, asked string }{
-		{"GET", "devices/plant/boiler", "viewer", `"twins":[{"property":"target","desired":"45","reported":"44\u003cscript\u003e","reportedAt":"2023-11-14T22:13:20.000Z"}]`,
+		{"GET", "devices/plant/boiler", "viewer", `"twins":[{"property":"target","desired":"45","reported":"44\u003cscript\u003e","reportedAt":"2023-11-14T22:13:20.000Z","unit":"Cel"}]`,
 			"Bearer T-viewer GET /apis/devices.kubeedge.io/v1beta1/namespaces/plant/devicestatuses/boiler"},
 		{"GET", "nodes/edge-1/events", "nobody", `"reason":"New","object":"/","message":"a\nb","count":1},{"time":"2026-01-01T00:00:00Z"`,
 			"Bearer T-nobody GET /api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DNode%2CinvolvedObject.name%3Dedge-1&limit=500"},

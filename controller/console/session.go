@@ -22,6 +22,8 @@ const (
 	// sessionShare is the share of all sessions, and of all streams, that one user may have.
 	sessionShare = 16
 	maxLogin     = auth.MaxToken + 1<<10 // bytes of the body of a login
+	// sweepEvery is the time between two looks for sessions that are over.
+	sweepEvery = time.Minute
 )
 
 // sessions keeps the tokens of users who logged in. Times have a monotonic clock reading and
@@ -100,6 +102,33 @@ func (all *sessions) token(id string, used bool) (string, bool) {
 	return s.token, true
 }
 
+// run forgets the tokens of sessions that are over, and all of them when ctx ends.
+func (all *sessions) run(ctx context.Context) {
+	ticks := time.NewTicker(sweepEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			all.mu.Lock()
+			defer all.mu.Unlock()
+			clear(all.byID)
+			return
+		case now := <-ticks.C:
+			all.sweep(now)
+		}
+	}
+}
+
+func (all *sessions) sweep(now time.Time) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for key, s := range all.byID {
+		if s.over(all, now) {
+			delete(all.byID, key)
+		}
+	}
+}
+
 func (all *sessions) remove(id string) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -139,6 +168,13 @@ func tokenForm(token string) bool {
 
 // login makes a session of a token.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.logins <- struct{}{}:
+		defer func() { <-s.logins }()
+	default:
+		writeError(w, errBusy)
+		return
+	}
 	user, id, err := s.newSession(r)
 	if err != nil {
 		s.writeFailure(w, r, err)

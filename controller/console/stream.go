@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -24,41 +23,6 @@ const (
 	// maxChanged is how many nodes one event has.
 	maxChanged = 200
 )
-
-// streamLimit bounds the open streams, and those of one user.
-type streamLimit struct {
-	max int
-
-	mu     sync.Mutex
-	open   int
-	byUser map[string]int
-}
-
-func newStreamLimit(most int) *streamLimit {
-	return &streamLimit{max: most, byUser: make(map[string]int)}
-}
-
-// acquire counts a stream of a user; release must be called when it ends.
-func (l *streamLimit) acquire(user string) (release func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.max {
-		return nil, fail(http.StatusTooManyRequests, "as many streams and logs are open as may be: close one, or try again later")
-	}
-	if l.byUser[user] >= max(1, l.max/sessionShare) {
-		return nil, fail(http.StatusTooManyRequests, "you have as many streams and logs open as one user may: close one")
-	}
-	l.open++
-	l.byUser[user]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.open--
-		if l.byUser[user]--; l.byUser[user] == 0 {
-			delete(l.byUser, user)
-		}
-	}, nil
-}
 
 // stream writes server-sent events, or a text, to one client. It belongs to one goroutine.
 type stream struct {
@@ -137,14 +101,15 @@ func (o *stream) flush() bool {
 }
 
 // stillMay reports whether the user of a stream is still known and has the right. While the
-// API server does not answer, the stream goes on.
+// API server does not answer, the stream goes on. It ends when the user, or a stranger, keeps
+// cloudcore from asking: else it could outlast the right.
 func (s *Server) stillMay(q *request, right authorizationv1.ResourceAttributes) bool {
 	w, err := s.identify(q.Request, false)
 	if err != nil {
-		return errors.Is(err, errAway) || errors.Is(err, errBusy)
+		return errors.Is(err, errAway)
 	}
 	ok, err := s.may(q.Context(), w, right)
-	return ok || err != nil
+	return ok || errors.Is(err, errAway)
 }
 
 // seen returns what the user of a stream may see now. It is an error if the user is no longer
@@ -152,7 +117,7 @@ func (s *Server) stillMay(q *request, right authorizationv1.ResourceAttributes) 
 func (s *Server) seen(q *request, before sight) (sight, error) {
 	w, err := s.identify(q.Request, false)
 	if err != nil {
-		if errors.Is(err, errAway) || errors.Is(err, errBusy) {
+		if errors.Is(err, errAway) {
 			return before, nil
 		}
 		return before, err
@@ -218,7 +183,7 @@ func (s *Server) follow(q *request, out *stream) error {
 				}
 			}
 			if topics["nodes"] {
-				seq = s.sendNodes(out, seq)
+				seq = s.sendNodes(out, seq, see)
 			}
 			if out.out.Len() > 0 && !out.flush() {
 				return nil
@@ -233,8 +198,9 @@ type changedNodes struct {
 	More  bool       `json:"more"` // others changed, came or went: the list must be read again
 }
 
-// sendNodes adds the nodes that changed after seq, and returns up to where that is.
-func (s *Server) sendNodes(out *stream, seq uint64) uint64 {
+// sendNodes adds what a user may see of the nodes that changed after seq, and returns up to where
+// that is.
+func (s *Server) sendNodes(out *stream, seq uint64, see sight) uint64 {
 	names, more, now := s.fleet.since(seq, maxChanged)
 	if now == seq {
 		return seq
@@ -242,7 +208,7 @@ func (s *Server) sendNodes(out *stream, seq uint64) uint64 {
 	e := changedNodes{Items: make([]nodeItem, 0, len(names)), More: more}
 	for _, name := range names {
 		if row := s.fleet.rows.get("name", &nodeRow{name: name}); row != nil {
-			e.Items = append(e.Items, s.nodeItem(row))
+			e.Items = append(e.Items, s.nodeItem(row, see))
 		}
 	}
 	out.event("nodes", e)

@@ -24,9 +24,10 @@ type fullSummary struct {
 	Devices *deviceCounts `json:"devices,omitempty"`
 }
 
-// sight is what of a summary a user may see.
+// sight is what of a summary, and of a list of nodes, a user may see.
 type sight struct {
 	nodes   bool
+	pods    bool            // how many each node has
 	devices *scope          // nil for none
 	kinds   map[string]bool // of jobs
 }
@@ -34,6 +35,9 @@ type sight struct {
 // sightOf finds out what a user may see; it is an error if that is nothing.
 func (s *Server) sightOf(ctx context.Context, w who) (see sight, err error) {
 	if see.nodes, err = s.may(ctx, w, nodesRight("list", "")); err != nil {
+		return see, err
+	}
+	if see.pods, err = s.may(ctx, w, podsRight()); err != nil {
 		return see, err
 	}
 	in, err := s.scopeOf(ctx, w, devicesRight("list", resources.Devices, "", ""), "", s.devices.namespaces)
@@ -101,11 +105,9 @@ func (s *Server) me(q *request) (any, error) {
 	if out.Groups == nil {
 		out.Groups = []string{}
 	}
-	pods := authorizationv1.ResourceAttributes{Verb: "list", Version: "v1", Resource: "pods"}
-	logs := authorizationv1.ResourceAttributes{Verb: "get", Version: "v1", Resource: "pods", Subresource: "log"}
 	events := authorizationv1.ResourceAttributes{Verb: "list", Version: "v1", Resource: "events"}
 	for can, right := range map[*bool]authorizationv1.ResourceAttributes{
-		&out.Can.ListNodes: nodesRight("list", ""), &out.Can.ListPods: pods, &out.Can.ReadLogs: logs, &out.Can.ListEvents: events,
+		&out.Can.ListNodes: nodesRight("list", ""), &out.Can.ListPods: podsRight(), &out.Can.ReadLogs: logRight("", ""), &out.Can.ListEvents: events,
 		&out.Can.ListDevices: devicesRight("list", resources.Devices, "", ""),
 		&out.Can.ListJobs:    jobsRight("list", v1alpha2.NodeUpgradeJobs, ""),
 		&out.Can.ChangeJobs:  jobsRight("patch", v1alpha2.NodeUpgradeJobs, ""),

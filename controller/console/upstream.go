@@ -108,7 +108,7 @@ func refusal(answer *http.Response) error {
 		}
 		return fail(code, "%s", message)
 	}
-	return errAway
+	return errFailed
 }
 
 // get reads an object or a list of at most maxAnswer bytes.

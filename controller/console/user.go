@@ -26,12 +26,16 @@ const (
 	userRefused  = 10 * time.Second // and on a bad one
 	allowedFresh = 30 * time.Second
 	deniedFresh  = 10 * time.Second
-	reviewRate   = 10 // TokenReviews a second for one network's clients
+	reviewTime   = 5 * time.Second // how long the API server may take to answer one review
+	reviewRate   = 10              // TokenReviews a second for one network's clients
 	reviewBurst  = 50
 	maxNetworks  = 1024 // that are remembered; one more forgets all
 	// maxNamespaces is in how many namespaces a user's rights are asked for one list.
 	maxNamespaces = 200
-	reviewsAtOnce = 8 // SubjectAccessReviews of one list
+	reviewsAtOnce = 8  // SubjectAccessReviews of one list
+	askRate       = 50 // SubjectAccessReviews a second for one user
+	askBurst      = 500
+	maxAskers     = 4096 // users that are remembered; one more forgets all
 )
 
 // who is a user and the token that the user gave.
@@ -53,20 +57,22 @@ type users struct {
 	good    auth.Cache[[sha256.Size]byte, authenticationv1.UserInfo] // by the hash of their token
 	bad     auth.Cache[[sha256.Size]byte, struct{}]
 	senders map[netip.Prefix]*rate.Limiter
+	askers  map[string]*rate.Limiter // by name of the user
 }
 
 func newUsers(cloud kubernetes.Interface, log *slog.Logger) *users {
-	return &users{
-		reviewer: auth.NewReviewer(cloud), log: log,
-		rights: &auth.Rights{Cloud: cloud, AllowedFresh: allowedFresh, DeniedFresh: deniedFresh, Logger: log},
-	}
+	u := &users{reviewer: auth.NewReviewer(cloud), log: log, askers: make(map[string]*rate.Limiter)}
+	u.rights = &auth.Rights{Cloud: cloud, AllowedFresh: allowedFresh, DeniedFresh: deniedFresh, Logger: log, Limit: u.mayAsk}
+	return u
 }
 
 var (
 	errLogin   = &apiError{http.StatusUnauthorized, "log in: there is no session, or it is over"}
 	errUnknown = &apiError{http.StatusUnauthorized, "the API server does not know the token, or it has expired: log in with a new one"}
 	errBusy    = &apiError{http.StatusTooManyRequests, "too many users log in at a time: try again"}
+	errAsks    = &apiError{http.StatusTooManyRequests, "you look at too many things at a time: try again in a few seconds"}
 	errAway    = &apiError{http.StatusServiceUnavailable, "the API server does not answer: try again in a few seconds"}
+	errFailed  = &apiError{http.StatusServiceUnavailable, "the API server could not answer the request: try again in a few seconds"}
 )
 
 // identify finds the user of a request. used counts it as a use of the session.
@@ -87,14 +93,16 @@ func (s *Server) identify(r *http.Request, used bool) (who, error) {
 	if !ok {
 		return who{}, errLogin
 	}
-	user, err := s.users.of(r.Context(), token, r.RemoteAddr)
+	user, err := s.users.of(r.Context(), token, "")
 	if errors.Is(err, errUnknown) {
 		s.sessions.remove(c.Value)
 	}
 	return who{user, token, c.Value}, err
 }
 
-// of returns the user of a token that came from an address.
+// of returns the user of a token that came from an address; "" for that of a session, which was
+// reviewed at the login and counts for no network: strangers behind the same proxy cannot keep
+// its user out.
 func (u *users) of(ctx context.Context, token, from string) (user authenticationv1.UserInfo, err error) {
 	key := sha256.Sum256([]byte(token))
 	for {
@@ -121,9 +129,11 @@ func (u *users) of(ctx context.Context, token, from string) (user authentication
 }
 
 func (u *users) review(ctx context.Context, token string, key [sha256.Size]byte, from string) (user authenticationv1.UserInfo, err error) {
-	if !u.sender(from).Allow() {
+	if from != "" && !u.sender(from).Allow() {
 		return user, errBusy
 	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTime)
+	defer cancel()
 	status, err := u.reviewer.Review(ctx, token)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -166,10 +176,32 @@ func (u *users) sender(from string) *rate.Limiter {
 	return u.senders[network]
 }
 
+// mayAsk counts a SubjectAccessReview for a user. Without a limit a user could ask about ever new
+// names, and use up what the API server does for cloudcore.
+func (u *users) mayAsk(user string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.askers[user] == nil {
+		if len(u.askers) >= maxAskers {
+			clear(u.askers)
+		}
+		u.askers[user] = rate.NewLimiter(askRate, askBurst)
+	}
+	if !u.askers[user].Allow() {
+		return errAsks
+	}
+	return nil
+}
+
 // may reports whether a user has a right.
 func (s *Server) may(ctx context.Context, w who, right authorizationv1.ResourceAttributes) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, reviewTime)
+	defer cancel()
 	ok, err := s.users.rights.Allowed(ctx, w.user, right)
-	if err != nil {
+	switch {
+	case errors.Is(err, errAsks):
+		return false, errAsks
+	case err != nil:
 		return false, errAway
 	}
 	return ok, nil

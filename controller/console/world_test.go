@@ -35,8 +35,8 @@ import (
 )
 
 // world is a console before a fake API server. The token "T-NAME" is user NAME's: root may do
-// everything, viewer may read everything, plant may read what is in the namespace plant, nobody
-// may do nothing.
+// everything, viewer may read everything, plant may read what is in the namespace plant, only-nodes
+// and only-devices may read what they say, nobody may do nothing.
 type world struct {
 	*console.Server
 	kube *fake.Clientset
@@ -57,6 +57,10 @@ func (w *world) allowed(spec *authorizationv1.SubjectAccessReviewSpec) bool {
 		return true
 	case "viewer":
 		return slices.Contains([]string{"get", "list"}, right.Verb)
+	case "only-nodes":
+		return right.Resource == "nodes"
+	case "only-devices":
+		return right.Resource == "devices"
 	case "plant":
 		return right.Namespace == "plant" && slices.Contains([]string{"get", "list"}, right.Verb)
 	}
@@ -159,6 +163,10 @@ func newWorld(t testing.TB, cfg console.Config) *world {
 	}
 	w.dyn = dynamicfake.NewSimpleDynamicClient(scheme,
 		device("plant", "boiler", "edge-1", "online"), device("plant", "pump", "edge-2", "offline"), device("office", "lamp", "edge-1", "ok"),
+		&v1beta1.DeviceModel{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "boiler", ResourceVersion: "8"},
+			Spec:       schema.DeviceModelSpec{Properties: []schema.ModelProperty{{Name: "target", Unit: "Cel"}}},
+		},
 		&v1alpha2.NodeUpgradeJob{
 			ObjectMeta: metav1.ObjectMeta{Name: "up", UID: "u-1", ResourceVersion: "5", CreationTimestamp: metav1.Unix(1_700_000_000, 0)},
 			Status:     v1alpha2.JobStatus{Phase: v1alpha2.JobInProgress, Nodes: v1alpha2.NodeCounts{Total: 2, Successful: 1, InProgress: 1}},

@@ -234,8 +234,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request) {
 			{"type": "DiskPressure", "status": "False", "reason": "HasNoDiskPressure", "message": "edgecore has no disk pressure", "since": n.Since},
 			{"type": "MemoryPressure", "status": "False", "reason": "HasSufficientMemory", "message": "edgecore has sufficient memory", "since": n.Since},
 		},
-		"link":        map[string]any{"cloudcore": "cloudcore-7d4f9-x2x8q", "transport": "quic", "connectedAt": n.Since, "backlog": len(n.Name) % 3},
-		"certificate": map[string]any{"notAfter": f.ago(-19 * 24 * time.Hour)},
+		"link": map[string]any{"cloudcore": "cloudcore-7d4f9-x2x8q", "transport": "quic", "connectedAt": n.Since},
 	})
 }
 

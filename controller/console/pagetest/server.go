@@ -162,6 +162,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	if code := s.refused("session"); code != 0 {
+		fail(w, code, http.StatusText(code))
+		return
+	}
 	if changes(w, r) {
 		s.mu.Lock()
 		s.session = ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -249,6 +250,33 @@ func lookAtTrouble(browser context.Context, t *testing.T) {
 	p.server.Refuse("pods", 403)
 	p.open("/console/pods/plant/modbus-mapper-0/log?container=main")
 	p.see("You may not see the log of this pod.")
+	p.server.Refuse("pods", 503)
+	p.open("/console/pods/plant/modbus-mapper-0/log?container=main")
+	p.see("cloudcore cannot answer now.")
+	p.server.Refuse("pods", 0)
+	p.see("published topic") // by itself
+	p.server.Refuse("session", 503)
+	p.click("Log out")
+	p.see("You are still logged in.")
+	p.server.Refuse("session", 0)
+	p.server.Refuse("me", 503)
+	p.open("/console/")
+	p.see("cloudcore cannot answer now.")
+	p.server.Refuse("me", 0)
+	p.see("kyiv-north") // by itself
+	// Who logs in after another sees nothing of what that one saw.
+	p.open("/console/jobs")
+	p.see("log-level-info")
+	p.server.Refuse("", 401)
+	p.title("Log in")
+	p.server.Refuse("", 0)
+	p.server.Refuse("jobs", 503)
+	p.do(chromedp.SendKeys("#token", Token+"\r"))
+	p.see("cloudcore cannot answer now.")
+	if text := p.text(); strings.Contains(text, "log-level-info") {
+		t.Errorf("the next user sees %q", text)
+	}
+	p.server.Refuse("jobs", 0)
 	p.server.Refuse("", 401)
 	p.open("/console/devices")
 	p.title("Log in")

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -14,16 +16,19 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Rights asks the API server what users may do. All fields are required. Its method may be
-// called by several goroutines at once.
+// Rights asks the API server what users may do. All fields but Limit are required. Its methods
+// may be called by several goroutines at once.
 type Rights struct {
 	Cloud        kubernetes.Interface
 	AllowedFresh time.Duration // how long a yes counts
 	DeniedFresh  time.Duration // how long a no counts
 	Logger       *slog.Logger
+	// Limit is called with the name of a user before the API server is asked, which it is in the
+	// name of cloudcore. Its error is returned in place of an answer. nil has no limit.
+	Limit func(user string) error
 
 	mu        sync.Mutex
-	decisions Cache[string, bool]
+	decisions Cache[[sha256.Size]byte, bool] // by the hash of the question, which may be long
 }
 
 // Allowed reports whether the user has the right. Its error reveals nothing about the API
@@ -49,15 +54,23 @@ func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec 
 	if err != nil {
 		return false, fmt.Errorf("rights: %w", err)
 	}
+	key := sha256.Sum256(text)
 	r.mu.Lock()
-	ok, known := r.decisions.Get(string(text), time.Now())
+	ok, known := r.decisions.Get(key, time.Now())
 	r.mu.Unlock()
 	if known {
 		return ok, nil
 	}
+	if r.Limit != nil {
+		if err := r.Limit(u.Username); err != nil {
+			return false, err
+		}
+	}
 	review, err := r.Cloud.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
-		r.Logger.Warn("the API server did not answer a SubjectAccessReview", "user", u.Username, "err", err)
+		if !errors.Is(err, context.Canceled) { // of a client that has gone
+			r.Logger.Warn("the API server did not answer a SubjectAccessReview", "user", u.Username, "err", err)
+		}
 		return false, fmt.Errorf("the API server did not answer whether user %s may do this", u.Username)
 	}
 	fresh := r.DeniedFresh
@@ -66,6 +79,6 @@ func (r *Rights) allowed(ctx context.Context, u authenticationv1.UserInfo, spec 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.decisions.Put(string(text), review.Status.Allowed, time.Now().Add(fresh))
+	r.decisions.Put(key, review.Status.Allowed, time.Now().Add(fresh))
 	return review.Status.Allowed, nil
 }

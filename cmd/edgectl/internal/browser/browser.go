@@ -14,6 +14,10 @@ import (
 // Open starts the browser with an address that holds a secret. Arguments of a program can be seen
 // by all users of a machine, so the browser is given a file that only this user can read, which
 // leads to the address. The caller calls remove when the address is of no use any more.
+//
+// Open returns when the program that it starts ends. Where no browser runs yet, that program may
+// be the browser itself, so the address must be served before. When ctx ends the program is
+// killed, which leaves most browsers alone.
 func Open(ctx context.Context, address string) (remove func(), err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -33,12 +37,30 @@ func Open(ctx context.Context, address string) (remove func(), err error) {
 		return nil, fmt.Errorf("open the browser: %w", err)
 	}
 	name, args := command(runtime.GOOS, file)
-	// What is started ends by itself: these programs hand the file to a browser.
-	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil { //nolint:gosec // a constant program, with the path of our own file
+	if err := run(ctx, filepath.Join(dir, "output"), name, args...); err != nil {
 		remove()
-		return nil, fmt.Errorf("open the browser: %s: %w: %.200s", name, err, out)
+		return nil, fmt.Errorf("open the browser: %w", err)
 	}
 	return remove, nil
+}
+
+// run runs a program that writes into a file. A pipe would be open as long as a browser that the
+// program starts.
+func run(ctx context.Context, output, name string, args ...string) error {
+	out, err := os.OpenFile(output, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // a constant program, with the path of our own file
+	cmd.Stdout, cmd.Stderr = out, out
+	detach(cmd)
+	if err := cmd.Run(); err != nil {
+		text := make([]byte, 200)
+		n, _ := out.ReadAt(text, 0)
+		return fmt.Errorf("%s: %w: %s", name, err, text[:n])
+	}
+	return nil
 }
 
 // page leads to an address.

@@ -11,7 +11,13 @@
 // opens can send requests to it. So the proxy answers nobody but the browser that was opened with
 // [Proxy.URL], which has a random key. That browser gets a cookie, and each request must have the
 // cookie, the proxy's own address as its host (a name that somebody else's DNS points to the
-// loopback address does not help), and must come from the proxy's own pages.
+// loopback address does not help), and must come from the proxy's own pages. Nothing but what is
+// below /console/ is asked of cloudcore.
+//
+// What this does not keep out: browsers send a cookie to all ports of an address. If the browser
+// is led to a web server that another user of the machine runs on the same loopback address, that
+// server can have the cookie. So on a machine with users who are not to be trusted, log in to the
+// console itself (Config.Target) instead.
 //
 // The user's token is added behind the proxy. The browser never has it.
 package consoleproxy
@@ -26,13 +32,18 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"path"
+	"strings"
 	"sync"
 )
 
 const (
-	cookieName  = "edgectl-console"
-	sessionPath = "/console/api/v1/session"
-	reopen      = "open the address that 'edgectl console' printed"
+	// cookiePrefix has the port behind it, so that a browser can have several consoles open: it
+	// has one set of cookies for all ports of an address.
+	cookiePrefix = "edgectl-console-"
+	rootPath     = "/console/"
+	sessionPath  = "/console/api/v1/session"
+	reopen       = "open the address that 'edgectl console' printed"
 )
 
 // Config sets up a Proxy. All fields are required.
@@ -45,6 +56,7 @@ type Config struct {
 // Proxy is an http.Handler. Its methods may be called by several goroutines at once.
 type Proxy struct {
 	address string
+	name    string // of the cookie
 	key     string
 	next    *httputil.ReverseProxy
 
@@ -54,7 +66,7 @@ type Proxy struct {
 
 // New checks the configuration and makes the key. It does no I/O.
 func New(cfg Config) (*Proxy, error) {
-	host, _, err := net.SplitHostPort(cfg.Address)
+	host, port, err := net.SplitHostPort(cfg.Address)
 	switch {
 	case cfg.Target == nil, cfg.Transport == nil:
 		return nil, errors.New("consoleproxy: Config.Target and Transport are required")
@@ -64,7 +76,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("consoleproxy: Config.Address: %s is not a loopback address, such as 127.0.0.1: others could use the proxy in your name", host)
 	}
 	return &Proxy{
-		address: cfg.Address, key: rand.Text(), cookie: rand.Text(),
+		address: cfg.Address, name: cookiePrefix + port, key: rand.Text(), cookie: rand.Text(),
 		next: &httputil.ReverseProxy{
 			Transport: cfg.Transport, FlushInterval: -1, // events and logs go on as they come
 			Rewrite:        func(r *httputil.ProxyRequest) { rewrite(r, cfg.Target) },
@@ -97,6 +109,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.enter(w, r)
 		return
 	}
+	if !strings.HasPrefix(path.Clean(r.URL.Path)+"/", rootPath) {
+		fail(w, http.StatusNotFound, "the console is at "+rootPath)
+		return
+	}
 	if !own(r) {
 		fail(w, http.StatusForbidden, "the request comes from another site: "+reopen)
 		return
@@ -122,7 +138,7 @@ func (p *Proxy) enter(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	cookie := p.cookie
 	p.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: cookie, Path: "/console/", HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // without TLS on the loopback address
+	http.SetCookie(w, &http.Cookie{Name: p.name, Value: cookie, Path: rootPath, HttpOnly: true, SameSite: http.SameSiteStrictMode}) //nolint:gosec // without TLS on the loopback address
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	w.Header().Set("Cache-Control", "no-store")
@@ -139,7 +155,7 @@ func own(r *http.Request) bool {
 }
 
 func (p *Proxy) admitted(r *http.Request) bool {
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(p.name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return err == nil && subtle.ConstantTimeCompare([]byte(c.Value), []byte(p.cookie)) == 1

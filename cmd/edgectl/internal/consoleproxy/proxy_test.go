@@ -122,7 +122,8 @@ func TestStrangers(t *testing.T) {
 	}
 	browser := &http.Client{Jar: jar}
 	base, _, _ := strings.Cut(p.URL(), "/?")
-	do(t, browser, http.MethodGet, p.URL())
+	_, _, header := do(t, browser, http.MethodGet, p.URL())
+	cookie, _, _ := strings.Cut(header.Get("Set-Cookie"), "=")
 	other := &http.Client{}
 	for name, c := range map[string]struct {
 		client  *http.Client
@@ -131,8 +132,8 @@ func TestStrangers(t *testing.T) {
 		headers []string
 	}{
 		"without the cookie":        {other, "/console/api/v1/me", http.StatusUnauthorized, nil},
-		"with another cookie":       {other, "/console/", http.StatusUnauthorized, []string{"Cookie", "edgectl-console=guess"}},
-		"with an empty cookie":      {other, "/console/", http.StatusUnauthorized, []string{"Cookie", "edgectl-console="}},
+		"with another cookie":       {other, "/console/", http.StatusUnauthorized, []string{"Cookie", cookie + "=guess"}},
+		"with an empty cookie":      {other, "/console/", http.StatusUnauthorized, []string{"Cookie", cookie + "="}},
 		"without a key":             {other, "/", http.StatusUnauthorized, nil},
 		"with another key":          {other, "/?key=guess", http.StatusUnauthorized, nil},
 		"by another name":           {browser, "/console/", http.StatusMisdirectedRequest, []string{"Host", "evil.example:80"}},
@@ -144,6 +145,42 @@ func TestStrangers(t *testing.T) {
 	} {
 		if code, text, _ := do(t, c.client, http.MethodGet, base+c.path, c.headers...); code != c.code || strings.Contains(text, "users-token") {
 			t.Errorf("%s: %d %s, want %d", name, code, text, c.code)
+		}
+	}
+}
+
+// TestTwo: the consoles of two clusters are open in one browser, which has the same cookies for
+// all ports of an address.
+func TestTwo(t *testing.T) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	both := []*consoleproxy.Proxy{start(t), start(t)}
+	for _, p := range both {
+		do(t, browser, http.MethodGet, p.URL())
+	}
+	for _, p := range both {
+		base, _, _ := strings.Cut(p.URL(), "/?")
+		if code, text, _ := do(t, browser, http.MethodGet, base+"/console/api/v1/me"); code != http.StatusOK {
+			t.Errorf("%d %s", code, text)
+		}
+	}
+}
+
+// TestOtherPaths: the user's token goes to nothing else that has the console's name.
+func TestOtherPaths(t *testing.T) {
+	p := start(t)
+	base, _, _ := strings.Cut(p.URL(), "/?")
+	_, _, header := do(t, &http.Client{}, http.MethodGet, p.URL())
+	cookie, _, _ := strings.Cut(header.Get("Set-Cookie"), ";")
+	for path, want := range map[string]int{"/console/": 200, "/console/nodes/a..b": 200, "/other": 404, "/console/../other": 404, "/console/%2e%2e/other": 404, "/consoles/": 404} {
+		r := httptest.NewRequest(http.MethodGet, base+path, nil)
+		r.Header.Set("Cookie", cookie)
+		w := httptest.NewRecorder()
+		if p.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
 }

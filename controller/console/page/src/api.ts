@@ -24,8 +24,7 @@ export interface NodeItem {
 export interface NodeDetail extends NodeItem {
   labels?: Record<string, string>;
   conditions?: { type: string; status: string; reason?: string; message?: string; since?: string }[];
-  link?: { cloudcore?: string; transport?: string; connectedAt?: string; backlog?: number };
-  certificate?: { notAfter?: string };
+  link?: { cloudcore?: string; transport?: string; connectedAt?: string };
 }
 export interface Pod {
   namespace: string; name: string; phase?: string; ready?: boolean; restarts?: number;
@@ -76,6 +75,7 @@ let whenLoggedOut: () => void = () => {};
 // onLoggedOut names what is called when the API says that nobody is logged in.
 export function onLoggedOut(call: () => void) { whenLoggedOut = call; }
 
+// loggedOut forgets what the user saw: the next one in this tab may have other rights.
 export function loggedOut() { kept.clear(); whenLoggedOut(); }
 
 async function failureOf(response: Response): Promise<Failure> {
@@ -109,7 +109,7 @@ export async function request(method: string, to: string, body?: unknown, signal
   }
   if (!response.ok) {
     const failure = await failureOf(response);
-    if (failure.code === 401 && to !== 'session') whenLoggedOut();
+    if (failure.code === 401 && to !== 'session') loggedOut();
     throw failure;
   }
   return response;

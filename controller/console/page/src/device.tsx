@@ -1,5 +1,5 @@
 // One device: its twins as they change, and a graph of one of them.
-import { useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { path, useEvents, useResource, type DeviceDetail, type Twin } from './api';
 import { add, Chart, numeric, type Series } from './chart';
 import { link } from './router';
@@ -14,8 +14,10 @@ export function Device({ namespace, name }: { namespace: string; name: string })
   const [chosen, setChosen] = useState('');
   const [paused, setPaused] = useState(false);
   const [changed, setChanged] = useState(0);
-  const held = useRef(new Map<string, LiveValue>());
+  const held = useRef(new Map<string, LiveValue>()); // of the last quarter of a second
+  const newest = useRef(new Map<string, LiveValue>());
   const frame = useRef(0);
+  useEffect(() => () => clearTimeout(frame.current), []);
 
   const put = (property: string, value: string | undefined, time: string | undefined) => {
     const n = numeric(value);
@@ -37,7 +39,7 @@ export function Device({ namespace, name }: { namespace: string; name: string })
         frame.current = 0;
         const values = held.current;
         held.current = new Map();
-        device.update((d) => ({ ...d, twins: merged(d.twins ?? [], values) }));
+        for (const v of values.values()) newest.current.set(v.property, v);
         setChanged((n) => n + 1);
       }, 250);
     },
@@ -51,7 +53,7 @@ export function Device({ namespace, name }: { namespace: string; name: string })
       </Heading>
       <Loaded from={device} what="device">
         {(d) => {
-          const twins = d.twins ?? [];
+          const twins = merged(d.twins ?? [], newest.current);
           for (const t of twins) put(t.property, t.reported, t.reportedAt);
           const drawn = twins.filter((t) => numeric(t.reported) !== undefined || series.current.has(t.property));
           const now = drawn.find((t) => t.property === chosen) ?? drawn[0];
@@ -98,10 +100,11 @@ export function Device({ namespace, name }: { namespace: string; name: string })
   );
 }
 
+// merged puts live values in the place of what the API server has, which is older most of the time.
 function merged(twins: Twin[], values: Map<string, LiveValue>): Twin[] {
   return twins.map((t) => {
     const v = values.get(t.property);
-    return v ? { ...t, reported: v.value, reportedAt: v.time ?? t.reportedAt } : t;
+    return v && !(Date.parse(t.reportedAt ?? '') > Date.parse(v.time ?? '')) ? { ...t, reported: v.value, reportedAt: v.time ?? t.reportedAt } : t;
   });
 }
 

@@ -22,7 +22,7 @@ export function Devices({ place }: { place: Place }) {
     <>
       <Heading title="Devices" />
       <div class="tools">
-        <Search place={place} label="Search names and models" />
+        <Search place={place} label="Search names, namespaces and nodes" />
         <Filter place={place} name="state" label="State" options={['online', 'ok', 'unhealthy', 'offline', 'disabled', 'unknown']} />
         {q('node') && <Filter place={place} name="node" label="Node" options={[q('node')]} />}
         {filtered && <a class="clear" href={link(['devices'])}>Clear all</a>}

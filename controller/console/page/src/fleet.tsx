@@ -104,7 +104,7 @@ function Sites({ sites, total }: { sites: Site[]; total?: number }) {
       </div>
       {found.length === 0 ? (
         <Empty title={sites.length === 0 ? 'No node has a site.' : 'No site has this name.'}>
-          {sites.length === 0 && <>A node's site is its label <code>topology.kubernetes.io/zone</code>.</>}
+          {sites.length === 0 && <>A node's site is its NodeGroup, or else its label <code>topology.kubernetes.io/zone</code>; cloudcore's <code>--console-site-label</code> names other labels.</>}
         </Empty>
       ) : (
         <table>

@@ -131,7 +131,7 @@ export function JobPage({ kind, name, place }: { kind: string; name: string; pla
               <section class="panel" aria-labelledby="job-nodes">
                 <div class="panel-head"><h2 id="job-nodes">Nodes</h2></div>
                 {nodes.items.length === 0
-                  ? <Empty title="No node to show yet." />
+                  ? <Empty title={j.nodes ? 'No node to show yet.' : 'You may not list NodeJobResults.'}>{!j.nodes && <>They say what each node did.</>}</Empty>
                   : <Table caption="Nodes of this job" columns={nodeColumns} items={nodes.items} rowKey={(n) => n.node} />}
                 <Pager place={place} shown={nodes.items.length} total={nodes.total} next={nodes.next} word="node" />
               </section>

@@ -95,6 +95,7 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
   const [end, setEnd] = useState<End>({ kind: 'open' });
   const [open, setOpen] = useState(false);
   const [round, setRound] = useState(0);
+  const failures = useRef(0);
   const [wrap, setWrap] = useState(true);
   const text = useRef<HTMLElement>(null);
   const pre = useRef<HTMLPreElement>(null);
@@ -102,12 +103,20 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
   useEffect(() => {
     const control = new AbortController();
     const lines = new Lines(text.current!, pre.current!);
+    let timer = 0;
     setEnd({ kind: 'open' });
     setOpen(false);
     read(path('pods', namespace, name, 'log') + query({ container, tail, follow: follow ? 1 : undefined }), control.signal,
-      () => { if (!control.signal.aborted) setOpen(true); },
+      () => {
+        failures.current = 0;
+        if (!control.signal.aborted) setOpen(true);
+      },
       (more) => { if (!control.signal.aborted) lines.add(more); },
-    ).then((how) => { if (!control.signal.aborted) setEnd(how); });
+    ).then((how) => {
+      if (control.signal.aborted) return;
+      setEnd(how);
+      if (how.kind === 'failed' && how.failure.away) timer = window.setTimeout(() => setRound((n) => n + 1), 1000 * Math.min(30, 2 ** ++failures.current));
+    });
     // A page that Back may show again must not keep the connection until then.
     const left = () => control.abort();
     const back = (e: PageTransitionEvent) => { if (e.persisted) setRound((n) => n + 1); };
@@ -116,6 +125,7 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
     return () => {
       window.removeEventListener('pagehide', left);
       window.removeEventListener('pageshow', back);
+      clearTimeout(timer);
       control.abort();
       lines.clear();
     };
@@ -146,7 +156,7 @@ export function Log({ namespace, name, place }: { namespace: string; name: strin
       {end.kind === 'failed' && <Failed failure={end.failure} what="the log of this pod" retry={again} />}
       <section class="panel log" hidden={end.kind === 'failed'}>
         <pre ref={pre} class={wrap ? 'wrap' : undefined} tabIndex={0} role="region" aria-label={`Log of ${container || name}`}><code ref={text} /></pre>
-        {end.kind === 'ended' && <p class="muted small end">{follow ? 'The log has ended: the container is not running any more. ' : 'This is the end of the log so far. '}<button type="button" onClick={again}>Read again</button></p>}
+        {end.kind === 'ended' && <p class="muted small end">{follow ? 'The log has ended: the container does not run any more, or its node has lost its link. ' : 'This is the end of the log so far. '}<button type="button" onClick={again}>Read again</button></p>}
         {end.kind === 'cut' && <p class="small end warn-text">The connection was cut: the node may have lost its link. <button type="button" onClick={again}>Read again</button></p>}
       </section>
     </>

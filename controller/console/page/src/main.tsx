@@ -19,11 +19,14 @@ const sections = [
   { id: '', name: 'Fleet' }, { id: 'nodes', name: 'Nodes' }, { id: 'devices', name: 'Devices' }, { id: 'jobs', name: 'Jobs' },
 ];
 
+const askAgain = 5000; // milliseconds, while cloudcore does not answer
+
 type Session = { kind: 'asking' } | { kind: 'out'; ended: boolean } | { kind: 'in'; me: Me } | { kind: 'failed'; failure: Failure };
 
 function App() {
   const place = usePlace();
   const [session, setSession] = useState<Session>({ kind: 'asking' });
+  const [stays, setStays] = useState<Failure>(); // why the user is still logged in
   const ask = useCallback(() => {
     get<Me>('me').then(
       (me) => setSession({ kind: 'in', me }),
@@ -34,7 +37,20 @@ function App() {
     onLoggedOut(() => setSession((old) => ({ kind: 'out', ended: old.kind === 'in' })));
     ask();
   }, []);
+  useEffect(() => {
+    if (session.kind !== 'failed' || !session.failure.away) return;
+    const timer = setTimeout(ask, askAgain);
+    return () => clearTimeout(timer);
+  }, [session]);
 
+  const logOut = () => {
+    setStays(undefined);
+    const out = () => { loggedOut(); setSession({ kind: 'out', ended: false }); };
+    request('DELETE', 'session').then(out, (e) => {
+      const failure = e instanceof Failure ? e : new Failure(0, String(e));
+      if (failure.code === 401) out(); else setStays(failure);
+    });
+  };
   if (session.kind === 'asking') return <div class="loading page" aria-busy="true"><span class="hidden">Loading</span><i /><i /></div>;
   if (session.kind === 'failed') {
     return <main class="login"><Heading title="edgekit console" /><Failed failure={session.failure} what="the console" retry={ask} /></main>;
@@ -58,12 +74,13 @@ function App() {
         </nav>
         <div class="user">
           <span class="clip" title={session.me.user}>{session.me.user}</span>
-          <button type="button" onClick={() => {
-            request('DELETE', 'session').catch(() => {}).then(() => { loggedOut(); setSession({ kind: 'out', ended: false }); });
-          }}>Log out</button>
+          <button type="button" onClick={logOut}>Log out</button>
         </div>
       </header>
-      <main id="main" tabIndex={-1}><View place={place} me={session.me} /></main>
+      <main id="main" tabIndex={-1}>
+        {stays && <Notice kind="bad" title="You are still logged in."><p>{stays.message || 'cloudcore does not answer.'} Log out again in a moment.</p></Notice>}
+        <View place={place} me={session.me} />
+      </main>
     </>
   );
 }

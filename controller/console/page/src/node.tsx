@@ -1,9 +1,9 @@
-// One node: its link, certificate and version, and what it has.
+// One node: its link and version, and what it has.
 import { path, query, useEvents, useResource, type Device, type Event, type NodeDetail, type NodeItem, type Page, type Pod } from './api';
 import { link, type Place } from './router';
 import { deviceColumns } from './devices';
 import { Ago, Empty, Facts, Heading, Loaded, Pager, State, Table, Tabs, type Column } from './ui';
-import { count, dateTime, duration, secondsAgo } from './text';
+import { count } from './text';
 
 export function Node({ name, place }: { name: string; place: Place }) {
   const node = useResource<NodeDetail>(path('nodes', name), { every: 10 });
@@ -42,8 +42,6 @@ function Summary({ node: n }: { node: NodeDetail }) {
       <Facts items={[
         ['Link', <>{n.state} <span class="muted">for <Ago time={n.link?.connectedAt && n.state === 'connected' ? n.link.connectedAt : n.since} /></span></>],
         ['Held by', <>{n.link?.cloudcore || '–'}{n.link?.transport && <span class="muted"> over {n.link.transport}</span>}</>],
-        ['Backlog', n.link?.backlog === undefined ? '–' : n.link.backlog > 0 ? <strong>{count(n.link.backlog)} messages</strong> : 'none'],
-        ['Certificate', <Certificate notAfter={n.certificate?.notAfter} />],
         ['Ready', n.ready === undefined ? '–' : n.ready ? 'yes' : <strong class="bad-text">no</strong>],
         ['Version', n.version || '–'],
         ['Site', n.site ? <a href={link(['nodes'], { site: n.site })}>{n.site}</a> : '–'],
@@ -51,14 +49,6 @@ function Summary({ node: n }: { node: NodeDetail }) {
       ]} />
     </section>
   );
-}
-
-function Certificate({ notAfter }: { notAfter?: string }) {
-  const ago = secondsAgo(notAfter);
-  if (ago === undefined) return <>–</>;
-  if (ago >= 0) return <strong class="bad-text" title={dateTime(notAfter)}>ran out {duration(ago)} ago</strong>;
-  const text = `good for ${duration(-ago)}`;
-  return ago > -7 * 86400 ? <strong class="warn-text" title={dateTime(notAfter)}>{text}</strong> : <span title={dateTime(notAfter)}>{text}</span>;
 }
 
 const podColumns: Column<Pod>[] = [
@@ -73,8 +63,8 @@ const podColumns: Column<Pod>[] = [
   { name: 'Age', number: true, cell: (p) => <Ago time={p.since} /> },
 ];
 
-function usePart<T>(node: string, part: string, place: Place) {
-  return useResource<Page<T>>(path('nodes', node, part) + query({ limit: 50, cursor: place.query.get('cursor') ?? '' }), { every: 10 });
+function usePart<T>(node: string, part: string, place: Place, limit = 50) {
+  return useResource<Page<T>>(path('nodes', node, part) + query({ limit, cursor: place.query.get('cursor') ?? '' }), { every: 10 });
 }
 
 function Pods({ node, place }: { node: string; place: Place }) {
@@ -119,7 +109,7 @@ const eventColumns: Column<Event>[] = [
 ];
 
 function Events({ node, place }: { node: string; place: Place }) {
-  const events = usePart<Event>(node, 'events', place);
+  const events = usePart<Event>(node, 'events', place, 200); // events have one page
   return (
     <Loaded from={events} what="events of this node">
       {(page) => (

@@ -39,7 +39,7 @@ export function Nodes({ place }: { place: Place }) {
     <>
       <Heading title="Nodes"><Live state={live} /></Heading>
       <div class="tools">
-        <Search place={place} label="Search names and sites" />
+        <Search place={place} label="Search names, sites and addresses" />
         <Filter place={place} name="state" label="Link" options={['connected', 'disconnected', 'unknown']} />
         {q('site') && <Filter place={place} name="site" label="Site" options={[q('site')]} />}
         {filtered && <a class="clear" href={link(['nodes'])}>Clear all</a>}
