@@ -161,6 +161,37 @@ func TestDocumentOfACommit(t *testing.T) {
 	}
 }
 
+// TestDocumentBetweenPages has a document come between two messages of one list, of which the first was
+// made before it.
+func TestDocumentBetweenPages(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, detail, list)
+	page := strings.Replace(list, `"timestamp":100`, `"timestamp":150,"event_id":"l"`, 1)
+	v.play(t, detail, strings.Replace(page, `"event_id":"l"`, `"event_id":"l","more":true`, 1))
+	v.play(t, "$hw/events/device/a/b/twin/update/document", `{"timestamp":200,"twin":{"t":{"current":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}}`)
+	v.play(t, detail, `{"timestamp":150,"event_id":"l","revision":1,"devices":[{"id":"a/c"}]}`)
+	if got := instances(v.entries); len(got) != 2 || got[0].Desired["t"] != "2" {
+		t.Errorf("%+v, want the desired value 2", got)
+	}
+}
+
+// TestChangeBeforeFirstList has a change come before the first list, which was made before it: the list
+// counts, and is requested again, once.
+func TestChangeBeforeFirstList(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, updated, `{"timestamp":110,"revision":8,"added_devices":[{"id":"a/c"}]}`)
+	old := strings.Replace(list, `"timestamp":100`, `"timestamp":100,"revision":7`, 1)
+	v.play(t, detail, old)
+	if len(v.entries) != 1 || !v.missed {
+		t.Fatalf("%d devices, requested again %v: the device that was added is lost", len(v.entries), v.missed)
+	}
+	v.missed = false
+	v.play(t, detail, old) // the revisions of the edge began anew
+	if v.missed {
+		t.Error("the list is requested again and again")
+	}
+}
+
 // TestOvertakenList has a change come before a list that was made before it: the list does not
 // undo the change, and is requested again. A second one that is as old counts.
 func TestOvertakenList(t *testing.T) {

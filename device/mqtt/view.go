@@ -48,12 +48,7 @@ func (v *view) applyList(payload []byte) (bool, error) {
 	if v.pages == nil || v.pagesID != list.id {
 		v.pages, v.pagesID = make(map[string]*entry), list.id
 	}
-	for id, e := range list.entries {
-		if old := v.entries[id]; old != nil {
-			e.keepNewer(old, list.made)
-		}
-		v.pages[id] = e
-	}
+	maps.Copy(v.pages, list.entries)
 	if list.more {
 		return false, nil
 	}
@@ -65,14 +60,20 @@ func (v *view) applyList(payload []byte) (bool, error) {
 		return false, nil
 	}
 	v.doubted = false
+	v.missed = list.revision < v.revision && v.entries == nil // a change has overtaken the first list
 	v.doubtNew(v.pages, list.made)
+	for id, e := range v.pages { // now, as documents may have come between the messages of the list
+		if old := v.entries[id]; old != nil {
+			e.keepNewer(old, list.made)
+		}
+	}
 	v.entries, v.revision = v.pages, list.revision
 	v.pages, v.pagesID = nil, ""
 	return true, nil
 }
 
 // applyMembership takes the devices that were added, changed and removed. Before the first
-// list there is nothing to change.
+// list there is nothing to change; the list that has it must not be an older one.
 func (v *view) applyMembership(payload []byte) (bool, error) {
 	m, err := decodeMembership(payload)
 	if err != nil {
@@ -80,6 +81,7 @@ func (v *view) applyMembership(payload []byte) (bool, error) {
 		return false, err
 	}
 	if v.entries == nil {
+		v.revision = max(v.revision, m.revision)
 		return false, nil
 	}
 	if v.missed = m.revision != v.revision+1; m.revision > v.revision {
