@@ -138,8 +138,11 @@ func (v *view) noteUnknown(payload []byte) error {
 // doubtNew requests the list again if a message from the given time adds devices and a document
 // about one of them may have overtaken it: messages of different topics come in any order.
 func (v *view) doubtNew(entries map[string]*entry, made int64) {
+	if v.unknown == 0 || v.unknown <= made-commitTime {
+		return
+	}
 	for id := range entries {
-		if v.entries[id] == nil && v.unknown > made-commitTime {
+		if v.entries[id] == nil {
 			v.missed, v.unknown = true, 0
 			return
 		}
