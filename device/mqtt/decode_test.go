@@ -192,6 +192,32 @@ func TestChangeBeforeFirstList(t *testing.T) {
 	}
 }
 
+// TestOtherMappersDocuments has many documents of another mapper's devices come while devices are added:
+// the list of all is not requested for each of them.
+func TestOtherMappersDocuments(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, detail, strings.Replace(list, `"timestamp":100`, `"timestamp":100000,"revision":1`, 1))
+	requested := 0
+	for i := range 10 * maxUnknown {
+		v.play(t, fmt.Sprintf("$hw/events/device/a/other-%d/twin/update/document", i), `{"timestamp":100000,"twin":{}}`)
+		v.play(t, updated, fmt.Sprintf(`{"timestamp":100000,"revision":%d,"added_devices":[{"id":"a/new-%d"}]}`, i+2, i))
+		if v.missed {
+			requested++
+			v.missed = false
+		}
+		if len(v.unknown) > maxUnknown {
+			t.Fatalf("%d devices are remembered", len(v.unknown))
+		}
+	}
+	if requested > 10 {
+		t.Errorf("the list was requested %d times", requested)
+	}
+	v.play(t, "$hw/events/device/a/"+strings.Repeat("x", 1000)+"/twin/update/document", `{"timestamp":100000,"twin":{}}`)
+	if v.forgotten == 0 {
+		t.Error("a document with a long ID is forgotten")
+	}
+}
+
 // TestOvertakenList has a change come before a list that was made before it: the list does not
 // undo the change, and is requested again. A second one that is as old counts.
 func TestOvertakenList(t *testing.T) {
