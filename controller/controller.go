@@ -220,7 +220,7 @@ func (c *Controller) JobsStats() jobs.Stats {
 // FleetMetrics are the metrics of all edge nodes together, and of the links that extremes and stats
 // are of: hub.Server has both.
 func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub.Stats) (*fleetmetrics.Collector, error) {
-	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats, DroppedEvents: c.edge.DroppedEvents}
+	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats, EventWaits: c.edge.EventWaits}
 	if c.jobs != nil {
 		cfg.Jobs = c.jobs.Counts
 	}
@@ -431,6 +431,11 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	if c.jobs != nil {
 		maps.Copy(writers, c.jobs.Writers())
 	}
+	events, err := nodesync.NewSink(nodesync.SinkConfig{Node: node, Writers: map[string]nodesync.Writer{resources.Events: writers[resources.Events]}})
+	if err != nil {
+		return hub.Node{}, fmt.Errorf("controller: %w", err)
+	}
+	delete(writers, resources.Events) // an Event that came as state would pass by the limit of the Inbox
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
 		Resend: func() []hub.Key { return append(c.devices.Resend(node), c.edge.ResendReadiness(node)...) },
@@ -446,11 +451,11 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	if c.jobs != nil {
 		parts = append(parts, nodesync.Part{Resources: jobs.Resources(), Source: c.jobs.Source(node)})
 	}
-	var inbox hub.Inbox = sink
+	inbox := c.edge.Inbox(node, events)
 	var outbox hub.Outbox
 	if c.rules != nil {
 		parts = append(parts, nodesync.Part{Resources: rules.Resources(), Source: c.rules.Source(node)})
-		inbox = c.rules.Inbox(node, sink)
+		inbox = c.rules.Inbox(node, inbox)
 		if slices.Contains(hello.Capabilities, wire.Capability) {
 			outbox = c.rules.Outbox(node)
 		}

@@ -91,6 +91,21 @@ func TestLink(t *testing.T) {
 		if got := link(t, kube); got != corev1.ConditionTrue {
 			t.Errorf("EdgeConnected is %q with a link", got)
 		}
+		// Events are events, whose rate is bounded, and no state.
+		side, err := c.Attach(ctx, hub.Hello{Node: "edge-7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, text := hub.Key{Resource: "events", Namespace: "a", Name: "e"}, []byte(`{"metadata":{"namespace":"a","name":"e"}}`)
+		if err := side.Up.Apply(ctx, []hub.Object{{Key: key, Version: "4", Body: text}}); !errors.Is(err, &hub.Error{Code: hub.CodeUnsupported}) {
+			t.Errorf("an event as state: %v", err)
+		}
+		if err := side.Inbox.Append(ctx, "s", []hub.Event{{Source: "s", ID: 1, Key: key, Body: text}}); err != nil {
+			t.Errorf("an event: %v", err)
+		}
+		if _, err := kube.CoreV1().Events("a").Get(ctx, "e", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
 		unplug()
 		time.Sleep(nodelifecycle.Grace + 2*time.Second)
 		synctest.Wait()

@@ -38,8 +38,8 @@ func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Cont
 	for path, h := range profiles.New().Handlers("/debug/pprof/") {
 		mux.Handle("GET "+path, users.Protect(h))
 	}
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError}))
-	mux.Handle("GET /sd", ctl.Discovery())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError}))
+	mux.Handle("GET /sd", atMost(maxScrapes, ctl.Discovery()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if draining.Load() {
@@ -54,6 +54,25 @@ func newMonitor(addr string, registry *prometheus.Registry, ctl *controller.Cont
 		}
 	})
 	return monitor{addr, mux, registry}
+}
+
+// maxScrapes is how many requests for the metrics, and for the targets, are answered at a time: each
+// takes memory for the whole fleet, and the clients are not authenticated.
+const maxScrapes = 4
+
+// atMost answers 503 to more than n requests at a time.
+func atMost(n int, h http.Handler) http.Handler {
+	places := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, fmt.Sprintf("%d requests like this are being answered: try again", n), http.StatusServiceUnavailable)
+		}
+	})
 }
 
 func (m monitor) run(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,6 +92,46 @@ func TestMonitor(t *testing.T) {
 			if w.Code != want.code || !strings.Contains(w.Body.String(), want.says) {
 				t.Errorf("%s: %d %.200s", path, w.Code, w.Body)
 			}
+		}
+	})
+}
+
+// stuck is a client that does not read.
+type stuck struct {
+	*httptest.ResponseRecorder
+	writes chan<- struct{}
+	read   <-chan struct{}
+}
+
+func (s stuck) Write(b []byte) (int, error) {
+	s.writes <- struct{}{}
+	<-s.read
+	return len(b), nil
+}
+
+// TestMonitorFlood: clients that do not read get a bounded number of answers.
+func TestMonitorFlood(t *testing.T) {
+	assembled(t, func(s *server) {
+		writes, read := make(chan struct{}), make(chan struct{})
+		var clients sync.WaitGroup
+		for range maxScrapes {
+			clients.Go(func() {
+				s.monitor.handler.ServeHTTP(stuck{httptest.NewRecorder(), writes, read}, httptest.NewRequest(http.MethodGet, "/sd", nil))
+			})
+			<-writes
+		}
+		for code, path := range map[int]string{503: "/sd", 200: "/metrics"} {
+			w := httptest.NewRecorder()
+			s.monitor.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			if w.Code != code {
+				t.Errorf("%s: %d while clients are stuck", path, w.Code)
+			}
+		}
+		close(read)
+		clients.Wait()
+		w := httptest.NewRecorder()
+		if s.monitor.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/sd", nil)); w.Code != http.StatusOK {
+			t.Errorf("afterwards: %d", w.Code)
 		}
 	})
 }

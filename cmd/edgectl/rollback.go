@@ -77,6 +77,9 @@ func (r *rollbackCmd) onDisk(ctx context.Context, out program.Output) error {
 	if err != nil {
 		return err
 	}
+	if err := checkUnused(r.DataDir); err != nil {
+		return err
+	}
 	next, err := upgrade.RollbackStopped(r.DataDir, r.To, "rolled back at the machine while edgecore did not run", time.Now())
 	switch {
 	case errors.Is(err, upgrade.ErrNothing):

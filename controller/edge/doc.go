@@ -29,6 +29,9 @@
 // complete: it is written as one patch that needs no read before it, and a
 // repeated report changes nothing.
 //
+// Inbox bounds how many Events of a node are written in a second. Further ones are not acknowledged, so
+// they wait in the node's outbox.
+//
 // MarkNotReady sets the pods of a node without a link to not ready. When the node connects,
 // ResendReadiness names those pods, whose status it then sends again.
 //

@@ -14,7 +14,7 @@ func TestAttackEvents(t *testing.T) {
 	written, lines := 0, 0
 	for second := range 600 {
 		for i := range 1000 {
-			ok, warn := e.allow("flood", now.Add(time.Duration(second)*time.Second+time.Duration(i)*time.Millisecond))
+			ok, warn := e.allow("flood", 1, now.Add(time.Duration(second)*time.Second+time.Duration(i)*time.Millisecond))
 			if ok {
 				written++
 			}
@@ -23,17 +23,17 @@ func TestAttackEvents(t *testing.T) {
 			}
 		}
 	}
-	if most := eventsBurst + 600*eventsPerSecond; written > most || written < most-200 || lines > 11 || e.dropped != uint64(600_000-written) {
-		t.Errorf("%d written of 600,000, %d are allowed; %d lines, %d dropped", written, most, lines, e.dropped)
+	if most := eventsBurst + 600*eventsPerSecond; written > most || written < most-200 || lines > 11 || e.waits != uint64(600_000-written) {
+		t.Errorf("%d written of 600,000, %d are allowed; %d lines, %d waits", written, most, lines, e.waits)
 	}
 	now = now.Add(10 * time.Minute)
 	for i := range 1000 {
-		if ok, _ := e.allow(fmt.Sprint("node-", i), now); !ok {
-			t.Error("another node's event is dropped")
+		if ok, _ := e.allow(fmt.Sprint("node-", i), 1, now); !ok {
+			t.Error("another node's event waits")
 		}
 	}
 	// What is idle is forgotten.
-	e.allow("flood", now.Add(time.Hour))
+	e.allow("flood", 1, now.Add(time.Hour))
 	if len(e.of) != 1 {
 		t.Errorf("%d nodes are remembered", len(e.of))
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -170,12 +169,6 @@ func (c *Controller) writeEvent(ctx context.Context, node string, obj hub.Object
 	var event corev1.Event
 	if err := decode(obj, &event); err != nil {
 		return err
-	}
-	if ok, warn := c.eventLimits.allow(node, time.Now()); !ok {
-		if warn {
-			c.cfg.Logger.Warn("a node reports more events than an agent does: they are dropped", "node", node, "a second", eventsPerSecond)
-		}
-		return nil
 	}
 	event.ResourceVersion, event.UID, event.ManagedFields = "", "", nil
 	// An event may be about any object, as with every kubelet. Its reporter is always the

@@ -28,11 +28,11 @@ type Config struct {
 	Extremes func() hub.Extremes
 	Stats    func() hub.Stats   // of the links, for the sum of the backlog; nil leaves it out
 	Jobs     func() jobs.Counts // nil leaves out fleet jobs
-	// DroppedEvents counts the events of nodes that were dropped since they were too many; nil
+	// EventWaits counts how often events of a node had to wait since they were too many; nil
 	// leaves that out.
-	DroppedEvents func() uint64
-	Every         time.Duration    // least time between two looks at all; 0 means 10s, negative none
-	Now           func() time.Time // nil means time.Now
+	EventWaits func() uint64
+	Every      time.Duration    // least time between two looks at all; 0 means 10s, negative none
+	Now        func() time.Time // nil means time.Now
 }
 
 // Collector is a prometheus.Collector of the fleet. Several goroutines may use it at once.
@@ -41,7 +41,7 @@ type Collector struct {
 
 	nodes, versions, degraded, expiring *prometheus.Desc
 	fill, skew, stale, backlog          *prometheus.Desc
-	jobs, jobNodes, dropped             *prometheus.Desc
+	jobs, jobNodes, waits               *prometheus.Desc
 
 	mu   sync.Mutex
 	last []prometheus.Metric // made at at
@@ -75,7 +75,7 @@ func New(cfg Config) (*Collector, error) {
 		stale:    desc("twins_stale", "Twins whose actual value is older than it may be, by the last report of each node. A node that is connected reports a change within an hour. The same at every cloudcore."),
 		backlog:  desc("backlog_messages", "Objects and events that wait for nodes that are connected here: of all (sum), and of the node with most (max).", "stat"),
 		jobs:     desc("jobs", "Fleet jobs that are stored, by kind and phase. The same at every cloudcore.", "kind", "phase"),
-		dropped:  desc("dropped_events_total", "Kubernetes Events of nodes that this cloudcore did not write, since the node reported more than 100 a second."),
+		waits:    desc("event_waits_total", "How often Kubernetes Events of a node had to wait at the node, since it reported more than 100 a second to this cloudcore."),
 		jobNodes: desc("job_nodes", "Nodes of fleet jobs that go on, by the kind of the job and the phase of the node. The same at every cloudcore.", "kind", "phase"),
 	}, nil
 }
@@ -91,8 +91,8 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	if c.cfg.Extremes != nil || c.cfg.Stats != nil {
 		out <- c.backlog
 	}
-	if c.cfg.DroppedEvents != nil {
-		out <- c.dropped
+	if c.cfg.EventWaits != nil {
+		out <- c.waits
 	}
 	if c.cfg.Jobs != nil {
 		out <- c.jobs
@@ -147,8 +147,8 @@ func (c *Collector) look(now time.Time) []prometheus.Metric {
 		queued := c.cfg.Stats().Queued
 		send(c.backlog, float64(queued[hub.ClassState]+queued[hub.ClassEvent]), "sum")
 	}
-	if c.cfg.DroppedEvents != nil {
-		out = append(out, prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(c.cfg.DroppedEvents())))
+	if c.cfg.EventWaits != nil {
+		out = append(out, prometheus.MustNewConstMetric(c.waits, prometheus.CounterValue, float64(c.cfg.EventWaits())))
 	}
 	if c.cfg.Jobs != nil {
 		counts := c.cfg.Jobs()

@@ -161,6 +161,63 @@ func TestDocumentOfACommit(t *testing.T) {
 	}
 }
 
+// TestDocumentBetweenPages has a document come between two messages of one list, of which the first was
+// made before it.
+func TestDocumentBetweenPages(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, detail, list)
+	page := strings.Replace(list, `"timestamp":100`, `"timestamp":150,"event_id":"l"`, 1)
+	v.play(t, detail, strings.Replace(page, `"event_id":"l"`, `"event_id":"l","more":true`, 1))
+	v.play(t, "$hw/events/device/a/b/twin/update/document", `{"timestamp":200,"twin":{"t":{"current":{"expected":{"value":"2","metadata":{"timestamp":200}}}}}}`)
+	v.play(t, detail, `{"timestamp":150,"event_id":"l","revision":1,"devices":[{"id":"a/c"}]}`)
+	if got := instances(v.entries); len(got) != 2 || got[0].Desired["t"] != "2" {
+		t.Errorf("%+v, want the desired value 2", got)
+	}
+}
+
+// TestChangeBeforeFirstList has a change come before the first list, which was made before it: the list
+// counts, and is requested again, once.
+func TestChangeBeforeFirstList(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, updated, `{"timestamp":110,"revision":8,"added_devices":[{"id":"a/c"}]}`)
+	old := strings.Replace(list, `"timestamp":100`, `"timestamp":100,"revision":7`, 1)
+	v.play(t, detail, old)
+	if len(v.entries) != 1 || !v.missed {
+		t.Fatalf("%d devices, requested again %v: the device that was added is lost", len(v.entries), v.missed)
+	}
+	v.missed = false
+	v.play(t, detail, old) // the revisions of the edge began anew
+	if v.missed {
+		t.Error("the list is requested again and again")
+	}
+}
+
+// TestOtherMappersDocuments has many documents of another mapper's devices come while devices are added:
+// the list of all is not requested for each of them.
+func TestOtherMappersDocuments(t *testing.T) {
+	v := view{list: detail, updated: updated}
+	v.play(t, detail, strings.Replace(list, `"timestamp":100`, `"timestamp":100000,"revision":1`, 1))
+	requested := 0
+	for i := range 10 * maxUnknown {
+		v.play(t, fmt.Sprintf("$hw/events/device/a/other-%d/twin/update/document", i), `{"timestamp":100000,"twin":{}}`)
+		v.play(t, updated, fmt.Sprintf(`{"timestamp":100000,"revision":%d,"added_devices":[{"id":"a/new-%d"}]}`, i+2, i))
+		if v.missed {
+			requested++
+			v.missed = false
+		}
+		if len(v.unknown) > maxUnknown {
+			t.Fatalf("%d devices are remembered", len(v.unknown))
+		}
+	}
+	if requested > 10 {
+		t.Errorf("the list was requested %d times", requested)
+	}
+	v.play(t, "$hw/events/device/a/"+strings.Repeat("x", 1000)+"/twin/update/document", `{"timestamp":100000,"twin":{}}`)
+	if v.forgotten == 0 {
+		t.Error("a document with a long ID is forgotten")
+	}
+}
+
 // TestOvertakenList has a change come before a list that was made before it: the list does not
 // undo the change, and is requested again. A second one that is as old counts.
 func TestOvertakenList(t *testing.T) {

@@ -18,9 +18,11 @@ type view struct {
 
 	doubted bool // the last list was older than a change, and was left out
 
-	// unknown is the time of the newest document about a device that is not in entries. If a
-	// message that adds devices was made before it, the document may have overtaken that message.
-	unknown int64
+	// unknown has the times of the newest documents about devices that are not in entries, by ID. If
+	// the message that adds such a device was made before its document, this may have overtaken it.
+	// It holds maxUnknown devices at most; forgotten is the newest time of those that it does not hold.
+	unknown   map[string]int64
+	forgotten int64
 
 	pages   map[string]*entry // the list that is on its way, in several messages
 	pagesID string            // its event_id
@@ -48,12 +50,7 @@ func (v *view) applyList(payload []byte) (bool, error) {
 	if v.pages == nil || v.pagesID != list.id {
 		v.pages, v.pagesID = make(map[string]*entry), list.id
 	}
-	for id, e := range list.entries {
-		if old := v.entries[id]; old != nil {
-			e.keepNewer(old, list.made)
-		}
-		v.pages[id] = e
-	}
+	maps.Copy(v.pages, list.entries)
 	if list.more {
 		return false, nil
 	}
@@ -65,14 +62,20 @@ func (v *view) applyList(payload []byte) (bool, error) {
 		return false, nil
 	}
 	v.doubted = false
+	v.missed = list.revision < v.revision && v.entries == nil // a change has overtaken the first list
 	v.doubtNew(v.pages, list.made)
+	for id, e := range v.pages { // now, as documents may have come between the messages of the list
+		if old := v.entries[id]; old != nil {
+			e.keepNewer(old, list.made)
+		}
+	}
 	v.entries, v.revision = v.pages, list.revision
 	v.pages, v.pagesID = nil, ""
 	return true, nil
 }
 
 // applyMembership takes the devices that were added, changed and removed. Before the first
-// list there is nothing to change.
+// list there is nothing to change; the list that has it must not be an older one.
 func (v *view) applyMembership(payload []byte) (bool, error) {
 	m, err := decodeMembership(payload)
 	if err != nil {
@@ -80,6 +83,7 @@ func (v *view) applyMembership(payload []byte) (bool, error) {
 		return false, err
 	}
 	if v.entries == nil {
+		v.revision = max(v.revision, m.revision)
 		return false, nil
 	}
 	if v.missed = m.revision != v.revision+1; m.revision > v.revision {
@@ -106,7 +110,7 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	}
 	old := v.entries[id]
 	if old == nil {
-		return false, v.noteUnknown(m.Payload)
+		return false, v.noteUnknown(id, m.Payload)
 	}
 	changed, _, err := decodeDocument(m.Payload)
 	if err != nil {
@@ -125,22 +129,48 @@ func (v *view) applyDocument(m bus.Message) (bool, error) {
 	return true, nil
 }
 
+const (
+	maxUnknown   = 256
+	maxUnknownID = 2 * 256 // the longest ID of a device that the edge has: a namespace and a name
+)
+
 // noteUnknown takes a document about a device that is not known. It is another mapper's, or will
 // be on the list that comes, or has overtaken that.
-func (v *view) noteUnknown(payload []byte) error {
+func (v *view) noteUnknown(id string, payload []byte) error {
 	_, made, err := decodeDocument(payload)
-	v.unknown = max(v.unknown, made)
-	return err
+	if err != nil {
+		return err
+	}
+	if len(v.unknown) >= maxUnknown {
+		for _, at := range v.unknown {
+			v.forgotten = max(v.forgotten, at)
+		}
+		v.unknown = nil
+	}
+	switch {
+	case len(id) > maxUnknownID:
+		v.forgotten = max(v.forgotten, made)
+	case v.unknown == nil:
+		v.unknown = map[string]int64{id: made}
+	default:
+		v.unknown[id] = max(v.unknown[id], made)
+	}
+	return nil
 }
 
 // doubtNew requests the list again if a message from the given time adds devices and a document
 // about one of them may have overtaken it: messages of different topics come in any order.
 func (v *view) doubtNew(entries map[string]*entry, made int64) {
+	doubt := false
 	for id := range entries {
-		if v.entries[id] == nil && v.unknown > made-commitTime {
-			v.missed, v.unknown = true, 0
-			return
+		if v.entries[id] == nil {
+			newest := max(v.unknown[id], v.forgotten)
+			doubt = doubt || newest != 0 && newest > made-commitTime
 		}
+		delete(v.unknown, id)
+	}
+	if doubt {
+		v.missed, v.forgotten = true, 0
 	}
 }
 

@@ -139,8 +139,16 @@ func (r *Runner) advanceLocked(ctx context.Context, name string) error {
 	case rec.permission() == v1alpha2.Cancelled && rec.Step != stepAccepted, rec.permission() == v1alpha2.Cancelled && rec.Job.ImagePrePull != nil:
 		return r.giveUpLocked(ctx, name, v1alpha2.ReasonCancelled, "the job was cancelled")
 	}
-	if rec.permission() == v1alpha2.Paused && rec.Step != stepAccepted && !r.stopLocked(name) {
-		return nil
+	if rec.permission() == v1alpha2.Paused && rec.Step != stepAccepted {
+		if !r.stopLocked(name) {
+			return nil
+		}
+		if rec.Report.Reason == ReasonSettling { // what said so was ended
+			if err := r.changeLocked(ctx, name, func(next *record) { next.say(next.Report.Phase, "", "") }); err != nil {
+				return err
+			}
+			rec = r.records[name]
+		}
 	}
 	waits := rec.waitsForConfirmation() && rec.permission() == v1alpha2.Apply
 	switch {

@@ -206,6 +206,41 @@ func TestSettlingJobStops(t *testing.T) {
 	})
 }
 
+// TestSettlingJobPauses: a job that is paused while it waits for its pods no longer says that it waits for
+// them. It does so again when it goes on.
+func TestSettlingJobPauses(t *testing.T) {
+	for name, run := range map[string]struct {
+		kind string
+		job  NodeJob
+	}{
+		"upgrade":  {v1alpha2.KindNodeUpgradeJob, upgradeJob("one")},
+		"settings": {v1alpha2.KindConfigUpdateJob, configJob("one", map[string]v1alpha2.FieldValue{"max-pods": "50"})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.pods = map[string]time.Duration{"default/slow": 20 * time.Minute}
+				w.put(run.job)
+				p := w.start()
+				for _, phase := range []v1alpha2.Permission{v1alpha2.Apply, v1alpha2.Paused, v1alpha2.Apply} {
+					run.job.Phase = phase
+					w.put(run.job)
+					time.Sleep(time.Minute)
+					want := ReasonSettling
+					if phase == v1alpha2.Paused {
+						want = ""
+					}
+					if r := w.report(run.kind, "one"); r.Phase != v1alpha2.NodePending || r.Reason != want || (want == "") != (r.Message == "") {
+						t.Errorf("%s: %+v", phase, r.NodeTaskStatus)
+					}
+				}
+				p.cancel()
+				p.end()
+			})
+		})
+	}
+}
+
 func reasons(r Report) []string {
 	var out []string
 	for _, a := range r.ActionFlow {

@@ -34,7 +34,7 @@ type Start struct {
 	Slot    Slot   // the place of this program
 	Base    string // path of the base
 	Trial   bool   // this program is on trial
-	Asked   bool   // this process was asked to end (SIGTERM, SIGINT) while it started a trial: it must end
+	Asked   bool   // this process was asked to end (SIGTERM, SIGINT) while it started or ended a trial: it must end
 	Problem string // why the program of a slot does not run although the record says so; "" for nothing
 
 	dir  string
@@ -130,11 +130,15 @@ func (b booter) boot() Start {
 }
 
 // try starts the trial. It returns the record to go on with if it does not. A signal that asks this
-// process to end while it counts the start takes the count back: else it would be like a crash.
+// process to end while it counts the start takes the count back: else it would be like a crash. One
+// that comes while it rolls the trial back ends the process after that.
 func (b booter) try(s *Start, r record) record {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(asked)
+	defer func() {
+		signal.Stop(asked)
+		s.Asked = len(asked) > 0 // nobody else has got it
+	}()
 	var reason string
 	switch {
 	case r.Started:
@@ -155,7 +159,6 @@ func (b booter) try(s *Start, r record) record {
 		}
 		signal.Stop(asked) // what comes later ends the process, and what came before is in the channel
 		if len(asked) > 0 {
-			s.Asked = true
 			b.save(s, r)
 			return r
 		}

@@ -122,3 +122,29 @@ func TestStartStopped(t *testing.T) {
 		t.Errorf("%s runs: %+v", ran, s)
 	}
 }
+
+// TestTermWhileItRollsBack: a SIGTERM that comes while a trial is rolled back at a start ends the program
+// too. Nothing else has got it.
+func TestTermWhileItRollsBack(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no signals like these")
+	}
+	late := make(chan os.Signal, 1) // so that one that comes late does not end the test
+	signal.Notify(late, syscall.SIGTERM)
+	defer signal.Stop(late)
+	for name, change := range map[string]func(*record){
+		"it crashed":        func(r *record) { r.Started, r.Tries = true, 1 },
+		"started too often": func(r *record) { r.Tries = MaxTries },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, change)
+			m.disk = termDisk{once: new(sync.Once)}
+			if ran, s := m.boot(false); ran != "base" || !s.Asked {
+				t.Errorf("%s runs, asked to end %v: %s", ran, s.Asked, s.Problem)
+			}
+			if r := must(load(m.dir)); r.Phase != RolledBack {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}

@@ -53,7 +53,7 @@ func lookup(w http.ResponseWriter, r *http.Request, name string) {
 		debug = 1
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	extend(w, 0)
+	extend(w, r, 0)
 	_ = pprof.Lookup(name).WriteTo(w, debug) // a client that has gone needs no answer
 }
 
@@ -69,7 +69,7 @@ func cpu(w http.ResponseWriter, r *http.Request) {
 		seconds = n
 	}
 	length := time.Duration(seconds) * time.Second
-	extend(w, length)
+	extend(w, r, length)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if err := pprof.StartCPUProfile(w); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
@@ -84,7 +84,10 @@ func cpu(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// extend gives the client time to read. A server without deadlines needs none.
-func extend(w http.ResponseWriter, length time.Duration) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(length + writeTime))
+// extend gives the client time to read where the server bounds that, and sets its own bound again at the
+// next request. In a server without one the bound would be that of later requests of the connection too.
+func extend(w http.ResponseWriter, r *http.Request, length time.Duration) {
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(length + writeTime))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 func TestProfiles(t *testing.T) {
@@ -52,5 +53,30 @@ func TestProfiles(t *testing.T) {
 	<-done
 	if w := get(t.Context(), "/debug/pprof/heap"); w.Code != http.StatusOK {
 		t.Errorf("afterwards: %d", w.Code)
+	}
+}
+
+// bounded notes the last deadline.
+type bounded struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (b *bounded) SetWriteDeadline(t time.Time) error {
+	b.deadline = t
+	return nil
+}
+
+// TestDeadline: a profile gets its time in a server that bounds writes, and leaves no bound to the next
+// request of the connection in one that does not.
+func TestDeadline(t *testing.T) {
+	heap := New().Handlers("/")["/heap"]
+	for timeout, want := range map[time.Duration]bool{0: false, time.Second: true} {
+		w := &bounded{ResponseRecorder: httptest.NewRecorder()}
+		ctx := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{WriteTimeout: timeout})
+		heap.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/heap", nil).WithContext(ctx))
+		if w.Code != http.StatusOK || w.deadline.IsZero() == want {
+			t.Errorf("a server with WriteTimeout %s: %d, deadline %v", timeout, w.Code, w.deadline)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -154,7 +153,7 @@ func (c *cluster) watchTwins(ctx context.Context, from time.Time, took *histogra
 	defer w.Stop()
 	for event := range w.ResultChan() {
 		status, ok := event.Object.(*v1beta1.DeviceStatus)
-		if !ok || !strings.HasPrefix(status.Name, c.cfg.Name+"-") || len(status.Status.Twins) == 0 || status.Status.Twins[0].Reported == nil {
+		if !ok || !c.cfg.isNode(status.Name) || len(status.Status.Twins) == 0 || status.Status.Twins[0].Reported == nil {
 			continue
 		}
 		nanos, err := strconv.ParseInt(status.Status.Twins[0].Reported.Value, 10, 64)
@@ -216,7 +215,7 @@ func (c *cluster) cleanup(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("simulate: list the claims of names: %w", err), g.Wait())
 	}
 	for _, claim := range claims {
-		if strings.HasPrefix(claim.Node, c.cfg.Name+"-") {
+		if c.cfg.isNode(claim.Node) {
 			g.Go(func() error { return c.releaseName(gctx, claim.Node) })
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -116,6 +118,14 @@ func (c Config) withDefaults() (Config, error) {
 
 // nodeName is the name of the i-th node.
 func (c *Config) nodeName(i int) string { return fmt.Sprintf("%s-%06d", c.Name, i) }
+
+// isNode reports whether a name is one that nodeName makes. Others may begin like it: those of another
+// simulation, and of real nodes.
+func (c *Config) isNode(name string) bool {
+	digits, ok := strings.CutPrefix(name, c.Name+"-")
+	i, err := strconv.Atoi(digits)
+	return ok && err == nil && i >= 0 && i < MaxNodes && name == c.nodeName(i)
+}
 
 // podName is the name of a node's i-th pod.
 func podName(node string, i int) string { return fmt.Sprintf("%s-p%d", node, i) }

@@ -168,13 +168,13 @@ func (n *node) applyPod(o hub.Object, now time.Time) (fresh bool, _ error) {
 func (n *node) run(names []string) {
 	for _, name := range names {
 		n.mu.Lock()
-		p := n.pods[name]
+		p, namespace := n.pods[name], ""
 		if p != nil {
-			p.ready = true
+			p.ready, namespace = true, p.namespace
 		}
 		n.mu.Unlock()
 		if p != nil {
-			n.put(hub.Key{Resource: resources.PodStatus, Namespace: p.namespace, Name: name})
+			n.put(hub.Key{Resource: resources.PodStatus, Namespace: namespace, Name: name})
 		}
 	}
 }

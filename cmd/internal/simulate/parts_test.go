@@ -150,3 +150,17 @@ func TestDevice(t *testing.T) {
 		t.Error("versions are not ordered as numbers")
 	}
 }
+
+// TestIsNode: what a simulation removes is its own. Names of real nodes and of other simulations may
+// begin like its name.
+func TestIsNode(t *testing.T) {
+	c := Config{Name: "sim"}
+	for name, want := range map[string]bool{
+		"sim-000000": true, c.nodeName(MaxNodes - 1): true, c.nodeName(MaxNodes): false,
+		"sim-2-000000": false, "sim-gateway": false, "sim-7": false, "sim-+00001": false, "sim--00001": false, "sim-": false, "other-000000": false, "000000": false,
+	} {
+		if c.isNode(name) != want {
+			t.Errorf("%s: %t", name, !want)
+		}
+	}
+}
