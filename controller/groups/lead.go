@@ -72,7 +72,7 @@ func (c *Controller) lead(ctx context.Context) {
 				c.log.Warn("what was decided about groups cannot be written; trying again", "err", err, "pause", pause)
 			}
 		}
-		if !c.wait(ctx, next, c.cfg.Every) { // a change does not wait for what cannot be written
+		if !leader.Wait(ctx, c.wake, next, c.cfg.Every) { // a change does not wait for what cannot be written
 			return
 		}
 		more := c.takeChanges()
@@ -98,26 +98,6 @@ func (c *Controller) current(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// wait waits at least for gap, and then until there is a change or next comes.
-func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration) bool {
-	if !leader.Sleep(ctx, gap) {
-		return false
-	}
-	var due <-chan time.Time
-	if !next.IsZero() {
-		timer := time.NewTimer(max(0, time.Until(next)))
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-c.wake:
-	case <-due:
-	}
-	return true
 }
 
 // fleet is what was known of groups and nodes at one time.

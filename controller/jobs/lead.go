@@ -68,30 +68,10 @@ func (c *Controller) lead(ctx context.Context) {
 			pause = min(max(2*pause, c.cfg.Every), maxPause)
 			c.log.Warn("what was decided about a job cannot be written; trying again", "err", err, "pause", pause)
 		}
-		if !c.wait(ctx, next, max(pause, c.cfg.Every)) {
+		if !leader.Wait(ctx, c.wake, next, max(pause, c.cfg.Every)) {
 			return
 		}
 	}
-}
-
-// wait waits at least for gap, and then until there is news or next comes.
-func (c *Controller) wait(ctx context.Context, next time.Time, gap time.Duration) bool {
-	if !leader.Sleep(ctx, gap) {
-		return false
-	}
-	var due <-chan time.Time
-	if !next.IsZero() {
-		timer := time.NewTimer(max(0, time.Until(next)))
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-c.wake:
-	case <-due:
-	}
-	return true
 }
 
 // refresh reads jobs and results from the API server itself: the watch of this cloudcore may

@@ -200,3 +200,24 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// Wait waits at least for gap, and then until something is in wake or next comes; a zero next
+// never does. It reports whether ctx still lives.
+func Wait(ctx context.Context, wake <-chan struct{}, next time.Time, gap time.Duration) bool {
+	if !Sleep(ctx, gap) {
+		return false
+	}
+	var due <-chan time.Time
+	if !next.IsZero() {
+		timer := time.NewTimer(max(0, time.Until(next)))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-due:
+	}
+	return true
+}
