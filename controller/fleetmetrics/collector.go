@@ -15,9 +15,8 @@ import (
 // Nodes are the edge nodes as a cloudcore's cache has them. The cache of package controller
 // implements it.
 type Nodes interface {
-	// Each calls yield with every node until it returns false. Nodes are shared and must not be
-	// written to.
-	Each(yield func(*corev1.Node) bool)
+	// Objects returns all nodes, in no order. They are shared and must not be written to.
+	Objects() []*corev1.Node
 }
 
 // Config sets up a Collector. Nodes is required.

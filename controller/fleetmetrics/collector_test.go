@@ -29,13 +29,9 @@ type nodes struct {
 	looks atomic.Int64
 }
 
-func (n *nodes) Each(yield func(*corev1.Node) bool) {
+func (n *nodes) Objects() []*corev1.Node {
 	n.looks.Add(1)
-	for _, one := range n.all {
-		if !yield(one) {
-			return
-		}
-	}
+	return n.all
 }
 
 // node is a Node with a link in some state, a version and what it says of itself.

@@ -46,12 +46,11 @@ func (d Discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := []target{} // no node is [], not null
-	d.Nodes.Each(func(n *corev1.Node) bool {
+	for _, n := range d.Nodes.Objects() {
 		if address, ok := kubeletproxy.Endpoint(n); ok { // Prometheus sends its token there: no node may write it
 			out = append(out, target{Targets: []string{address.String()}, Labels: d.labels(n, path)})
 		}
-		return true
-	})
+	}
 	slices.SortFunc(out, func(a, b target) int { return cmp.Compare(a.Labels[nodeLabel], b.Labels[nodeLabel]) })
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(out) // a client that has gone needs no answer

@@ -53,10 +53,9 @@ func summarize(nodes Nodes, now time.Time) summary {
 		states: map[string]int{stateConnected: 0, stateDisconnected: 0, stateUnknown: 0}, versions: make(map[string]int),
 		degraded: map[string]int{resources.ReasonCertificateExpiring: 0, resources.ReasonStoreNearlyFull: 0, resources.ReasonClockSkewed: 0},
 	}
-	nodes.Each(func(n *corev1.Node) bool {
+	for _, n := range nodes.Objects() {
 		s.add(n, now)
-		return true
-	})
+	}
 	return s
 }
 

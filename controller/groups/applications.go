@@ -62,7 +62,7 @@ func (w *work) lookAtApplications(ctx context.Context, f *fleet, fresh *changes)
 	wanted := make(map[types.UID]string)
 	var apps []*v1alpha1.EdgeApplication
 	known := make(map[types.UID]bool)
-	for _, app := range objects(w.c.apps) {
+	for _, app := range w.c.apps.Objects() {
 		known[app.UID] = true
 		if app.DeletionTimestamp != nil {
 			continue // its objects go with it

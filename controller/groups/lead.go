@@ -54,10 +54,8 @@ func (c *Controller) lead(ctx context.Context) {
 	w := &work{c: c, applied: make(map[string]labels), written: make(map[types.UID]time.Time), done: make(map[types.UID]*application)}
 	fresh, pause, logged := c.takeChanges(), time.Duration(0), time.Time{}
 	fresh.groups = true
-	for _, name := range c.apps.Names() {
-		if item, ok := c.apps.Load(name); ok {
-			fresh.apps[item.Object.UID] = true
-		}
+	for _, app := range c.apps.Objects() {
+		fresh.apps[app.UID] = true
 	}
 	for leader.Sleep(ctx, 0) {
 		next, err := w.round(ctx, &fresh)
@@ -109,25 +107,13 @@ type fleet struct {
 }
 
 func (c *Controller) fleet() *fleet {
-	f := &fleet{groups: objects(c.groups), nodes: objects(c.cfg.Nodes)}
+	f := &fleet{groups: c.groups.Objects(), nodes: c.cfg.Nodes.Objects()}
 	f.byName = make(map[string]*corev1.Node, len(f.nodes))
 	for _, n := range f.nodes {
 		f.byName[n.Name] = n
 	}
 	f.assignment = assign(f.groups, f.nodes)
 	return f
-}
-
-// objects returns all objects of a store.
-func objects[T cache.Object](store *cache.Store[T]) []T {
-	names := store.Names()
-	all := make([]T, 0, len(names))
-	for _, name := range names {
-		if item, ok := store.Load(name); ok {
-			all = append(all, item.Object)
-		}
-	}
-	return all
 }
 
 // round looks at what has changed and carries out what follows. It returns when to look again at

@@ -120,7 +120,7 @@ func number(u *unstructured.Unstructured, absent int64, fields ...string) int64 
 func (c *Controller) workloadsOf(wanted map[types.UID]string) map[types.UID]map[id]*unstructured.Unstructured {
 	out := make(map[types.UID]map[id]*unstructured.Unstructured)
 	for _, w := range c.workloads {
-		for _, u := range objects(w.store) {
+		for _, u := range w.store.Objects() {
 			uid := ownerUID(u)
 			if namespace, ok := wanted[uid]; !ok || u.GetNamespace() != namespace {
 				continue

@@ -286,12 +286,10 @@ func (c *Controller) writeAll(ctx context.Context, writes []func(context.Context
 
 // newFleet lists the edge nodes.
 func newFleet(store *cache.Store[*corev1.Node]) *fleet {
-	names := store.Names()
-	f := &fleet{nodes: make([]node, 0, len(names)), byName: make(map[string]*node, len(names))}
-	for _, name := range names {
-		if item, ok := store.Load(name); ok {
-			f.nodes = append(f.nodes, node{name: name.Name, labels: item.Object.Labels, present: present(item.Object)})
-		}
+	nodes := store.Objects()
+	f := &fleet{nodes: make([]node, 0, len(nodes)), byName: make(map[string]*node, len(nodes))}
+	for _, n := range nodes {
+		f.nodes = append(f.nodes, node{name: n.Name, labels: n.Labels, present: present(n)})
 	}
 	slices.SortFunc(f.nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
 	for i := range f.nodes {

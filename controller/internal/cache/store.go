@@ -157,16 +157,15 @@ func (s *Store[T]) Names() []Name {
 	return names
 }
 
-// Each calls yield with every object, in no order, until yield returns false. Objects are shared and
-// must not be written to. yield must return soon, since changes wait for it, and must not use the Store.
-func (s *Store[T]) Each(yield func(T) bool) {
+// Objects returns all objects, in no order. They are shared and must not be written to.
+func (s *Store[T]) Objects() []T {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	all := make([]T, 0, len(s.items))
 	for _, item := range s.items {
-		if !yield(item.Object) {
-			return
-		}
+		all = append(all, item.Object)
 	}
+	return all
 }
 
 // LoadFor returns the object with that name for a peer that has version held of it. It reports

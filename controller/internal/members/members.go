@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 )
@@ -257,11 +259,7 @@ func (m *Members) look(list []coordinationv1.Lease, now time.Time) {
 		s.gone, s.at = true, now
 		m.generation++
 	}
-	for id, s := range m.seen {
-		if s.gone && !there[id] && now.Sub(s.at) > keepGone {
-			delete(m.seen, id)
-		}
-	}
+	maps.DeleteFunc(m.seen, func(id string, s *member) bool { return s.gone && !there[id] && now.Sub(s.at) > keepGone })
 }
 
 // Generation grows whenever a cloudcore goes.
@@ -286,12 +284,7 @@ func (m *Members) lose(now time.Time, refused bool) {
 	}
 	if refused || now.Sub(newest) >= Life {
 		m.known = false
-		for id, s := range m.seen { // whoever runs is seen again
-			if s.gone {
-				continue
-			}
-			delete(m.seen, id)
-		}
+		maps.DeleteFunc(m.seen, func(_ string, s *member) bool { return !s.gone }) // those that run are seen again
 	}
 }
 
@@ -303,7 +296,7 @@ func (m *Members) removeOld(ctx context.Context, list []coordinationv1.Lease) {
 	for i := range list {
 		l := &list[i]
 		m.mu.Lock()
-		s := m.seen[deref(l.Spec.HolderIdentity)]
+		s := m.seen[ptr.Deref(l.Spec.HolderIdentity, "")]
 		old := s != nil && s.gone && time.Since(s.at) > keepGone
 		m.mu.Unlock()
 		if !old {
@@ -314,13 +307,6 @@ func (m *Members) removeOld(ctx context.Context, list []coordinationv1.Lease) {
 			m.cfg.Logger.Debug("the Lease of a cloudcore that has gone was not deleted", "name", l.Name, "err", err)
 		}
 	}
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // leave deletes the own Lease.
