@@ -52,31 +52,3 @@ func (l *userLimit) acquire(user string) (release func(), err error) {
 		}
 	}, nil
 }
-
-// handlers counts the requests that are being answered, so that Run can wait for them. net/http
-// may still start one while it closes, so a WaitGroup alone would not do.
-type handlers struct {
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
-}
-
-// enter counts a request; false after close.
-func (h *handlers) enter() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.running.Add(1)
-	}
-	return !h.closed
-}
-
-func (h *handlers) leave() { h.running.Done() }
-
-// close lets no further request in and waits for those that are being answered.
-func (h *handlers) close() {
-	h.mu.Lock()
-	h.closed = true
-	h.mu.Unlock()
-	h.running.Wait()
-}

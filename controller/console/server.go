@@ -210,11 +210,11 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 	sweeper.Go(func() { s.sessions.run(ctx) })
 	defer sweeper.Wait()
 	defer cancel()
-	var active handlers
+	var active runguard.Requests
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if active.enter() {
-				defer active.leave()
+			if active.Enter() {
+				defer active.Leave()
 				s.ServeHTTP(w, r)
 			}
 		}),
@@ -246,7 +246,7 @@ func (s *Server) Run(ctx context.Context, links func(node string) (hub.Info, boo
 		cancel()
 		_ = server.Close() // the listener has failed already
 	}
-	active.close()
+	active.Close()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("console: %w", err)
 	}

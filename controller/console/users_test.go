@@ -158,19 +158,3 @@ func TestLogEnds(t *testing.T) {
 		}
 	})
 }
-
-// TestHandlers: a request that comes when Run ends is either waited for or not answered.
-func TestHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h handlers
-		if !h.enter() {
-			t.Fatal("not open")
-		}
-		time.AfterFunc(time.Minute, h.leave)
-		began := time.Now()
-		h.close()
-		if took := time.Since(began); took != time.Minute || h.enter() {
-			t.Errorf("it waited %s", took)
-		}
-	})
-}

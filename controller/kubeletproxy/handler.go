@@ -57,8 +57,10 @@ func (smallBuffers) Put([]byte) {}
 
 // ServeHTTP answers one request to a node's endpoint.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.requests.Add(1)
-	defer s.requests.Done()
+	if !s.requests.Enter() {
+		return
+	}
+	defer s.requests.Leave()
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !cleanPath(r.URL.Path) {
 		s.refuse(w, r, http.StatusBadRequest, "bad path", "", errPath)

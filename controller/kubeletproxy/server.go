@@ -152,9 +152,9 @@ type Server struct {
 	rights   *auth.Rights
 	limiter  *connLimiter
 	sessions *sessions
-	requests sync.WaitGroup // those being answered
-	wake     chan struct{}  // holds a value: a Node is to be written
-	grace    time.Duration  // for clients whose node's link was lost
+	requests runguard.Requests
+	wake     chan struct{} // holds a value: a Node is to be written
+	grace    time.Duration // for clients whose node's link was lost
 
 	mu      sync.Mutex
 	byNode  map[string]*endpoint
@@ -244,7 +244,7 @@ func (s *Server) Run(ctx context.Context, open Open) error {
 	cancel()
 	err := s.http.Close()
 	wg.Wait()
-	s.requests.Wait()
+	s.requests.Close()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("kubeletproxy: %w", err)
 	}

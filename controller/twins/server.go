@@ -71,12 +71,13 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var requests sync.WaitGroup
+	var requests runguard.Requests
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests.Add(1)
-			defer requests.Done()
-			s.ServeHTTP(w, r)
+			if requests.Enter() {
+				defer requests.Leave()
+				s.ServeHTTP(w, r)
+			}
 		}),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 15 * time.Second,
@@ -105,7 +106,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		err = closed
 	}
 	wg.Wait()
-	requests.Wait()
+	requests.Close()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("twins: %w", err)
 	}

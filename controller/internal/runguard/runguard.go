@@ -1,5 +1,6 @@
 // Package runguard holds what the Run methods of controller have in common: each may
-// be called once (Guard), and some join goroutines that other methods start (Tasks).
+// be called once (Guard), and some join goroutines that other methods start (Tasks) or the
+// requests of a server (Requests).
 package runguard
 
 import (
