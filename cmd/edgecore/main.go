@@ -32,8 +32,8 @@ func main() {
 	if s.program.Asked {
 		return
 	}
-	// Before the start of a trial of settings is counted: what asks the agent to end from now on ends it
-	// in order.
+	// Signals are taken before boot counts the start of a trial of settings, so that a SIGTERM from
+	// now on ends the agent in order.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	c := &cli{starts: s.bootSettings(args)}

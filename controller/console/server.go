@@ -29,8 +29,8 @@ import (
 // Config sets up a Server. REST, Cloud, Nodes, Pods and Devices are required, and Listener and
 // Certificate for Run. Package controller sets REST, Cloud, Nodes, Pods, Devices and Jobs.
 type Config struct {
-	// REST is where the API server is. Of its credentials none is used: requests for users have
-	// the user's own token.
+	// REST is where the API server is. Its credentials are not used: requests for users have the
+	// user's own token.
 	REST *rest.Config
 	// Cloud asks in cloudcore's own name who users are and what they may.
 	Cloud kubernetes.Interface

@@ -176,8 +176,8 @@ func (u *users) sender(from string) *rate.Limiter {
 	return u.senders[network]
 }
 
-// mayAsk counts a SubjectAccessReview for a user. Without a limit a user could ask about ever new
-// names, and use up what the API server does for cloudcore.
+// mayAsk counts a SubjectAccessReview for a user. Without a limit a user could ask about new
+// names without end, and use up what the API server allows cloudcore.
 func (u *users) mayAsk(user string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

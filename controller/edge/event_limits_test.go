@@ -32,7 +32,7 @@ func TestAttackEvents(t *testing.T) {
 			t.Error("another node's event waits")
 		}
 	}
-	// What is idle is forgotten.
+	// Nodes that report nothing for a while are forgotten.
 	e.allow("flood", 1, now.Add(time.Hour))
 	if len(e.of) != 1 {
 		t.Errorf("%d nodes are remembered", len(e.of))

@@ -8,7 +8,7 @@
 //
 // # Where it comes from
 //
-// Nothing is asked of nodes and nothing is written: a [Collector] looks at what cloudcore has anyway.
+// A [Collector] sends nothing to nodes and writes nothing: it reads what cloudcore has anyway.
 // From the Nodes in the API server: states, versions, and what each node reports in its
 // condition EdgeDegraded (resources.Health) when they have changed enough. From the links: backlogs and
 // clocks, which the keepalives of nodes show. From the jobs: theirs.

@@ -128,8 +128,8 @@ func (w *work) label(ctx context.Context, f *fleet) error {
 	return err
 }
 
-// evicts reports whether nodes that leave a group lose its pods. Of a group that is not known
-// nobody can say.
+// evicts reports whether nodes that leave a group lose its pods. It reports false for a group that
+// is not known.
 func (c *Controller) evicts(group string) bool {
 	item, ok := c.groups.Load(cache.Name{Name: group})
 	return ok && (item.Object.Spec.EvictOnLeave == nil || *item.Object.Spec.EvictOnLeave)

@@ -262,8 +262,8 @@ func TestNothingIsPrunedByAnOldTemplate(t *testing.T) {
 	}
 }
 
-// TestForeignObjectIsNotForced: force is used on objects of the application only. Of a new one
-// nobody knows whether somebody else makes it at the same time.
+// TestForeignObjectIsNotForced: force is used on objects of the application only. A new object is
+// applied without force, since somebody else may make it at the same time.
 func TestForeignObjectIsNotForced(t *testing.T) {
 	for _, exists := range []bool{false, true} {
 		var objects []runtime.Object

@@ -212,7 +212,7 @@ func TestNodeGroupsCluster(t *testing.T) {
 	w.wantLabels("n3", "", "")
 	w.wantCondition(v1alpha1.NodeGroups, "", "a", "Conflict", "True ZoneOfOthers", "n2")
 
-	// A younger group wants n1 too. Of one second's groups the name decides.
+	// A younger group wants n1 too. The name decides between groups of the same second.
 	w.mustApply(ng + "metadata: {name: b}\nspec: {nodes: [n1, n3, none]}")
 	w.wantLabels("n3", "b", "")
 	w.wantCondition(v1alpha1.NodeGroups, "", "b", "Conflict", "True TwoGroups", "n1", "older NodeGroup a")

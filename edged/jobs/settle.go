@@ -28,17 +28,17 @@ const (
 	settleEvery = time.Second
 )
 
-// unrest says what of a node is still starting.
-type unrest struct {
+// unsettled is what keeps a node from being settled.
+type unsettled struct {
 	unknown bool     // the pods are not known yet
 	pods    []string // that are not ready, and may have been before; sorted
 	link    bool     // there was a link, and there is none
 }
 
-func (u unrest) some() bool { return u.unknown || u.link || len(u.pods) > 0 }
+func (u unsettled) pending() bool { return u.unknown || u.link || len(u.pods) > 0 }
 
 // without leaves out what a gate does not ask for.
-func (u unrest) without(h upgrade.Health) unrest {
+func (u unsettled) without(h upgrade.Health) unsettled {
 	if h.IgnorePods {
 		u.unknown, u.pods = false, nil
 	}
@@ -46,7 +46,7 @@ func (u unrest) without(h upgrade.Health) unrest {
 	return u
 }
 
-func (u unrest) String() string {
+func (u unsettled) String() string {
 	const shown = 5
 	var parts []string
 	if u.unknown {
@@ -83,7 +83,7 @@ type settling struct {
 	long    map[string]bool      // pods that were not ready for longer than limit
 	away    time.Time            // since when there is no link; zero: there is one
 	hadLink bool                 // there was a link within limit
-	last    unrest               // of the latest observation
+	last    unsettled            // of the latest observation
 	from    time.Time            // since when the node has not been settled; zero: it is
 }
 
@@ -103,13 +103,13 @@ func (s *settling) settled() settled {
 
 // observe takes what the node is like. It reports whether settled has changed.
 func (s *settling) observe(now time.Time, pods map[string]bool, known, linked bool) (changed bool) {
-	s.last = unrest{unknown: !known}
+	s.last = unsettled{unknown: !known}
 	if known {
 		changed = s.observePods(now, pods)
 	}
 	changed = s.observeLink(now, linked) || changed
 	switch {
-	case !s.last.some():
+	case !s.last.pending():
 		s.from = time.Time{}
 	case s.from.IsZero():
 		s.from = now
@@ -164,7 +164,7 @@ func (s *settling) observePods(now time.Time, pods map[string]bool) (changed boo
 
 // waits says what a job with a gate must wait for at a time; over reports that it has waited long
 // enough for it.
-func (s *settling) waits(now time.Time, h upgrade.Health) (missing unrest, over bool) {
+func (s *settling) waits(now time.Time, h upgrade.Health) (missing unsettled, over bool) {
 	return s.last.without(h), !s.from.IsZero() && now.Sub(s.from) >= s.limit
 }
 
@@ -227,7 +227,7 @@ func (r *Runner) settle(ctx context.Context, name string, h upgrade.Health) (mis
 		what, over := r.rest.state.waits(time.Now(), h)
 		r.rest.mu.Unlock()
 		switch {
-		case loaded && !what.some():
+		case loaded && !what.pending():
 			return "", nil
 		case over:
 			r.log.Warn("a job goes on though the node has not settled", "job", name, "waited", r.cfg.SettleTimeout, "missing", what.String())
@@ -252,7 +252,7 @@ func (r *Runner) saySettling(ctx context.Context, name, what string) error {
 	})
 }
 
-// settleAccepted is settle for a job that has begun. What was missing is in the report to its end.
+// settleAccepted is settle for a job that has begun. The report says to its end what was missing.
 func (r *Runner) settleAccepted(ctx context.Context, name string, h upgrade.Health) error {
 	missing, err := r.settle(ctx, name, h)
 	if err != nil {

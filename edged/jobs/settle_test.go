@@ -70,10 +70,10 @@ func TestSettling(t *testing.T) {
 				changed := s.observe(now, l.pods, l.known, l.linked)
 				missing, over := s.waits(now, upgrade.Health{})
 				is := s.settled()
-				if missing.String() != l.missing || missing.some() != (l.missing != "") || over != l.over || !slices.Equal(is.Unready, l.long) || changed != !reflect.DeepEqual(is, before) {
+				if missing.String() != l.missing || missing.pending() != (l.missing != "") || over != l.over || !slices.Equal(is.Unready, l.long) || changed != !reflect.DeepEqual(is, before) {
 					t.Errorf("after %d minutes: %q, over %v, long %q, changed %v", l.at, missing, over, is.Unready, changed)
 				}
-				if missing, _ := s.waits(now, upgrade.Health{IgnorePods: true, IgnoreLink: true}); missing.some() {
+				if missing, _ := s.waits(now, upgrade.Health{IgnorePods: true, IgnoreLink: true}); missing.pending() {
 					t.Errorf("after %d minutes without a gate: %q", l.at, missing)
 				}
 			}

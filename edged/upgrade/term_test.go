@@ -124,7 +124,7 @@ func TestStartStopped(t *testing.T) {
 }
 
 // TestTermWhileItRollsBack: a SIGTERM that comes while a trial is rolled back at a start ends the program
-// too. Nothing else has got it.
+// too: the program that rolls back is the only one that got the signal.
 func TestTermWhileItRollsBack(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("no signals like these")

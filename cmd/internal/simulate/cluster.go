@@ -165,7 +165,7 @@ func (c *cluster) watchTwins(ctx context.Context, from time.Time, took *histogra
 }
 
 // Cleanup removes everything of simulations of a name: pods, devices, Nodes with their Leases, and
-// claims of names. Of cfg only REST, Name, Namespace and System are used. It may be
+// claims of names. It uses only REST, Name, Namespace and System of cfg. It may be
 // called while no simulation of that name runs.
 func Cleanup(ctx context.Context, cfg Config) error {
 	cfg.Servers, cfg.Nodes = []string{"unused:1"}, 1

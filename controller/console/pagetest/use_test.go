@@ -264,7 +264,7 @@ func lookAtTrouble(browser context.Context, t *testing.T) {
 	p.see("cloudcore cannot answer now.")
 	p.server.Refuse("me", 0)
 	p.see("kyiv-north") // by itself
-	// Who logs in after another sees nothing of what that one saw.
+	// A user who logs in after another sees nothing of what the other saw.
 	p.open("/console/jobs")
 	p.see("log-level-info")
 	p.server.Refuse("", 401)

@@ -9,7 +9,7 @@ func recordings() []recording {
 		{"edgekit:fleet_nodes_away:ratio", `edgekit:fleet_nodes:max{state="disconnected"} / ignoring (state) sum without (state) (edgekit:fleet_nodes:max)`},
 		{"edgekit:link_bytes:rate5m", `sum by (class, direction) (rate(edgekit_hub_bytes_total{$cloudcores}[5m]))`},
 		{"edgekit:link_round_trip_seconds:p99", `histogram_quantile(0.99, sum by (le) (rate(edgekit_hub_round_trip_seconds_bucket{$cloudcores}[5m])))`},
-		// Without requests to nodes that are away, which have an alert of their own, and without clients that have no right.
+		// Requests to nodes that are away do not count, since they have an alert of their own; neither do clients that have no right.
 		{"edgekit:kubelet_requests_failed:ratio5m", `(sum(rate(edgekit_kubelet_refused_total{reason=~"exhausted|failed|interrupted|no node|rights unknown|unsupported"}[5m])) or vector(0)) / (sum(rate(edgekit_kubelet_sessions_total[5m])) + (sum(rate(edgekit_kubelet_refused_total{reason=~"exhausted|no node|rights unknown"}[5m])) or vector(0)))`},
 		// Series of nodes.
 		{"edgekit:node_up:sum", `sum(up{$nodes})`},

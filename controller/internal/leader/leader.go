@@ -138,7 +138,7 @@ func (e *Elector) hold(ctx context.Context, renewed time.Time, lead func(context
 		if !at.IsZero() {
 			renewed = at
 		}
-		// Of a Lease that somebody deleted another cloudcore may have made a new one.
+		// If somebody deleted the Lease, another cloudcore may have made a new one.
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || time.Since(renewed) >= renewDeadline {
 			e.cfg.Logger.Warn("another cloudcore may lead now")
 			break

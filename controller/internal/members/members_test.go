@@ -137,7 +137,7 @@ func TestNothingKnown(t *testing.T) {
 }
 
 // TestShortOutage: an API server that was away for about as long as a Lease lives makes nobody gone.
-// Who looks first after it finds only Leases that nobody could renew.
+// The first cloudcore that looks after it finds only Leases that nobody could renew.
 func TestShortOutage(t *testing.T) {
 	for away := 9 * time.Second; away <= 12*time.Second; away += time.Second {
 		t.Run(away.String(), func(t *testing.T) {
