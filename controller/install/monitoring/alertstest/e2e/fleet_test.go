@@ -37,8 +37,8 @@ func (r report) String() string {
 
 var _ fleetmetrics.Nodes = (*fleet)(nil)
 
-// Each calls yield with the Node.
-func (f *fleet) Each(yield func(*corev1.Node) bool) {
+// Objects returns the Node.
+func (f *fleet) Objects() []*corev1.Node {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "stage"}}
@@ -47,7 +47,7 @@ func (f *fleet) Each(yield func(*corev1.Node) bool) {
 		{Type: nodelifecycle.ConditionConnected, Status: corev1.ConditionTrue},
 		{Type: resources.ConditionDegraded, Status: corev1.ConditionFalse, Reason: resources.ReasonAsExpected, Message: f.report.String()},
 	}
-	yield(n)
+	return []*corev1.Node{n}
 }
 
 func (f *fleet) set(edit func(*fleet)) {
