@@ -249,7 +249,7 @@ func TestAttackDecoders(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		m.Push(start, "in", pipeline.Event{ID: "1", Data: []byte(payload)})
 		runtime.ReadMemStats(&after)
-		if per := (after.TotalAlloc - before.TotalAlloc) / uint64(len(payload)); per > 64 {
+		if per := (after.TotalAlloc - before.TotalAlloc) / uint64(len(payload)); per > 20 {
 			t.Errorf("%.10s: %d bytes are allocated for each byte", payload, per)
 		}
 	}
