@@ -116,6 +116,15 @@ type queue struct {
 	filling *batch // of live events, while they linger
 	liveRun int    // live batches since the last of the backlog
 	unnoted bool   // what was sent could not be noted in the store
+	opened  opened // the last record that was read
+}
+
+// opened is a record with its events.
+type opened struct {
+	number uint64
+	record *record // nil if there is none
+	cost   int64
+	events []pipeline.Event
 }
 
 var _ pipeline.Queue = (*queue)(nil)

@@ -91,6 +91,7 @@ func (q *queue) idle(ctx context.Context, wait time.Duration) error {
 	if q.unnoted && (wait == 0 || wait > time.Second) {
 		wait = time.Second
 	}
+	q.opened = opened{} // not needed before more comes
 	var over <-chan time.Time
 	if wait > 0 {
 		timer := q.clock.NewTimer(wait)
@@ -170,13 +171,9 @@ func (q *queue) fill(ctx context.Context, b *batch, which span) error {
 			return nil
 		}
 		from = n + 1
-		d, cost, raw, err := q.get(ctx, n)
+		d, cost, events, raw, err := q.open(ctx, n)
 		if err != nil && !errors.Is(err, errDamaged) {
 			return err
-		}
-		var events []pipeline.Event
-		if err == nil && d != nil {
-			events, err = d.events()
 		}
 		switch {
 		case err != nil:
@@ -199,6 +196,23 @@ func (q *queue) fill(ctx context.Context, b *batch, which span) error {
 		q.mu.Unlock()
 	}
 	return nil
+}
+
+// open is get with the events. It keeps the last result: a large record is taken in several
+// batches.
+func (q *queue) open(ctx context.Context, n uint64) (d *record, cost int64, events []pipeline.Event, raw []byte, err error) {
+	if o := &q.opened; o.record != nil && o.number == n {
+		return o.record, o.cost, o.events, nil, nil
+	}
+	d, cost, raw, err = q.get(ctx, n)
+	if err != nil || d == nil {
+		return d, cost, nil, raw, err
+	}
+	if events, err = d.events(); err == nil {
+		d.body = nil
+		q.opened = opened{n, d, cost, events}
+	}
+	return d, cost, events, raw, err
 }
 
 // add adds events of a record from skip on, as many as there is room for.
