@@ -38,6 +38,7 @@ var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
 	"bus/metastore":    {"meta"},
 	"bus/rules":        {"hub", "meta"},
+	"bus/pipeline":     {"meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},
@@ -116,6 +117,8 @@ var light = map[string][]string{
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
 	"bus/rules":      {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	// A gateway without Kubernetes pays for the types of the resource, and for no expressions.
+	"bus/pipeline": {"k8s.io/client-go", "k8s.io/apiextensions-apiserver", "k8s.io/api/", "google.golang.org/grpc", "github.com/google/cel-go", "github.com/dgraph-io"},
 	// Drivers and gateways use the types of the resources without Kubernetes.
 	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},

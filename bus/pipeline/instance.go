@@ -120,7 +120,7 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 func (in *instance) closeSinks() {
 	for _, d := range in.sinks {
 		if err := d.sink.Close(); err != nil {
-			in.log.Error("a sink was not closed", "sink", d.name, "error", err)
+			in.log.Error("a sink was not closed", "sink", d.name, "err", err)
 		}
 		if d.queue != nil {
 			d.queue.Close()
@@ -520,6 +520,6 @@ func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
 		failed = in.commit(ctx)
 	}
 	if failed != nil {
-		in.log.Error("the last events are emitted again by their sources", "error", failed)
+		in.log.Error("the last events are emitted again by their sources", "err", failed)
 	}
 }
