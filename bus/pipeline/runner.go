@@ -128,7 +128,7 @@ var ErrNotFound = errors.New("pipeline: no such pipeline or step")
 type Runner struct {
 	cfg   Config
 	store *stateStore
-	wakes  chan struct{} // Apply was called, or a supervisor has ended
+	wakes chan struct{} // Apply was called, or a supervisor has ended
 	work  sync.WaitGroup
 
 	mu      sync.Mutex

@@ -34,11 +34,11 @@ func pause(n int) time.Duration {
 // supervisor runs one pipeline: it compiles the spec that is wanted and runs an instance of
 // it until another is wanted.
 type supervisor struct {
-	r    *Runner
-	ref  Ref
-	log  interface{ Error(msg string, args ...any) }
+	r     *Runner
+	ref   Ref
+	log   interface{ Error(msg string, args ...any) }
 	wakes chan struct{}
-	taps taps
+	taps  taps
 
 	mu       sync.Mutex
 	want     *v1alpha1.Pipeline // nil: end
