@@ -10,14 +10,15 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// statePrefix is where the state of steps is in the store:
+// statePrefix is where the state of steps is in the store; below it:
 //
-//	pipeline/state/NAMESPACE/NAME/s/STEP      the signature of a step with state
-//	pipeline/state/NAMESPACE/NAME/k/STEP/KEY  the state of one key
-//	pipeline/state/NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
+//	NAMESPACE/NAME/v           the version of the format; written at each start
+//	NAMESPACE/NAME/s/STEP      the signature of a step with state
+//	NAMESPACE/NAME/k/STEP/KEY  the state of one key
+//	NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
 //
 // All parts are escaped as in a URL's path.
-const statePrefix = "pipeline/state/"
+const statePrefix = meta.Local + "pipeline-state/"
 
 // stateStore is the part of a meta.Store that has the state of steps.
 type stateStore struct {
@@ -33,6 +34,9 @@ func signatureKey(ref Ref, step string) string { return prefixOf(ref) + "s/" + u
 func keyPrefix(ref Ref, step string) string { return prefixOf(ref) + "k/" + url.PathEscape(step) + "/" }
 
 func ringKey(ref Ref, slot uint64) string { return fmt.Sprintf("%sr/%02d", prefixOf(ref), slot) }
+
+// stateVersion is the version of the format of state.
+const stateVersion = "1"
 
 // restored is what the store had of a pipeline.
 type restored struct {
@@ -51,7 +55,8 @@ func (s *stateStore) restore(ctx context.Context, m *Machine) (restored, error) 
 		return r, err
 	}
 	defer snap.Close()
-	var ops []meta.Op
+	// The write shows that the store can be written, before sources run.
+	ops := []meta.Op{{Key: prefixOf(ref) + "v", Value: []byte(stateVersion)}}
 	remove := func(key string) { ops = append(ops, meta.Op{Key: key, Delete: true}) }
 	signatures := make(map[string]string)
 	for rec, err := range snap.Records(ctx, prefixOf(ref)+"s/") {
