@@ -139,7 +139,7 @@ twin-chaos: ## Kill edgecore's twin, mosquitto, mappers and connections KILLS=n 
 	UPDATES=$(or $(UPDATES),1000000) KILLS=$(or $(KILLS),200) SEED=$(or $(SEED),1) go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./twin/mqtt
 
 ## Measure (each target ends with lines: RESULT name value unit)
-.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-fleet-real bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device
+.PHONY: bench bench-agent bench-coldstart bench-link bench-fleet bench-fleet-real bench-streams bench-cp bench-rest bench-meta bench-bus bench-twin bench-device bench-pipeline
 bench: ## Run the Go benchmarks of all packages
 	go test -run '^$$' -bench . -benchmem ./...
 bench-agent: ## Measure edgecore: memory at rest, start time, size, pods; PEER=kubelet adds the kubelet (root)
@@ -165,6 +165,10 @@ bench-meta: ## Measure the store: durable writes, list, open, memory, disk use w
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
+bench-pipeline: ## Measure pipelines: events a second of one core through filter and map, with and without decoding; memory of windows of 10,000 keys; durable writes and replay of a queue on disk
+	go test -count=1 -run '^$$' -bench 'FilterMap' -benchtime 1000000x ./bus/pipeline
+	go test -count=1 -run '^$$' -bench 'WindowKeys' -benchtime 5x ./bus/pipeline
+	go test -count=1 -run '^$$' -bench 'Replay' -benchtime 1x ./bus/pipeline
 bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices

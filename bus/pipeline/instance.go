@@ -79,7 +79,7 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 	in.machine, err = NewMachine(plan, MachineConfig{
 		Node: env.Node, Twins: env.Twins, Tables: tables, Sink: in.toSink, Dead: in.toDead,
 		Trace:  func(step string, e Event) { s.taps.offer(in.machine.now, step, e) },
-		traced: &s.taps.count,
+		traced: &s.taps.count, stored: true,
 	})
 	if err != nil {
 		s.fail("", v1alpha1.ReasonInvalid, err.Error(), nil)

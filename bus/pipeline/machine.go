@@ -25,6 +25,7 @@ type MachineConfig struct {
 	// Trace is called with each event that goes out of a source or a step; nil means none.
 	Trace func(step string, e Event)
 
+	stored bool          // somebody takes the changes of state to a store
 	traced *atomic.Int32 // Trace is called only if it is not 0; nil means always
 }
 
@@ -42,9 +43,10 @@ type Machine struct {
 	clock int64 // nanoseconds since 1970 that do not go back: the time of base, and what has passed since
 	vars  Vars
 
-	pushed int64 // events so far
-	sample bool  // the time of steps is measured for the event at work
-	inner  time.Duration
+	pushed    int64 // events so far
+	discarded int64 // of them, when changes of state were forgotten
+	sample    bool  // the time of steps is measured for the event at work
+	inner     time.Duration
 }
 
 // node is a planNode at work.
@@ -128,6 +130,20 @@ func (m *Machine) Push(now time.Time, source string, events ...Event) {
 	}
 	for j := range events {
 		m.guard(m.nodes[i], &events[j])
+	}
+	if !m.cfg.stored {
+		m.discard()
+	}
+}
+
+// discard forgets now and then which state has changed.
+func (m *Machine) discard() {
+	if m.pushed-m.discarded < 1000 {
+		return
+	}
+	m.discarded = m.pushed
+	for _, n := range m.holders {
+		n.state.changes(func(string, []byte) {})
 	}
 }
 
