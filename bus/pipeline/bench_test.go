@@ -30,8 +30,8 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// real are the expressions and decoders that programs use.
-func real(b *testing.B) pipeline.Options {
+// programs are the expressions and decoders that programs use.
+func programs(b *testing.B) pipeline.Options {
 	b.Helper()
 	x, err := cel.New(cel.Config{})
 	if err != nil {
@@ -42,7 +42,7 @@ func real(b *testing.B) pipeline.Options {
 
 func benchMachine(b *testing.B, spec string) (*pipeline.Machine, *int) {
 	b.Helper()
-	plan, err := pipeline.Compile(parse(b, spec), real(b))
+	plan, err := pipeline.Compile(parse(b, spec), programs(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func BenchmarkReplay(b *testing.B) {
 	source := &pipelinetest.Source{}
 	sink := &benchSink{up: make(chan struct{}), all: make(chan struct{}), want: events}
 	r, err := pipeline.New(pipeline.Config{
-		Options: real(b), Store: store, Queues: queues,
+		Options: programs(b), Store: store, Queues: queues,
 		Openers: pipelinetest.Ends{Sources: map[string]pipeline.Source{"in": source}, Sinks: map[string]pipeline.Sink{"out": sink}}.Openers(),
 	})
 	if err != nil {

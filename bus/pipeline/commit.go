@@ -148,4 +148,3 @@ func (in *instance) known(id uint64, e *Event) bool {
 	}
 	return false
 }
-

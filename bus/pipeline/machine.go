@@ -353,13 +353,13 @@ func (m *Machine) advance(n *node) {
 
 // Next is when Advance has something to do; false means not before the next Push.
 func (m *Machine) Next() (time.Time, bool) {
-	first, any := int64(math.MaxInt64), false
+	first, found := int64(math.MaxInt64), false
 	for _, n := range m.holders {
 		if due, ok := n.state.next(); ok {
-			first, any = min(first, due), true
+			first, found = min(first, due), true
 		}
 	}
-	if !any {
+	if !found {
 		return time.Time{}, false
 	}
 	return m.now.Add(time.Duration(max(0, first-m.clock))), true

@@ -67,8 +67,8 @@ func parseDocument(doc []byte) (*v1alpha1.Pipeline, error) {
 		return nil, err
 	}
 	if head == (metav1.TypeMeta{}) {
-		var any any
-		if err := yaml.Unmarshal(doc, &any); err == nil && any == nil {
+		var content any
+		if err := yaml.Unmarshal(doc, &content); err == nil && content == nil {
 			return nil, nil
 		}
 	}

@@ -23,9 +23,9 @@ type entry[T any] struct {
 	gone  bool
 }
 
-// New returns a Table for max keys.
-func New[T any](max int) *Table[T] {
-	return &Table[T]{max: max, byKey: make(map[string]*list.Element), gone: make(map[string]struct{})}
+// New returns a Table for so many keys.
+func New[T any](most int) *Table[T] {
+	return &Table[T]{max: most, byKey: make(map[string]*list.Element), gone: make(map[string]struct{})}
 }
 
 // Len returns how many keys there are.
