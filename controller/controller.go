@@ -401,6 +401,14 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	return nil
 }
 
+// HandedOver waits until requests of kubectl no longer come here for nodes whose sessions have
+// ended, and at most a few seconds. Call it between the end of the last session and that of Run.
+func (c *Controller) HandedOver(ctx context.Context) {
+	if c.kubelet != nil {
+		c.kubelet.HandedOver(ctx)
+	}
+}
+
 func (c *Controller) waitSynced(ctx context.Context) error {
 	all := append(c.devices.Synced(), c.nodes.Synced(), c.edge.Synced())
 	if cache.WaitSynced(ctx, all...) {

@@ -281,7 +281,9 @@ func (s *server) run(ctx context.Context) error {
 	})()
 	group.Go(func() error {
 		defer stop()
-		return s.hub.Serve(links, s.edge.links, s.guard)
+		err := s.hub.Serve(links, s.edge.links, s.guard)
+		s.controller.HandedOver(all)
+		return err
 	})
 	group.Go(func() error { return s.edge.run(links) })
 	group.Go(func() error { return s.controller.Run(all, s.hub) })
