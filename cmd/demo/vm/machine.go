@@ -49,7 +49,7 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 	}
 	program, tty, cpu := "qemu-system-x86_64", "ttyS0", []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
 	if m.accel == "kvm" {
-		cpu = []string{"-accel", "kvm", "-cpu", "host,arch-capabilities=off"}
+		cpu = []string{"-accel", "kvm", "-cpu", "host"}
 	}
 	if m.arch == "arm64" {
 		program, tty, cpu = "qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"}
