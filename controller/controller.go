@@ -401,6 +401,14 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	return nil
 }
 
+// Leaving waits, for at most a second, until requests of kubectl to a node are answered, and holds
+// back further ones; it is for hub.ServerConfig.Leaving.
+func (c *Controller) Leaving(ctx context.Context, node string) {
+	if c.kubelet != nil {
+		c.kubelet.Leaving(ctx, node)
+	}
+}
+
 // HandedOver waits until requests of kubectl no longer come here for nodes whose sessions have
 // ended, and at most a few seconds. Call it between the end of the last session and that of Run.
 func (c *Controller) HandedOver(ctx context.Context) {

@@ -182,7 +182,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	mux := &hub.Mux{}
 	nodes, err := hub.NewServer(hub.ServerConfig{
 		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
-		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
+		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain, Leaving: ctl.Leaving,
 		Logger: log.With("component", "hub"),
 	})
 	if err != nil {

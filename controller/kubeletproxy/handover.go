@@ -2,6 +2,7 @@ package kubeletproxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -18,13 +19,27 @@ import (
 // elsewhere does so in less than a second.
 const handoverTime = 5 * time.Second
 
+// maxForwards is how many connections of one node are passed on at once. It ends what goes in a circle
+// between two cloudcores, each of which has read that the other one has the node.
+const maxForwards = 100
+
 // handover is what an endpoint knows of its node's way to another cloudcore. The Server's mutex
 // guards it. The zero value is that of a node that never had a session here.
 type handover struct {
-	left    time.Time      // when the newest session ended; zero while there is one
+	leaving bool           // its session is about to end
+	joined  time.Time      // when the newest session began
+	left    time.Time      // when the newest session ended or was about to; zero while there is one
 	to      netip.AddrPort // the node's endpoint on another cloudcore, once its record names it
 	changed chan struct{}  // closed at the next change of these two; nil while nobody waits
-	idle    map[net.Conn]struct{}
+	passed  int            // connections that are being passed on
+	// conns are the open connections that are served here. Upgraded ones are not among them.
+	conns map[*handoverConn]*connUse
+}
+
+// connUse is what a connection is used for.
+type connUse struct {
+	idle bool          // it waits for the next request
+	done chan struct{} // closed when it is idle, upgraded or closed
 }
 
 // wakeLocked lets those who wait look again.
@@ -35,20 +50,50 @@ func (h *handover) wakeLocked() {
 	}
 }
 
-// leftLocked notes that the node's session has ended. Its idle connections are closed: a client
-// then opens another for its next request, which waits for the node or follows it.
+// leavingTime is how long Leaving waits for requests that are being answered.
+const leavingTime = time.Second
+
+// Leaving prepares for the end of a node's session: further requests wait for where the node goes,
+// and those that are being answered are waited for, at most a second. What lasts longer, such as
+// a followed log, breaks with the session. It is for hub.ServerConfig.Leaving.
+func (s *Server) Leaving(ctx context.Context, node string) {
+	ctx, cancel := context.WithTimeout(ctx, leavingTime)
+	defer cancel()
+	s.mu.Lock()
+	var busy []<-chan struct{}
+	if st := s.byNode[node]; st != nil && st.connected {
+		st.leaving = true
+		s.leftLocked(st)
+		for _, use := range st.conns {
+			busy = append(busy, use.done)
+		}
+	}
+	s.mu.Unlock()
+	for _, done := range busy {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leftLocked notes that the node's session has ended or is about to. Its idle connections are
+// closed: a client then opens another for its next request, which waits for the node or follows it.
 func (s *Server) leftLocked(st *endpoint) {
 	st.left = time.Now()
-	for c := range st.idle {
-		c.Close() // the server notices it by itself
+	for c, use := range st.conns {
+		if use.idle {
+			delete(st.conns, c)
+			c.Close() // the server notices it by itself
+		}
 	}
-	clear(st.idle)
 	st.wakeLocked()
 }
 
 // backLocked notes that the node has a session.
 func (st *endpoint) backLocked() {
-	st.left, st.to = time.Time{}, netip.AddrPort{}
+	st.joined, st.left, st.to, st.leaving = time.Now(), time.Time{}, netip.AddrPort{}, false
 	st.wakeLocked()
 }
 
@@ -79,7 +124,7 @@ func (s *Server) movedLocked(st *endpoint, to netip.AddrPort) {
 	if st.to != to {
 		st.to = to
 		st.wakeLocked()
-		s.moved = append(s.moved, movedEndpoint{st, to, time.Now().Add(s.handover)})
+		s.moved = append(s.moved, movedEndpoint{st, to, time.Now()})
 		select {
 		case s.movedWake <- struct{}{}:
 		default:
@@ -87,18 +132,19 @@ func (s *Server) movedLocked(st *endpoint, to netip.AddrPort) {
 	}
 }
 
-// movedEndpoint is a port that is closed at a time, unless its node comes back before.
+// movedEndpoint is a port that is closed some time after its node has moved, unless the node comes
+// back before.
 type movedEndpoint struct {
-	st *endpoint
-	to netip.AddrPort
-	at time.Time
+	st    *endpoint
+	to    netip.AddrPort
+	since time.Time
 }
 
 // closeMoved closes the ports of nodes that have changed over, until ctx ends.
 func (s *Server) closeMoved(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		for len(s.moved) > 0 && !time.Now().Before(s.moved[0].at) {
+		for len(s.moved) > 0 && time.Since(s.moved[0].since) >= s.handover {
 			m := s.moved[0]
 			s.moved = s.moved[1:]
 			if m.st.to != m.to || s.byNode[m.st.node] != m.st {
@@ -112,7 +158,7 @@ func (s *Server) closeMoved(ctx context.Context) {
 		}
 		var next <-chan time.Time
 		if len(s.moved) > 0 {
-			next = time.After(time.Until(s.moved[0].at))
+			next = time.After(time.Until(s.moved[0].since.Add(s.handover)))
 		}
 		s.mu.Unlock()
 		select {
@@ -124,41 +170,69 @@ func (s *Server) closeMoved(ctx context.Context) {
 	}
 }
 
+// lateTime is how long after a node's move a client may still dial the address that it had read
+// from the Node before.
+const lateTime = time.Second
+
 // HandedOver waits until each node whose session has ended here lately is at another cloudcore
 // and the clients that followed it have gone, and at most a few seconds. A cloudcore calls it after its
 // last session has ended and before it ends Run, so that no request of kubectl fails meanwhile.
 func (s *Server) HandedOver(ctx context.Context) {
-	end := time.NewTimer(s.handover)
-	defer end.Stop()
+	ctx, cancel := context.WithTimeout(ctx, s.handover)
+	defer cancel()
 	for {
-		s.mu.Lock()
-		wait := s.forwarded
-		for _, st := range s.byNode {
-			if wait == nil && st.port != 0 && !st.connected && !st.to.IsValid() && s.leavesLocked(st) > 0 {
-				wait = st.changedLocked()
-			}
-		}
-		s.mu.Unlock()
-		if wait == nil {
+		wait, late := s.handingOver()
+		if wait == nil && late <= 0 {
 			return
+		}
+		var later <-chan time.Time
+		if wait == nil {
+			later = time.After(late)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-end.C:
-			return
 		case <-wait:
+		case <-later:
 		}
 	}
+}
+
+// handingOver returns a channel that is closed when what HandedOver waits for may have changed, or how
+// long clients may still come late.
+func (s *Server) handingOver() (wait <-chan struct{}, late time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forwarded != nil {
+		return s.forwarded, 0
+	}
+	for _, st := range s.byNode {
+		if st.port != 0 && !st.connected && !st.to.IsValid() && s.leavesLocked(st) > 0 {
+			return st.changedLocked(), 0
+		}
+	}
+	if n := len(s.moved); n > 0 {
+		late = time.Until(s.moved[n-1].since.Add(lateTime))
+	}
+	return nil, late
 }
 
 // leavesLocked is how long clients still wait for the node; not above 0 for a node that is here
 // or has been away for longer.
 func (s *Server) leavesLocked(st *endpoint) time.Duration {
-	if st.connected || st.left.IsZero() {
+	if st.connected && !st.leaving || st.left.IsZero() {
 		return 0
 	}
 	return time.Until(st.left.Add(s.handover))
+}
+
+// arrivesLocked is how long clients wait for the record of a node that has just come. The cloudcore
+// before may read the record earlier than the one that has written it gets the answer.
+func (s *Server) arrivesLocked(st *endpoint) time.Duration {
+	if s.cfg.Nodes == nil || !st.connected || s.records.port[st.node] == st.port {
+		return 0
+	}
+	return time.Until(st.joined.Add(s.handover))
 }
 
 func (h *handover) changedLocked() chan struct{} {
@@ -168,66 +242,118 @@ func (h *handover) changedLocked() chan struct{} {
 	return h.changed
 }
 
-// where says where the node of a port is served. The zero value is here; that is also the answer
-// for a node that is away, and for a connection that comes from the cloudcore that it would go to.
-// It waits for a node that has just left, until done is closed.
-func (s *Server) where(port int, client netip.Addr, done <-chan struct{}) netip.AddrPort {
+// place says where the node of a port is served, for one more connection. The zero value is here;
+// that is also the answer for a node that is away. With another one the caller calls leave at the
+// connection's end. place waits for a node that has just left or come, until c is closed.
+func (s *Server) place(port int, c *handoverConn) (to netip.AddrPort, leave func()) {
 	for {
 		s.mu.Lock()
 		st := s.byPort[port]
-		if st == nil {
-			s.mu.Unlock()
-			return netip.AddrPort{}
+		if st != nil && st.to.IsValid() && st.passed < maxForwards {
+			defer s.mu.Unlock()
+			return st.to, s.passLocked(st)
 		}
-		to, wait := st.to, s.leavesLocked(st)
-		var changed chan struct{}
-		if !to.IsValid() && wait > 0 {
-			changed = st.changedLocked()
+		var changed <-chan struct{}
+		var wait time.Duration
+		if st != nil && !st.to.IsValid() {
+			if wait = max(s.leavesLocked(st), s.arrivesLocked(st)); wait > 0 {
+				changed = st.changedLocked()
+			} else {
+				st.useLocked(c)
+			}
 		}
 		s.mu.Unlock()
 		if changed == nil {
-			if to.Addr() == client {
-				return netip.AddrPort{}
-			}
-			return to
+			return netip.AddrPort{}, nil
 		}
 		timeout := time.NewTimer(wait)
 		select {
 		case <-changed:
-		case <-done:
 		case <-timeout.C:
+		case <-c.done:
+			timeout.Stop()
+			return netip.AddrPort{}, nil
 		}
 		timeout.Stop()
-		select {
-		case <-done:
-			return netip.AddrPort{}
-		default:
+	}
+}
+
+// passLocked counts a connection that is passed on, until the function that it returns is called.
+func (s *Server) passLocked(st *endpoint) (leave func()) {
+	st.passed++
+	s.sessions.forwarded.Inc()
+	if s.forwards++; s.forwards == 1 {
+		s.forwarded = make(chan struct{})
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		st.passed--
+		if s.forwards--; s.forwards == 0 {
+			close(s.forwarded)
+			s.forwarded = nil
 		}
 	}
 }
 
-// idleChanged closes connections that wait for a further request for a node that has left. It is
-// the HTTP server's ConnState.
-func (s *Server) idleChanged(c net.Conn, state http.ConnState) {
-	tcp, ok := c.LocalAddr().(*net.TCPAddr)
+// useLocked notes that a connection is in use.
+func (h *handover) useLocked(c *handoverConn) {
+	if h.conns == nil {
+		h.conns = make(map[*handoverConn]*connUse)
+	}
+	h.conns[c] = &connUse{done: make(chan struct{})}
+}
+
+// stateChanged follows what connections are used for. Those that wait for a further request for a
+// node that has left are closed. It is the HTTP server's ConnState.
+func (s *Server) stateChanged(c net.Conn, state http.ConnState) {
+	hc, port, ok := handoverOf(c)
 	if !ok || state == http.StateNew {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.byPort[tcp.Port]
-	switch {
-	case st == nil:
-	case state != http.StateIdle:
-		delete(st.idle, c)
-	case s.leavesLocked(st) > 0 || st.to.IsValid():
-		c.Close()
-	default:
-		if st.idle == nil {
-			st.idle = make(map[net.Conn]struct{})
-		}
-		st.idle[c] = struct{}{}
+	st := s.byPort[port]
+	if st == nil {
+		return
 	}
+	use := st.conns[hc]
+	switch {
+	case use == nil: // it is passed on
+	case state == http.StateActive:
+		if use.idle {
+			st.useLocked(hc)
+		}
+	default:
+		if !use.idle {
+			use.idle = true
+			close(use.done)
+		}
+		if leaves := s.leavesLocked(st) > 0; state != http.StateIdle || leaves {
+			delete(st.conns, hc)
+			if state == http.StateIdle {
+				hc.Close()
+			}
+		}
+	}
+}
+
+// handoverOf finds the connection below TLS and the limit, and its port.
+func handoverOf(c net.Conn) (*handoverConn, int, bool) {
+	t, ok := c.(*tls.Conn)
+	if !ok {
+		return nil, 0, false
+	}
+	limited, ok := t.NetConn().(*limitedConn)
+	if !ok {
+		return nil, 0, false
+	}
+	hc, ok := limited.Conn.(*handoverConn)
+	local, tcp := c.LocalAddr().(*net.TCPAddr)
+	if !ok || !tcp {
+		return nil, 0, false
+	}
+	return hc, local.Port, true
 }
 
 // handoverListener makes the connections of a port follow its node. The API server reads the
@@ -268,23 +394,17 @@ func (c *handoverConn) Close() error {
 func (c *handoverConn) Read(p []byte) (int, error) {
 	if !c.decided {
 		c.decided = true
-		if to := c.place(); to.IsValid() {
-			if err := c.server.forward(c, to); err != nil {
-				c.server.log.Warn("a connection for a node could not be passed on to its cloudcore", "to", to.String(), "err", err)
+		if local, ok := c.LocalAddr().(*net.TCPAddr); ok {
+			if to, leave := c.server.place(local.Port, c); leave != nil {
+				defer leave()
+				if err := c.server.forward(c, to); err != nil {
+					c.server.log.Warn("a connection for a node could not be passed on to its cloudcore", "to", to.String(), "err", err)
+				}
+				return 0, io.EOF
 			}
-			return 0, io.EOF
 		}
 	}
 	return c.Conn.Read(p)
-}
-
-func (c *handoverConn) place() netip.AddrPort {
-	local, ok := c.LocalAddr().(*net.TCPAddr)
-	remote, known := c.RemoteAddr().(*net.TCPAddr)
-	if !ok || !known {
-		return netip.AddrPort{}
-	}
-	return c.server.where(local.Port, remote.AddrPort().Addr().Unmap(), c.done)
 }
 
 // forward copies a connection to and from an endpoint of another cloudcore, until both directions have
@@ -294,8 +414,6 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 		return nil
 	}
 	defer s.requests.Leave()
-	s.countForward(1)
-	defer s.countForward(-1)
 	peer, err := net.DialTimeout("tcp", to.String(), s.handover)
 	if err != nil {
 		return err
@@ -309,22 +427,6 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	copyHalf(c.Conn, peer)
 	wg.Wait()
 	return nil
-}
-
-// countForward counts the connections that are being copied.
-func (s *Server) countForward(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.forwards += n; n > 0 {
-		s.sessions.forwarded.Inc()
-	}
-	switch {
-	case s.forwards == 0:
-		close(s.forwarded)
-		s.forwarded = nil
-	case s.forwarded == nil:
-		s.forwarded = make(chan struct{})
-	}
 }
 
 // copyHalf copies one direction, and passes its end on.

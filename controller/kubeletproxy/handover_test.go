@@ -162,14 +162,17 @@ func TestHandoverEnds(t *testing.T) {
 	})
 }
 
-// TestHandoverBack: a connection that comes from the cloudcore to which it would be passed on is not.
-func TestHandoverBack(t *testing.T) {
+// TestHandoverCircle: two cloudcores that take each other for the node's do not pass a connection on
+// for ever.
+func TestHandoverCircle(t *testing.T) {
 	p := newPair(t)
 	p.a.Server.handover = time.Minute
 	p.leave()
-	p.a.change(recordedAt("edge-1", "127.0.0.1", p.aPort), recordedAt("edge-1", "127.0.0.1", 1))
-	to := p.a.where(p.aPort, netip.MustParseAddr("127.0.0.1"), nil)
-	if to.IsValid() {
-		t.Errorf("it goes back to %s", to)
+	p.a.change(recordedAt("edge-1", "127.0.0.1", p.aPort), recordedAt("edge-1", "127.0.0.1", p.aPort+150)) // its own port, under another name
+	p.a.mu.Lock()
+	p.a.byNode["edge-1"].to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(p.aPort))
+	p.a.mu.Unlock()
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || !strings.HasPrefix(got, "503 ") {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -249,6 +249,9 @@ func (s *Server) recordLocked(node string, port int) {
 	if left == port {
 		return
 	}
+	if st := s.byNode[node]; st != nil {
+		st.wakeLocked()
+	}
 	if st := s.byNode[node]; st != nil && st.port == left && !st.connected && s.leavesLocked(st) <= 0 {
 		s.closePortLocked(st)
 	}

@@ -199,8 +199,11 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       withConn,
-		ConnState:         s.idleChanged,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ConnState:         s.stateChanged,
+		// HTTP/1.1 alone: a connection that has to move to another cloudcore can be closed between two
+		// requests, and the client repeats one that it had just sent.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			// ServeHTTP verifies the certificate, because only an HTTP answer can explain a refusal.
