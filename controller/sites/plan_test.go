@@ -41,9 +41,13 @@ func TestPlanProblems(t *testing.T) {
 		change func(*v1alpha1.EdgeSync)
 		want   string // "reason: part of the message"
 	}{
-		"good":             {nil, ""},
-		"claims":           {func(s *v1alpha1.EdgeSync) { s.Spec.Resource = v1alpha1.Resource{Version: "v1", Resource: "persistentvolumeclaims"} }, ""},
-		"device statuses":  {func(s *v1alpha1.EdgeSync) { s.Spec.Resource = v1alpha1.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Resource: "devicestatuses"} }, ""},
+		"good": {nil, ""},
+		"claims": {func(s *v1alpha1.EdgeSync) {
+			s.Spec.Resource = v1alpha1.Resource{Version: "v1", Resource: "persistentvolumeclaims"}
+		}, ""},
+		"device statuses": {func(s *v1alpha1.EdgeSync) {
+			s.Spec.Resource = v1alpha1.Resource{Group: "devices.kubeedge.io", Version: "v1beta1", Resource: "devicestatuses"}
+		}, ""},
 		"secrets":          {func(s *v1alpha1.EdgeSync) { s.Spec.Resource = v1alpha1.Resource{Version: "v1", Resource: "secrets"} }, "NotAllowed: credentials"},
 		"config maps":      {func(s *v1alpha1.EdgeSync) { s.Spec.Resource = v1alpha1.Resource{Version: "v1", Resource: "configmaps"} }, "NotAllowed: in any case"},
 		"roles":            {func(s *v1alpha1.EdgeSync) { s.Spec.Resource.Group = "rbac.authorization.k8s.io" }, "NotAllowed: in any case"},
@@ -80,7 +84,9 @@ func badSelector() *metav1.LabelSelector {
 
 func TestChoose(t *testing.T) {
 	at := func(minute int) func(*v1alpha1.EdgeSync) {
-		return func(s *v1alpha1.EdgeSync) { s.CreationTimestamp = metav1.NewTime(time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC)) }
+		return func(s *v1alpha1.EdgeSync) {
+			s.CreationTimestamp = metav1.NewTime(time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC))
+		}
 	}
 	with := func(name string, minute int, change func(*v1alpha1.EdgeSync)) *plan {
 		s := served(edgeSync(name, at(minute)))
@@ -94,11 +100,17 @@ func TestChoose(t *testing.T) {
 	}
 	plans := arrange([]*plan{
 		with("new", 50, objects(20_000)), with("b", 3, objects(20_000)), with("a", 3, objects(20_000)),
-		with("group", 1, func(s *v1alpha1.EdgeSync) { s.Spec.NodeSelector, s.Spec.NodeGroups = nil, []v1alpha1.NodeGroup{"north", "west"} }),
+		with("group", 1, func(s *v1alpha1.EdgeSync) {
+			s.Spec.NodeSelector, s.Spec.NodeGroups = nil, []v1alpha1.NodeGroup{"north", "west"}
+		}),
 		with("label", 2, func(s *v1alpha1.EdgeSync) { s.Spec.NodeSelector.MatchLabels = map[string]string{"site": "7"} }),
 		with("gone", 0, func(s *v1alpha1.EdgeSync) { s.Status.Names = nil }),
-		with("bytes", 60, func(s *v1alpha1.EdgeSync) { s.Spec.Limit = v1alpha1.Limit{Objects: 1, Bytes: new(resource.MustParse("256Mi"))} }),
-		with("more bytes", 61, func(s *v1alpha1.EdgeSync) { s.Spec.Limit = v1alpha1.Limit{Objects: 1, Bytes: new(resource.MustParse("256Mi"))} }),
+		with("bytes", 60, func(s *v1alpha1.EdgeSync) {
+			s.Spec.Limit = v1alpha1.Limit{Objects: 1, Bytes: new(resource.MustParse("256Mi"))}
+		}),
+		with("more bytes", 61, func(s *v1alpha1.EdgeSync) {
+			s.Spec.Limit = v1alpha1.Limit{Objects: 1, Bytes: new(resource.MustParse("256Mi"))}
+		}),
 	})
 	show := func(all []*plan) string {
 		var names []string
