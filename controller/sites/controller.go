@@ -38,7 +38,10 @@ type Config struct {
 	// StatusEvery is the least time between two writes of the status of one EdgeSync for its counts; 0 means
 	// 5s. Anything else is written at once.
 	StatusEvery time.Duration
-	Logger      *slog.Logger // nil discards
+	// GoneAfter is how long the API server must not know a resource until nodes no longer serve it; 0
+	// means 30s. An API server that starts may not know its custom resources for a moment.
+	GoneAfter time.Duration
+	Logger    *slog.Logger // nil discards
 }
 
 // Controller gives nodes the objects that EdgeSyncs name. All methods may be called by several
@@ -90,14 +93,17 @@ func New(cfg Config) (*Controller, error) {
 	switch {
 	case cfg.Cloud == nil || cfg.Dynamic == nil || cfg.Nodes == nil:
 		return nil, errors.New("controller/sites: Config.Cloud, Dynamic and Nodes are required")
-	case cfg.Every < 0 || cfg.StatusEvery < 0:
-		return nil, errors.New("controller/sites: Config.Every or StatusEvery is negative: leave it 0 for the default")
+	case cfg.Every < 0 || cfg.StatusEvery < 0 || cfg.GoneAfter < 0:
+		return nil, errors.New("controller/sites: Config.Every, StatusEvery or GoneAfter is negative: leave it 0 for the default")
 	}
 	if cfg.Every == 0 {
 		cfg.Every = 500 * time.Millisecond
 	}
 	if cfg.StatusEvery == 0 {
 		cfg.StatusEvery = 5 * time.Second
+	}
+	if cfg.GoneAfter == 0 {
+		cfg.GoneAfter = 30 * time.Second
 	}
 	if cfg.Mine == nil {
 		cfg.Mine = func(string) bool { return true }

@@ -22,9 +22,8 @@ import (
 
 const (
 	callTimeout   = 10 * time.Second
-	retryDiscover = 5 * time.Second  // of a resource that is not there
-	rediscover    = time.Minute      // of one that is
-	missingFor    = 30 * time.Second // until a resource that was there counts as gone
+	retryDiscover = 5 * time.Second // of a resource that is not there
+	rediscover    = time.Minute     // of one that is
 	maxShortNames = 16
 	fieldManager  = "edgekit-sites"
 )
@@ -74,7 +73,7 @@ func (w *work) discover(ctx context.Context) (next time.Time) {
 			}
 			answers[gv] = list
 		}
-		l.answer(p, list, now)
+		l.answer(p, list, now, c.cfg.GoneAfter)
 		next = earlier(next, l.next)
 	}
 	for uid := range c.known {
@@ -97,7 +96,7 @@ func lookUp(ctx context.Context, disco discovery.ServerResourcesInterfaceWithCon
 }
 
 // answer notes what discovery said.
-func (l *lookups) answer(p *plan, list *metav1.APIResourceList, now time.Time) {
+func (l *lookups) answer(p *plan, list *metav1.APIResourceList, now time.Time, goneAfter time.Duration) {
 	l.asked, l.problem = true, ""
 	var r *metav1.APIResource
 	if list != nil {
@@ -110,7 +109,7 @@ func (l *lookups) answer(p *plan, list *metav1.APIResourceList, now time.Time) {
 		if l.missing.IsZero() {
 			l.missing = now
 		}
-		if now.Sub(l.missing) >= missingFor {
+		if now.Sub(l.missing) >= goneAfter {
 			l.names = nil
 		}
 		return
