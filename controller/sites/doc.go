@@ -48,12 +48,13 @@
 //
 // # KubeEdge
 //
-// KubeEdge's dynamic controller (reliablesyncs.kubeedge.io and its MetaServer) begins when a program
-// on the edge first lists or watches a resource: one that starts offline finds nothing, and what a
-// node may hold is decided by what its programs ask for. EdgeSyncs say it beforehand, in one place, with
-// a limit. KubeEdge writes an ObjectSync to the API server for each object and node; here no API
-// object is written for a node or an object. KubeEdge's cloudcore reads every resource of the
-// cluster by its own role; here by what an administrator granted.
+// KubeEdge's dynamic controller and its MetaServer begin when a program on the edge first lists or
+// watches a resource: one that starts offline finds nothing, and what a node holds is decided by what
+// its programs ask for. EdgeSyncs say it beforehand, in one place, with a limit. KubeEdge's sync controller
+// writes an ObjectSync to the API server for an object and its node; here no API object is written for
+// either. KubeEdge adds ClusterRoles with the label rbac/aggregate-to-cloudcore to its cloudcore's rights;
+// these are not used, because its own broad role has that label too: label the ones for custom resources
+// as above.
 //
 // # Several cloudcores
 //
