@@ -35,6 +35,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/controller/rules"
+	"github.com/edgekit/edgekit/controller/sites"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
 )
@@ -92,6 +93,9 @@ type Config struct {
 	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
 	// must be nil.
 	Groups *groups.Config
+	// Sites sets up EdgeSyncs (sites.edgekit.io), which then need their resources and rights in the
+	// cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
+	Sites *sites.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -122,6 +126,7 @@ type Controller struct {
 	jobs      *jobs.Controller   // nil without Config.Jobs
 	console   *console.Server    // nil without Config.Console
 	groups    *groups.Controller // nil without Config.Groups
+	sites     *sites.Controller  // nil without Config.Sites
 	ready     chan struct{}
 }
 
@@ -198,6 +203,9 @@ func New(cfg Config) (*Controller, error) {
 	if c.groups, err = newGroups(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.sites, err = c.newSites(); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -243,6 +251,14 @@ func (c *Controller) GroupsStats() groups.Stats {
 		return groups.Stats{}
 	}
 	return c.groups.Stats()
+}
+
+// SitesStats returns the counts of EdgeSyncs; zero without Config.Sites.
+func (c *Controller) SitesStats() sites.Stats {
+	if c.sites == nil {
+		return sites.Stats{}
+	}
+	return c.sites.Stats()
 }
 
 // LifecycleStats returns the counts about nodes without a link.
@@ -298,6 +314,25 @@ func newGroups(cfg Config, nodes *cache.Store[*corev1.Node]) (*groups.Controller
 	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
 	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return groups.New(own)
+}
+
+// newSites makes the controller of EdgeSyncs; nil where the configuration has none.
+func (c *Controller) newSites() (*sites.Controller, error) {
+	if c.cfg.Sites == nil {
+		return nil, nil
+	}
+	if c.cfg.Sites.Nodes != nil {
+		return nil, errors.New("Config.Sites.Nodes must be nil: the Controller gives its own")
+	}
+	own := *c.cfg.Sites
+	own.Nodes = c.nodes
+	if own.Mine == nil {
+		own.Mine = c.members.Mine
+	}
+	own.Cloud = cmp.Or(own.Cloud, c.cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, c.cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, c.cfg.Logger)
+	return sites.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -391,6 +426,9 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	if c.groups != nil {
 		parts = append(parts, c.groups.Run)
 	}
+	if c.sites != nil {
+		parts = append(parts, c.sites.Run)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {
 		g.Go(func() error { return run(gctx) })
@@ -466,6 +504,9 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}
 	if c.jobs != nil {
 		parts = append(parts, nodesync.Part{Resources: jobs.Resources(), Source: c.jobs.Source(node)})
+	}
+	if c.sites != nil {
+		parts = append(parts, nodesync.Part{Resources: sites.Resources(), Prefix: sites.Prefix, Source: c.sites.Source(node, hello.Capabilities)})
 	}
 	inbox := c.edge.Inbox(node, events)
 	var outbox hub.Outbox

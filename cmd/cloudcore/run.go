@@ -65,6 +65,7 @@ type runCmd struct {
 	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
 	Console consoleFlags `embed:"" prefix:"console-"`
 	Groups  groupsFlags  `embed:"" prefix:"groups-"`
+	Sites   sitesFlags   `embed:"" prefix:"sites-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -158,6 +159,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	edgeSyncs, err := r.Sites.config(log)
+	if err != nil {
+		return nil, err
+	}
 	nodeGroups, err := r.Groups.config(log)
 	if err != nil {
 		return nil, err
@@ -174,7 +179,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, Groups: nodeGroups, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Jobs: jobs, Groups: nodeGroups, Sites: edgeSyncs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -204,6 +209,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
+	if edgeSyncs != nil {
+		registry.MustRegister(newSitesMetrics(ctl.SitesStats))
 	}
 	if nodeGroups != nil {
 		registry.MustRegister(newGroupsMetrics(ctl.GroupsStats))

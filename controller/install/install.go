@@ -10,6 +10,7 @@ import (
 
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	groupsv1alpha1 "github.com/edgekit/edgekit/controller/groups/v1alpha1"
+	sitesv1alpha1 "github.com/edgekit/edgekit/controller/sites/v1alpha1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
@@ -135,7 +136,11 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install: %w", err)
 	}
-	crds = slices.Concat(crds, rules, jobs, apps)
+	syncs, err := sitesv1alpha1.CRDs()
+	if err != nil {
+		return nil, fmt.Errorf("install: %w", err)
+	}
+	crds = slices.Concat(crds, rules, jobs, apps, syncs)
 	docs := [][]byte{bytes.ReplaceAll(namespaceFile, []byte("name: "+Namespace+"\n"), []byte("name: "+namespace+"\n"))}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil
