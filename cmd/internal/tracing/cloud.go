@@ -80,14 +80,14 @@ var _ hub.TraceObserver = (*downSource)(nil)
 // Subscribe notes when each change is seen. When the session ends, what was not delivered waits for the
 // next session of the node at this cloudcore.
 func (s *downSource) Subscribe(changed func(hub.Key)) (stop func()) {
-	stop = s.Source.Subscribe(func(key hub.Key) {
+	unsubscribe := s.Source.Subscribe(func(key hub.Key) {
 		if kind(key.Resource) != "" {
 			s.note(key)
 		}
 		changed(key)
 	})
 	return func() {
-		stop()
+		unsubscribe()
 		for key, o := range s.open.interrupt() {
 			s.t.waiting.set(nodeKey{s.node, key}, o.parent, time.Now(), o.version)
 		}
