@@ -12,7 +12,6 @@ import (
 	"github.com/edgekit/edgekit/bus/access"
 	busmetrics "github.com/edgekit/edgekit/bus/metrics"
 	"github.com/edgekit/edgekit/cmd/internal/program"
-	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/apiserver"
@@ -73,12 +72,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
-	tracer, err := r.Tracing.New(tracing.Config{Service: "edgecore", Version: program.Version(), Instance: n.instance, Node: n.name, Queue: traceQueue, Logger: component(log, "tracing")})
-	if err != nil {
-		return nil, err
-	}
 	endpoints := hub.Endpoints{
-		Down: tracer.Sink(mgr.Down()), Up: tracer.Outbox(mgr.StateOutbox()), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
+		Down: n.tracer.Sink(mgr.Down()), Up: n.tracer.Outbox(mgr.StateOutbox()), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
 	// The agent gives its pods the CA of the node's own API, the kubelet API reads the
@@ -119,7 +114,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: traceReports(tracer, reports), Trace: tracer.PodTrace(), CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
+		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: traceReports(n.tracer, reports), Trace: n.tracer.PodTrace(), CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
@@ -198,11 +193,8 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	n.upgrades.addTo(all)
 	n.metrics.MustRegister(storemetrics.NewAPI(api.Stats))
 	all["metrics"] = monitor(r.MetricsListen, kubelet)
-	n.metrics.MustRegister(tracing.Metrics(tracer))
-	if tracer != nil {
-		all["tracing"], all["tracing of twins"] = tracer.Run, func(ctx context.Context) error { return tracer.Twins(ctx, engine) }
-	}
-	return all, r.addDevices(all, n, mgr, engine, tracer, users, &endpoints, link, state, log)
+	n.addTracing(all, engine)
+	return all, r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 }
 
 func toggle(on bool) edged.Toggle {
@@ -213,16 +205,16 @@ func toggle(on bool) edged.Toggle {
 }
 
 // addDevices makes the parts that concern devices, and registers their metrics.
-func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, tracer *tracing.Tracer, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) error {
+func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) error {
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return err
 	}
-	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Published: tracer.Published(), Logger: component(log, "twin")})
+	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Published: n.tracer.Published(), Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}
-	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: tracer.Reporter(mgr), Logger: component(log, "twin")})
+	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: n.tracer.Reporter(mgr), Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}

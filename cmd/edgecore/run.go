@@ -93,6 +93,11 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer n.Close()
+	if n.tracer, err = r.Tracing.New(tracing.Config{
+		Service: "edgecore", Version: program.Version(), Instance: n.instance, Node: n.name, Queue: traceQueue, Logger: component(log, "tracing"),
+	}); err != nil {
+		return err
+	}
 	all, err := r.assemble(ctx, n, cli, runtime, log)
 	if err != nil {
 		return err

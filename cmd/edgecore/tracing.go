@@ -8,10 +8,19 @@ import (
 	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/meta/resources"
+	"github.com/edgekit/edgekit/twin"
 )
 
 // traceQueue is how many spans wait for their receiver: about half a MiB.
 const traceQueue = 512
+
+// addTracing adds what exports spans and makes those of twins, and the metrics of that.
+func (n *node) addTracing(all parts, engine *twin.Engine) {
+	n.metrics.MustRegister(tracing.Metrics(n.tracer))
+	if n.tracer != nil {
+		all["tracing"], all["tracing of twins"] = n.tracer.Run, func(ctx context.Context) error { return n.tracer.Twins(ctx, engine) }
+	}
+}
 
 // tracedReports are the agent's reports with the spans of those about pods.
 type tracedReports struct {

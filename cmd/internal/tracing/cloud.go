@@ -140,7 +140,9 @@ func (s *downSource) Load(ctx context.Context, key hub.Key, held string) (hub.Ob
 }
 
 // TraceDelivered ends the span of an object on its way.
-func (s *downSource) TraceDelivered(key hub.Key, parent string, err error) { s.open.end(key, parent, err) }
+func (s *downSource) TraceDelivered(key hub.Key, parent string, err error) {
+	s.open.end(key, parent, err)
+}
 
 // reportLimits bound what cloudcore traces for one node.
 type reportLimits struct {

@@ -89,7 +89,9 @@ func (s *upSource) Load(ctx context.Context, key hub.Key, held string) (hub.Obje
 }
 
 // TraceDelivered ends the span of a report on its way.
-func (s *upSource) TraceDelivered(key hub.Key, parent string, err error) { s.open.end(key, parent, err) }
+func (s *upSource) TraceDelivered(key hub.Key, parent string, err error) {
+	s.open.end(key, parent, err)
+}
 
 // PodTrace makes the spans of an agent's steps; nil for a nil Tracer.
 func (t *Tracer) PodTrace() edged.PodTrace {

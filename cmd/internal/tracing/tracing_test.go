@@ -145,17 +145,12 @@ func TestOutage(t *testing.T) {
 		t.Errorf("during the outage: %+v", s)
 	}
 	collector.fail(0)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	// Each of the 500 has two spans, of which the second is on its way still.
-	s := tracer.Stats()
-	for until := time.After(30 * time.Second); s.Exported == 0 || s.Exported+s.Dropped+s.Failed != 500; s = tracer.Stats() {
-		select {
-		case <-tick.C:
-		case <-until:
-			t.Fatalf("after the outage: %+v, want 500 in all", s)
-		}
-	}
+	var s tracing.Stats
+	hubtest.Until(t, "all 500 spans to be counted", func() bool {
+		s = tracer.Stats()
+		return s.Exported > 0 && s.Exported+s.Dropped+s.Failed == 500
+	})
 	if got := len(collector.all()); uint64(got) != s.Exported {
 		t.Errorf("the receiver has %d spans, counted are %d", got, s.Exported)
 	}
