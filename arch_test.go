@@ -71,6 +71,8 @@ var fences = map[string][]string{
 	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
+	"go.opentelemetry.io/otel":                    {"cmd/internal/tracing"},
+	"go.opentelemetry.io/proto":                   {"cmd/internal/tracing"},
 	"k8s.io/kubernetes":                           {},
 	"github.com/stretchr/testify":                 {},
 	"github.com/coder/websocket":                  {},

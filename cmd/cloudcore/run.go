@@ -19,6 +19,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/delegated"
 	"github.com/edgekit/edgekit/controller/install"
@@ -66,6 +67,8 @@ type runCmd struct {
 	Console consoleFlags `embed:"" prefix:"console-"`
 	Groups  groupsFlags  `embed:"" prefix:"groups-"`
 	Sites   sitesFlags   `embed:"" prefix:"sites-"`
+
+	Tracing tracing.Flags `embed:"" prefix:"tracing-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -124,8 +127,9 @@ type server struct {
 	trust      *trust
 	guard      *join.Guard
 	monitor    monitor
-	draining   *atomic.Bool // it stops: /readyz says so
-	twins      *liveValues  // nil if they are not served
+	draining   *atomic.Bool    // it stops: /readyz says so
+	twins      *liveValues     // nil if they are not served
+	tracer     *tracing.Tracer // nil if there are no traces
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -184,6 +188,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	tracer, err := r.Tracing.New(tracing.Config{Service: "cloudcore", Version: program.Version(), Instance: id, Logger: log.With("component", "tracing")})
+	if err != nil {
+		return nil, err
+	}
 	mux := &hub.Mux{}
 	nodes, err := hub.NewServer(hub.ServerConfig{
 		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
@@ -193,7 +201,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	guard, err := trust.newGuard(ctl, nodes.Disconnect, registry)
+	guard, err := trust.newGuard(tracer.Directory(ctl), nodes.Disconnect, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +214,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
+	registry.MustRegister(tracing.Metrics(tracer), links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
 	}
@@ -231,7 +239,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	draining := new(atomic.Bool)
 	return &server{
 		id: id, draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
-		monitor: newMonitor(r.MetricsListen, registry, ctl, draining, users), twins: live,
+		monitor: newMonitor(r.MetricsListen, registry, ctl, draining, users), twins: live, tracer: tracer,
 	}, nil
 }
 
@@ -300,6 +308,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return returnMemory(all, s.hub) })
 	group.Go(func() error { return s.monitor.run(all) })
 	group.Go(func() error { return s.twins.run(all) })
+	group.Go(func() error { return s.tracer.Run(all) })
 	group.Go(func() error { return s.reportToSystemd(links) })
 	group.Go(func() error {
 		select {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
+	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
@@ -51,6 +52,7 @@ type node struct {
 	metrics  *prometheus.Registry          // of all of edgecore's metrics; set by assemble
 	health   *health                       // what the node reports of itself; likewise
 	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
+	tracer   *tracing.Tracer               // set by Run; nil if there are no traces
 	log      *slog.Logger
 }
 
