@@ -37,6 +37,7 @@ spec:
   sinks:
   - {name: alarms, from: [hot], mqtt: {topic: alarms}}
   - {name: counts, mqtt: {topic: counts}}
+  - {name: rest, from: [others], mqtt: {topic: rest}}
   tests:
   - name: one is hot
     input:
@@ -64,7 +65,7 @@ func hotFiles(t *testing.T) (file, table string) {
 
 func TestPipelineValidate(t *testing.T) {
 	file, _ := hotFiles(t)
-	if out := must(t, "pipeline", "validate", file); out != "plant/hot: ok, 2 sources, 3 steps, 2 sinks, 2 tests\n" {
+	if out := must(t, "pipeline", "validate", file); out != "plant/hot: ok, 2 sources, 3 steps, 3 sinks, 2 tests\n" {
 		t.Error(out)
 	}
 	bad := strings.Replace(strings.Replace(hotPipeline, "event.data.value > double", "evnt.data.value > double", 1), "from: [hot]", "from: [cold]", 1)
@@ -118,7 +119,7 @@ func TestPipelineRun(t *testing.T) {
 		want string
 	}{
 		"lines": {pipelineRunCmd{Source: "temps", Every: time.Second}, "{\"device\":\"d1\",\"value\":81}\nno JSON\n{\"device\":\"d2\",\"value\":9}\n",
-			"alarms {\"device\":\"d1\",\"limit\":{\"device\":\"d1\",\"max\":\"80\"},\"value\":81}\ndead letter of temps, DecodeFailed: "},
+			"alarms {\"device\":\"d1\",\"limit\":{\"device\":\"d1\",\"max\":80},\"value\":81}\ndead letter of temps, DecodeFailed: "},
 		"trace":  {pipelineRunCmd{Source: "temps", Trace: true}, `{"device":"d1","value":81}`, "  temps: id 1 {\"device\":\"d1\",\"value\":81}\n  limit: id 1 "},
 		"topics": {pipelineRunCmd{Topics: true, Trace: true}, "plant/x/temp {\"device\":\"d1\",\"value\":81}\nnone/y 1\n", "  temps: id 1 plant/x/temp "},
 		"json":   {pipelineRunCmd{Source: "temps", Output: "json"}, `{"device":"d1","value":81}`, `{"step":"alarms","event":{"id":"1","type":"io.edgekit.input","time":"`},
