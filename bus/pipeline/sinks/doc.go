@@ -9,8 +9,8 @@
 // Send returns nil when the other side has the events: the broker, the twin's store, the
 // receiver's 2xx, the disk. It is tried again after any other error, with the same ids. MQTT
 // messages have the event's id as the user property event_id; CloudEvents have their id; InfluxDB
-// keeps one point of a measurement, its tags and its time. A receiver that refuses a batch gets
-// halves of it until it is known which event it refuses.
+// keeps one point of a measurement, its tags and its time. What does not answer within
+// 30 seconds is tried again.
 //
 // # What is refused
 //

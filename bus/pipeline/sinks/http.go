@@ -40,20 +40,15 @@ func openHTTP(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 	return s, nil
 }
 
-// Send posts the events in one request; if the receiver refuses them, in several.
+// Send posts the events in one request. If the receiver refuses them, the engine sends halves.
 func (s *httpSink) Send(ctx context.Context, events []pipeline.Event) error {
-	err := outbound.Find(ctx, events, func(ctx context.Context, events []pipeline.Event) error {
-		body, n, after, err := sendable(events, s.body)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			if err := s.client.Post(ctx, s.content, body); err != nil {
-				return err
-			}
-		}
-		return after
-	})
+	body, n, after, err := sendable(events, s.body)
+	if err == nil && n > 0 {
+		err = s.client.Post(ctx, s.content, body)
+	}
+	if err == nil {
+		err = after
+	}
 	if err != nil {
 		return fmt.Errorf("bus/pipeline/sinks: %s: %w", s.kind, err)
 	}

@@ -48,6 +48,8 @@ func openMQTT(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 }
 
 func (s *mqttSink) Send(ctx context.Context, events []pipeline.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
 	for i := range events {
 		e := &events[i]
 		topic, err := s.topic.Render(&pipeline.Vars{Event: e, Node: s.env.Node, Now: s.env.Clock.Now()})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
@@ -42,6 +43,9 @@ const (
 	formatData        = "data"
 	formatLines       = "lines"
 )
+
+// sendTimeout bounds one Send: a part of the program that hangs is tried again.
+const sendTimeout = 30 * time.Second
 
 // specError says which field of a sink is wrong.
 func specError(spec *v1alpha1.Sink, err error) error {
@@ -90,6 +94,8 @@ func openCloud(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 }
 
 func (s *cloudSink) Send(ctx context.Context, events []pipeline.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
 	if err := s.env.Cloud.Send(ctx, s.env.Ref, s.name, s.url, events); err != nil {
 		return fmt.Errorf("bus/pipeline/sinks: cloud: %w", err)
 	}
@@ -121,6 +127,8 @@ func openTwin(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 }
 
 func (s *twinSink) Send(ctx context.Context, events []pipeline.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
 	for i := range events {
 		vars := &pipeline.Vars{Event: &events[i], Node: s.env.Node, Now: s.env.Clock.Now()}
 		device, err := s.device.Eval(vars)

@@ -1,6 +1,6 @@
 // Package outbound has what sinks share that leave the node: connections that reach no address
-// of the machine's own link, credentials of a Secret, HTTP requests whose answers say whether to
-// try again, and the search for the one event that a receiver refuses.
+// of the machine's own link, credentials of a Secret, and HTTP requests whose answers say whether to
+// try again.
 package outbound
 
 import (
@@ -114,29 +114,4 @@ func (c Credentials) TLS() (*tls.Config, error) {
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg, nil
-}
-
-// Find sends events, and when they are refused, sends halves until it knows which one is: the
-// error is then a *pipeline.RefusedError with its index. Those before it were sent, those after
-// it were not.
-func Find(ctx context.Context, events []pipeline.Event, send func(context.Context, []pipeline.Event) error) error {
-	err := send(ctx, events)
-	if err == nil || !errors.Is(err, pipeline.ErrRefused) {
-		return err
-	}
-	if one, ok := errors.AsType[*pipeline.RefusedError](err); ok {
-		return one
-	}
-	if len(events) <= 1 {
-		return &pipeline.RefusedError{Index: 0, Err: err}
-	}
-	half := len(events) / 2
-	if err := Find(ctx, events[:half], send); err != nil {
-		return err
-	}
-	err = Find(ctx, events[half:], send)
-	if one, ok := errors.AsType[*pipeline.RefusedError](err); ok {
-		return &pipeline.RefusedError{Index: half + one.Index, Err: one.Err}
-	}
-	return err
 }

@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -58,42 +57,6 @@ func TestCredentialsAreHidden(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-// TestFind finds the one event that is refused, wherever it is, and sends each before it once
-// at least and none after it alone.
-func TestFind(t *testing.T) {
-	for n := range 20 {
-		for bad := range n {
-			got := make(map[string]bool)
-			err := Find(t.Context(), makeEvents(n), func(_ context.Context, list []pipeline.Event) error {
-				for _, e := range list {
-					if e.ID == fmt.Sprint(bad) {
-						return fmt.Errorf("%w: bad", pipeline.ErrRefused)
-					}
-				}
-				for _, e := range list {
-					got[e.ID] = true
-				}
-				return nil
-			})
-			one, ok := errors.AsType[*pipeline.RefusedError](err)
-			if !ok || one.Index != bad || !errors.Is(err, pipeline.ErrRefused) || len(got) != bad {
-				t.Errorf("%d of %d: %v, %d were sent", bad, n, err, len(got))
-			}
-		}
-	}
-	away := errors.New("away")
-	if err := Find(t.Context(), makeEvents(4), func(context.Context, []pipeline.Event) error { return away }); !errors.Is(err, away) {
-		t.Error(err)
-	}
-}
-
-func makeEvents(n int) (out []pipeline.Event) {
-	for i := range n {
-		out = append(out, pipeline.Event{ID: fmt.Sprint(i)})
-	}
-	return out
 }
 
 func TestHeaders(t *testing.T) {
