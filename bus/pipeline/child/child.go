@@ -239,4 +239,3 @@ func (c *Child) once(ctx context.Context) error {
 
 // logDrain is how long the last lines of a program that has ended may take.
 const logDrain = time.Second
-
