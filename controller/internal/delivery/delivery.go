@@ -55,6 +55,7 @@ type Queues struct {
 	guard   runguard.Guard
 	pending error // has hub bring the events again
 	sending *Places
+	begun   chan struct{} // closed by Run
 
 	mu         sync.Mutex
 	deliveries map[sourceKey]*delivery
@@ -95,12 +96,13 @@ func New(cfg Config) (*Queues, error) {
 	}
 	return &Queues{
 		cfg: cfg, pending: &hub.Error{Code: hub.CodeUnavailable, Text: cfg.Pending},
-		sending: NewPlaces(maxSending, maxNodeSending), deliveries: make(map[sourceKey]*delivery),
+		sending: NewPlaces(maxSending, maxNodeSending), begun: make(chan struct{}), deliveries: make(map[sourceKey]*delivery),
 	}, nil
 }
 
 // Run lets events be tried until ctx ends; it then joins all tries and returns nil. It may be
-// called once. Events that come before Run, or after it, are answered as while a target fails.
+// called once. Events that come before Run wait for it a moment; after it they are answered as
+// while a target fails.
 func (q *Queues) Run(ctx context.Context) error {
 	if err := q.guard.Start(); err != nil {
 		return err
@@ -108,6 +110,7 @@ func (q *Queues) Run(ctx context.Context) error {
 	q.runMu.Lock()
 	q.running = ctx
 	q.runMu.Unlock()
+	close(q.begun)
 	<-ctx.Done()
 	q.runMu.Lock()
 	q.running = nil // no delivery may be added once they are being joined
@@ -168,9 +171,17 @@ func (i *inbox) Append(ctx context.Context, source string, events []hub.Event) e
 	if slices.Contains(cfg.ConsumeResources, events[0].Key.Resource) {
 		return d.consume(ctx, events)
 	}
-	wait, last := d.offer(ctx, events)
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
+	select {
+	case <-i.q.begun:
+	case <-timer.C:
+		return i.q.pending
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	wait, last := d.offer(ctx, events)
+	timer.Reset(wait)
 	for {
 		d.mu.Lock()
 		done, changed := d.mark >= last, d.changed
