@@ -163,3 +163,6 @@ func Clip(s string, most int) string {
 func unprintable(r rune) bool {
 	return r == utf8.RuneError || r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200e && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
+
+// ReportsPath begins the keys of Reports in a node's store.
+const ReportsPath = "pipelines:status/"
