@@ -25,8 +25,10 @@ type header struct {
 	} `json:"metadata"`
 	Spec struct {
 		Sources []struct {
-			Name string    `json:"name"`
-			MQTT *struct{} `json:"mqtt"`
+			Name string `json:"name"`
+			MQTT *struct {
+				Topic string `json:"topic"`
+			} `json:"mqtt"`
 		} `json:"sources"`
 	} `json:"spec"`
 }
@@ -147,7 +149,7 @@ func (h *Host) setLocked(rec meta.Record) (changed bool) {
 		next := &item{raw: bytes.Clone(o.Body), uid: head.Metadata.UID, generation: head.Metadata.Generation}
 		for _, s := range head.Spec.Sources {
 			if s.MQTT != nil {
-				next.sessions = append(next.sessions, o.Key.Namespace+"/"+o.Key.Name+"/"+s.Name)
+				next.sessions = append(next.sessions, wire.SessionID("", o.Key.Namespace+"/"+o.Key.Name+"/"+s.Name, s.MQTT.Topic))
 			}
 		}
 		old := h.pipelines[o.Key]
@@ -232,7 +234,7 @@ func (h *Host) clean(ctx context.Context) bool {
 	done := true
 	for _, name := range gone {
 		if h.cfg.EndSession != nil {
-			if err := h.cfg.EndSession(ctx, wire.SessionID(h.cfg.MQTT.Session, name)); err != nil {
+			if err := h.cfg.EndSession(ctx, h.cfg.MQTT.Session+name); err != nil {
 				h.log.Warn("the MQTT session of a removed source is ended later", "source", name, "err", err)
 				done = false
 				continue

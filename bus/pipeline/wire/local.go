@@ -1,6 +1,10 @@
 package wire
 
-import "encoding/json"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
 
 // Names in the folder that edgecore and edgepipe share.
 const (
@@ -67,5 +71,9 @@ type Statuses struct {
 	Statuses []Status `json:"statuses"`
 }
 
-// SessionID is the client identifier of a source's MQTT session.
-func SessionID(prefix, name string) string { return prefix + name }
+// SessionID is the client identifier of a source's MQTT session. source is NAMESPACE/PIPELINE/NAME,
+// filter its topic: with another one it is another session, so that no subscription stays behind.
+func SessionID(prefix, source, filter string) string {
+	sum := sha256.Sum256([]byte(filter))
+	return prefix + source + "/" + hex.EncodeToString(sum[:6])
+}
