@@ -1,0 +1,5 @@
+package codec
+
+import "errors"
+
+func asLimit(err error, limit **LimitError) bool { return errors.As(err, limit) }

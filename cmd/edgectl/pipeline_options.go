@@ -1,0 +1,6 @@
+package main
+
+import "github.com/edgekit/edgekit/bus/pipeline"
+
+// pipelineOptions are what a node compiles pipelines with.
+func pipelineOptions() (pipeline.Options, error) { return pipeline.Options{}, nil }
