@@ -3,9 +3,14 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/meta"
 )
@@ -26,6 +31,26 @@ type Config struct {
 	// delay of an event when there are few, and what a disk is spared. 0 means 50 ms.
 	Commit time.Duration
 	Logger *slog.Logger // nil discards
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.MaxPipelines == 0 {
+		cfg.MaxPipelines = 64
+	}
+	if cfg.Commit == 0 {
+		cfg.Commit = 50 * time.Millisecond
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Env.Clock == nil {
+		cfg.Env.Clock = SystemClock{}
+	}
+	if cfg.Env.Logger == nil {
+		cfg.Env.Logger = cfg.Logger
+	}
+	cfg.Env.Expressions = cfg.Expressions
+	return cfg
 }
 
 // Status says how one pipeline does.
@@ -84,42 +109,211 @@ type Tapper interface {
 	Tap(ctx context.Context, req TapRequest, show func(TapEvent) error) error
 }
 
+// ErrNotFound says that there is no such pipeline or step.
+var ErrNotFound = errors.New("pipeline: no such pipeline or step")
+
 // Runner runs pipelines. Make one with New. All methods may be called by several goroutines
 // at once.
 type Runner struct {
-	cfg Config
+	cfg   Config
+	store *stateStore
+	poke  chan struct{} // Apply was called, or a supervisor has ended
+	work  sync.WaitGroup
+
+	mu      sync.Mutex
+	started bool
+	applied bool                       // Apply was called
+	want    map[Ref]*v1alpha1.Pipeline // of the last Apply, without those that are too many
+	refused map[Ref]*v1alpha1.Pipeline // those that are too many
+	supers  map[Ref]*supervisor
+	prune   bool // queues of pipelines or sinks that are gone may be there
+	changed chan struct{}
 }
 
 // New checks cfg and allocates a Runner.
 func New(cfg Config) (*Runner, error) {
-	return &Runner{cfg: cfg}, nil
+	switch {
+	case cfg.Openers.Source == nil || cfg.Openers.Sink == nil:
+		return nil, errors.New("pipeline: Config.Openers needs Source and Sink")
+	case cfg.Expressions == nil:
+		return nil, errors.New("pipeline: Config.Expressions is required")
+	case cfg.Queues == nil:
+		return nil, errors.New("pipeline: Config.Queues is required")
+	case cfg.Store == nil:
+		return nil, errors.New("pipeline: Config.Store is required")
+	case cfg.MaxPipelines < 0 || cfg.Commit < 0:
+		return nil, fmt.Errorf("pipeline: Config.MaxPipelines is %d and Commit %v: they must not be negative", cfg.MaxPipelines, cfg.Commit)
+	}
+	return &Runner{
+		cfg: cfg.withDefaults(), store: &stateStore{cfg.Store}, poke: make(chan struct{}, 1),
+		supers: make(map[Ref]*supervisor), changed: make(chan struct{}),
+	}, nil
 }
 
 // Run runs the pipelines of Apply until ctx ends, then returns nil. A second call returns
-// bus.ErrStarted.
+// bus.ErrStarted. It waits for its sources and sinks: one that does not return when its
+// context ends holds it up.
 func (r *Runner) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	r.mu.Lock()
+	if r.started {
+		r.mu.Unlock()
+		return bus.ErrStarted
+	}
+	r.started = true
+	r.mu.Unlock()
+	defer r.work.Wait()
+	for {
+		again := r.cfg.Env.Clock.NewTimer(time.Hour)
+		if r.reconcile(ctx) {
+			again.Reset(10 * time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			again.Stop()
+			return nil
+		case <-r.poke:
+		case <-again.C():
+		}
+		again.Stop()
+	}
 }
 
 // Apply sets which pipelines run: all of the node. It may be called before Run and at any
 // time in it, and does not wait. A pipeline that has changed is stopped and started anew;
 // steps with the same name and kind keep their state. State, queues and dead letters of
 // pipelines that are gone are removed. The pipelines must not be changed afterwards.
-func (r *Runner) Apply(pipelines []*v1alpha1.Pipeline) {}
+func (r *Runner) Apply(pipelines []*v1alpha1.Pipeline) {
+	sorted := slices.Clone(pipelines)
+	slices.SortStableFunc(sorted, func(a, b *v1alpha1.Pipeline) int {
+		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	r.mu.Lock()
+	r.want, r.refused = make(map[Ref]*v1alpha1.Pipeline), make(map[Ref]*v1alpha1.Pipeline)
+	for _, p := range sorted {
+		if ref := (Ref{p.Namespace, p.Name}); len(r.want) < r.cfg.MaxPipelines || r.want[ref] != nil {
+			r.want[ref] = p
+		} else {
+			r.refused[ref] = p
+		}
+	}
+	r.applied, r.prune = true, true
+	r.mu.Unlock()
+	r.notify()
+	r.wake()
+}
+
+func (r *Runner) wake() {
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+}
 
 // Changed is closed at the next change of a status other than its counts. Call it before
 // Status.
-func (r *Runner) Changed() <-chan struct{} { return nil }
+func (r *Runner) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+func (r *Runner) notify() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// reconcile starts and stops supervisors so that they are as Apply wants. It reports whether
+// it must be called again after a pause.
+func (r *Runner) reconcile(ctx context.Context) (retry bool) {
+	r.mu.Lock()
+	for ref, s := range r.supers {
+		if s.ended() {
+			delete(r.supers, ref)
+		} else if r.want[ref] == nil {
+			s.set(nil)
+		}
+	}
+	for ref, p := range r.want {
+		if s := r.supers[ref]; s != nil {
+			s.set(p)
+			continue
+		}
+		s := newSupervisor(r, ref, p)
+		r.supers[ref] = s
+		r.work.Go(func() {
+			s.run(ctx)
+			r.wake()
+		})
+	}
+	idle := r.applied
+	for ref, s := range r.supers {
+		idle = idle && s.settled(r.want[ref]) // else what it had is pruned when it has ended
+	}
+	prune := r.prune && idle
+	keep := r.keepLocked()
+	r.mu.Unlock()
+	if !prune || ctx.Err() != nil {
+		return false
+	}
+	if err := errors.Join(r.store.prune(ctx, func(ref Ref) bool { return keep(ref, "") }), r.cfg.Queues.Prune(ctx, keep)); err != nil {
+		if ctx.Err() == nil {
+			r.cfg.Logger.Error("the state of pipelines that are gone was not removed", "error", err)
+		}
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prune = false
+	return false
+}
+
+// keepLocked returns whether a queue is wanted. Nothing of a pipeline that is refused for
+// being too many is removed.
+func (r *Runner) keepLocked() func(ref Ref, sink string) bool {
+	want, refused := r.want, r.refused
+	return func(ref Ref, sink string) bool {
+		if p := want[ref]; p != nil {
+			return sink == "" || slices.ContainsFunc(p.Spec.Sinks, func(s v1alpha1.Sink) bool { return string(s.Name) == sink })
+		}
+		return refused[ref] != nil
+	}
+}
 
 // Status returns the pipelines of the last Apply, by namespace and name.
-func (r *Runner) Status() []Status { return nil }
+func (r *Runner) Status() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []Status
+	for ref, p := range r.want {
+		if s := r.supers[ref]; s != nil {
+			out = append(out, s.status(p.Generation))
+		} else {
+			out = append(out, Status{Ref: ref, Generation: p.Generation, State: Starting})
+		}
+	}
+	for ref, p := range r.refused {
+		out = append(out, Status{Ref: ref, Generation: p.Generation, State: Failed, Failures: []v1alpha1.Failure{{
+			Node: r.cfg.Env.Node, Reason: v1alpha1.ReasonTooMany,
+			Message: fmt.Sprintf("the node runs at most %d pipelines: remove one, or select another node", r.cfg.MaxPipelines),
+		}}})
+	}
+	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
+	return out
+}
 
 // Tap shows live events of a pipeline; see Tapper. It returns ErrNotFound for a pipeline or
 // step that there is not.
 func (r *Runner) Tap(ctx context.Context, req TapRequest, show func(TapEvent) error) error {
-	return nil
+	r.mu.Lock()
+	s := r.supers[req.Ref]
+	r.mu.Unlock()
+	if s == nil {
+		return ErrNotFound
+	}
+	return s.taps.show(ctx, req, show)
 }
-
-// ErrNotFound says that there is no such pipeline or step.
-var ErrNotFound = errors.New("pipeline: no such pipeline or step")

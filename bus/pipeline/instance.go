@@ -1,0 +1,532 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
+	"github.com/edgekit/edgekit/meta"
+)
+
+// Bounds of what is gathered before it is made durable.
+const (
+	maxPending      = 512     // events of sources
+	maxPendingBytes = 1 << 20 // events for sinks and dead letters
+	ringSlots       = 64      // commits whose ids are known after a restart
+)
+
+// input is what a source has emitted at once.
+type input struct {
+	source int // index of the node
+	events []Event
+	safe   func()
+}
+
+// instance is one run of one spec of a pipeline. Its loop has the machine; each source and
+// each sink has a goroutine of its own.
+type instance struct {
+	s       *supervisor
+	plan    *Plan
+	machine *Machine
+	log     interface{ Error(msg string, args ...any) }
+	clock   Clock
+	inputs  chan input
+	sources []*sourceAt
+	sinks   []*delivery
+	byName  map[string]*delivery
+
+	ids     map[uint64]struct{} // of the events before the restart
+	ring    [ringSlots][]uint64 // of the events of the last commits
+	seq     uint64
+	pending pending
+	ops     []meta.Op // of the state, taken from the machine and not applied yet
+}
+
+type sourceAt struct {
+	node   int
+	name   string
+	source Source
+	failed atomic.Bool // it ended, and has not emitted since
+}
+
+// pending is what was not made durable yet.
+type pending struct {
+	events  int
+	bytes   int
+	since   time.Time // when the first came
+	ids     []uint64
+	safe    []func()
+	letters []DeadLetter
+	any     bool // something changed: ids, letters, a window
+}
+
+// newInstance opens sources and sinks, which do no I/O. It records what fails.
+func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance, error) {
+	cfg := &s.r.cfg
+	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), byName: make(map[string]*delivery)}
+	var err error
+	in.machine, err = NewMachine(plan, MachineConfig{
+		Node: cfg.Env.Node, Twins: cfg.Env.Twins, Tables: tables, Sink: in.toSink, Dead: in.toDead,
+		Trace:  func(step string, e Event) { s.taps.offer(in.machine.now, step, e) },
+		traced: &s.taps.count,
+	})
+	if err != nil {
+		s.fail("", v1alpha1.ReasonInvalid, err.Error(), nil)
+		return nil, err
+	}
+	env := cfg.Env
+	env.Ref = s.ref
+	env.Logger = env.Logger.With("pipeline", s.ref.String())
+	var errs []error
+	for i, n := range plan.nodes {
+		switch n.role {
+		case roleSource:
+			src, err := cfg.Openers.Source(&plan.spec.Spec.Sources[n.index], env)
+			if err != nil {
+				s.fail(n.name, v1alpha1.ReasonSourceFailed, err.Error(), nil)
+				errs = append(errs, err)
+			}
+			in.sources = append(in.sources, &sourceAt{node: i, name: n.name, source: src})
+		case roleSink:
+			spec := &plan.spec.Spec.Sinks[n.index]
+			sink, err := cfg.Openers.Sink(spec, env)
+			if err != nil {
+				s.fail(n.name, v1alpha1.ReasonSinkFailed, err.Error(), nil)
+				errs = append(errs, err)
+				continue
+			}
+			d := &delivery{in: in, name: n.name, spec: spec, sink: sink}
+			in.sinks = append(in.sinks, d)
+			in.byName[n.name] = d
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		in.closeSinks()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *instance) closeSinks() {
+	for _, d := range in.sinks {
+		if err := d.sink.Close(); err != nil {
+			in.log.Error("a sink was not closed", "sink", d.name, "error", err)
+		}
+		if d.queue != nil {
+			d.queue.Close()
+		}
+	}
+}
+
+// run runs the pipeline until ctx ends. An error is about the store or a queue.
+func (in *instance) run(ctx context.Context) error {
+	defer in.closeSinks()
+	in.machine.setTime(in.clock.Now())
+	r, err := in.s.r.store.restore(ctx, in.machine)
+	if err != nil {
+		in.s.fail("", v1alpha1.ReasonStoreFailed, err.Error(), nil)
+		return err
+	}
+	if r.damaged > 0 {
+		in.log.Error("damaged state of steps was removed", "keys", r.damaged)
+	}
+	in.ids, in.seq = r.ids, r.seq
+	queues := make(map[string]Queue)
+	for _, d := range in.sinks {
+		if d.queue, err = in.s.r.cfg.Queues.Open(ctx, in.s.ref, d.spec); err != nil {
+			in.s.fail(d.name, v1alpha1.ReasonStoreFailed, err.Error(), nil)
+			return fmt.Errorf("queue of %s: %w", d.name, err)
+		}
+		queues[d.name] = d.queue
+	}
+	in.publish(queues)
+	in.s.taps.allow(in.plan)
+	in.s.forget()
+	in.s.setState(Running)
+	return in.work(ctx)
+}
+
+// work runs sources, loop and sinks.
+func (in *instance) work(ctx context.Context) (err error) {
+	var sources, sinks sync.WaitGroup
+	sourceCtx, stopSources := context.WithCancel(ctx)
+	defer stopSources()
+	sinkCtx, stopSinks := context.WithCancel(ctx)
+	defer stopSinks()
+	for _, at := range in.sources {
+		sources.Go(func() { in.runSource(sourceCtx, at) })
+	}
+	for _, d := range in.sinks {
+		sinks.Go(func() { d.run(sinkCtx) })
+	}
+	ended := make(chan struct{})
+	var closer sync.WaitGroup
+	closer.Go(func() {
+		sources.Wait()
+		close(ended)
+	})
+	err = in.loop(ctx)
+	stopSources()
+	in.drain(ctx, ended)
+	closer.Wait()
+	stopSinks()
+	sinks.Wait()
+	in.publish(nil)
+	return err
+}
+
+// publish shows counts and queues to Status.
+func (in *instance) publish(queues map[string]Queue) {
+	stats := in.machine.Stats()
+	for i := range stats {
+		if d := in.byName[stats[i].Name]; d != nil {
+			stats[i].Out, stats[i].Retry = d.sent.Load(), d.retries.Load()
+			stats[i].Dead += d.dead.Load()
+		}
+	}
+	in.s.mu.Lock()
+	defer in.s.mu.Unlock()
+	in.s.stats = stats
+	if queues != nil {
+		in.s.queues = queues
+	}
+}
+
+// runSource runs a source, and anew with a pause when it ends.
+func (in *instance) runSource(ctx context.Context, at *sourceAt) {
+	emit := func(ctx context.Context, events []Event, safe func()) error {
+		select {
+		case in.inputs <- input{at.node, events, safe}:
+			if at.failed.CompareAndSwap(true, false) {
+				in.s.heal(at.name, v1alpha1.ReasonSourceFailed)
+			}
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for tries := 1; ; tries++ {
+		began := in.clock.Now()
+		err := runSafely(ctx, at.source, emit)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("the source has ended")
+		}
+		at.failed.Store(true)
+		in.s.fail(at.name, v1alpha1.ReasonSourceFailed, err.Error(), nil)
+		if in.clock.Now().Sub(began) > 2*lastPause {
+			tries = 1
+		}
+		t := in.clock.NewTimer(pause(tries))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C():
+		}
+	}
+}
+
+func runSafely(ctx context.Context, s Source, emit Emit) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.Run(ctx, emit)
+}
+
+// loop feeds the machine and makes durable what comes of it, until ctx ends.
+func (in *instance) loop(ctx context.Context) error {
+	timer := in.clock.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		in.arm(timer)
+		select {
+		case <-ctx.Done():
+			return nil
+		case i := <-in.inputs:
+			if err := in.push(ctx, i); err != nil {
+				return err
+			}
+		case <-timer.C():
+			in.advance()
+		}
+		if !in.due() {
+			continue
+		}
+		if err := in.commit(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// arm sets the timer to when a window ends or pending events are due.
+func (in *instance) arm(timer Timer) {
+	d := time.Hour
+	now := in.clock.Now()
+	if at, ok := in.machine.Next(); ok {
+		d = min(d, at.Sub(now))
+	}
+	if in.pending.any {
+		d = min(d, in.pending.since.Add(in.s.r.cfg.Commit).Sub(now))
+	}
+	if !timer.Stop() {
+		select {
+		case <-timer.C():
+		default:
+		}
+	}
+	timer.Reset(max(d, 0))
+}
+
+// due reports whether pending events must be made durable now.
+func (in *instance) due() bool {
+	p := &in.pending
+	return p.any && (in.full() || in.clock.Now().Sub(p.since) >= in.s.r.cfg.Commit)
+}
+
+// note begins the time of pending events.
+func (in *instance) note() {
+	if p := &in.pending; !p.any {
+		p.any, p.since = true, in.clock.Now()
+	}
+}
+
+func (in *instance) advance() {
+	if at, ok := in.machine.Next(); ok && !at.After(in.clock.Now()) {
+		in.note() // the state of a window changes at least
+		in.machine.Advance(in.clock.Now())
+	}
+}
+
+// full reports whether no more events must be gathered.
+func (in *instance) full() bool {
+	return in.pending.events >= maxPending || in.pending.bytes >= maxPendingBytes
+}
+
+// push gives the events of a source to the machine, without those that are known. It makes
+// a part of them durable if they are many.
+func (in *instance) push(ctx context.Context, i input) error {
+	now := in.clock.Now()
+	name := in.plan.nodes[i.source].name
+	for j := range i.events {
+		if in.full() {
+			if err := in.commit(ctx); err != nil || ctx.Err() != nil {
+				return err
+			}
+		}
+		in.note()
+		in.pending.events++
+		e := &i.events[j]
+		id := hashID(name, e.ID)
+		if in.known(id, e) {
+			continue
+		}
+		if e.ID != "" {
+			in.pending.ids = append(in.pending.ids, id)
+		}
+		in.machine.Push(now, name, i.events[j:j+1]...)
+	}
+	in.note()
+	if i.safe != nil {
+		in.pending.safe = append(in.pending.safe, i.safe)
+	}
+	return nil
+}
+
+// hashID is what is remembered of an event's id.
+func hashID(source, id string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(source))
+	h.Write([]byte{0})
+	h.Write([]byte(id))
+	return h.Sum64()
+}
+
+// known reports whether an event was made durable before: before the restart, or lately if
+// the source says that it sends it again.
+func (in *instance) known(id uint64, e *Event) bool {
+	if e.ID == "" {
+		return false
+	}
+	if _, ok := in.ids[id]; ok {
+		delete(in.ids, id) // once: another event may have the id again
+		return true
+	}
+	if !e.Resend {
+		return false
+	}
+	for _, ids := range in.ring {
+		for _, old := range ids {
+			if old == id {
+				return true
+			}
+		}
+	}
+	for _, old := range in.pending.ids {
+		if old == id {
+			return true
+		}
+	}
+	return false
+}
+
+// toSink is called by the machine.
+func (in *instance) toSink(sink string, e Event) {
+	d := in.byName[sink]
+	d.pending = append(d.pending, e)
+	in.pending.bytes += e.Size()
+	in.s.taps.offer(in.machine.now, sink, e)
+}
+
+// toDead is called by the machine.
+func (in *instance) toDead(l DeadLetter) {
+	in.pending.letters = append(in.pending.letters, l)
+	in.pending.bytes += min(l.Event.Size(), MaxEvent)
+	in.s.fail(l.Step, l.Reason, l.Message, &l.Event)
+}
+
+// commit makes all that is pending durable in one batch, then says so to the sources. It
+// waits while a queue is full whose policy is Block, and tries again while the store cannot be
+// written. It returns an error only with which the instance cannot go on.
+func (in *instance) commit(ctx context.Context) error {
+	ops := make([]meta.Op, 0, 8)
+	var staged []Staged
+	settle := func(committed bool) {
+		for _, st := range staged {
+			if st.Done != nil {
+				st.Done(committed)
+			}
+		}
+	}
+	for _, d := range in.sinks {
+		if len(d.pending) == 0 {
+			continue
+		}
+		st, err := d.queue.Stage(ctx, d.pending)
+		if err != nil {
+			settle(false)
+			return in.broken(ctx, d.name, err)
+		}
+		staged, ops = append(staged, st), append(ops, st.Ops...)
+	}
+	if len(in.pending.letters) > 0 {
+		st, err := in.s.r.cfg.Queues.StageDead(ctx, in.s.ref, in.pending.letters)
+		if err != nil {
+			settle(false)
+			return in.broken(ctx, "", err)
+		}
+		staged, ops = append(staged, st), append(ops, st.Ops...)
+	}
+	in.ops = in.s.r.store.changes(in.machine, in.ops)
+	in.remember()
+	if err := in.applyRetried(ctx, append(ops, in.ops...)); err != nil {
+		settle(false)
+		return in.broken(ctx, "", err)
+	}
+	settle(true)
+	for _, safe := range in.pending.safe {
+		safe()
+	}
+	for _, d := range in.sinks {
+		clear(d.pending)
+		d.pending = d.pending[:0]
+	}
+	in.pending = pending{ids: in.pending.ids[:0]}
+	clear(in.ops)
+	in.ops = in.ops[:0]
+	in.publish(nil)
+	return nil
+}
+
+// broken makes the error of a commit: none if ctx has ended.
+func (in *instance) broken(ctx context.Context, step string, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	in.s.fail(step, v1alpha1.ReasonStoreFailed, err.Error(), nil)
+	return err
+}
+
+// remember adds the ids of the events to in.ops.
+func (in *instance) remember() {
+	if len(in.pending.ids) == 0 {
+		return
+	}
+	in.seq++
+	slot := in.seq % ringSlots
+	in.ring[slot] = append(in.ring[slot][:0], in.pending.ids...)
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+8*len(in.pending.ids)), in.seq)
+	for _, id := range in.pending.ids {
+		b = binary.BigEndian.AppendUint64(b, id)
+	}
+	in.ops = append(in.ops, meta.Op{Key: ringKey(in.s.ref, slot), Value: b})
+}
+
+// applyRetried applies ops until it succeeds or ctx ends, or until the store is closed or has
+// failed for good.
+func (in *instance) applyRetried(ctx context.Context, ops []meta.Op) error {
+	for tries := 1; ; tries++ {
+		err := in.s.r.store.apply(ctx, ops)
+		switch {
+		case err == nil:
+			if tries > 1 {
+				in.s.heal("", v1alpha1.ReasonStoreFailed)
+			}
+			return nil
+		case ctx.Err() != nil || errors.Is(err, meta.ErrFailed) || errors.Is(err, meta.ErrTooLarge):
+			return err
+		}
+		in.s.fail("", v1alpha1.ReasonStoreFailed, err.Error(), nil)
+		t := in.clock.NewTimer(pause(tries))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C():
+		}
+	}
+}
+
+// lastCommit is how long an instance that ends may take to make durable what it has.
+const lastCommit = 5 * time.Second
+
+// drain takes what sources have emitted until they have ended, and makes it durable if that
+// takes a moment only. Otherwise they emit it again.
+func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
+	defer cancel()
+	var failed error
+	push := func(i input) {
+		if failed == nil {
+			failed = in.push(ctx, i)
+		}
+	}
+	for done := false; !done; {
+		select {
+		case i := <-in.inputs:
+			push(i)
+		case <-ended:
+			done = true
+		}
+	}
+	for len(in.inputs) > 0 {
+		push(<-in.inputs)
+	}
+	if failed == nil && in.pending.any {
+		failed = in.commit(ctx)
+	}
+	if failed != nil {
+		in.log.Error("the last events are emitted again by their sources", "error", failed)
+	}
+}
