@@ -1,13 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
@@ -21,7 +24,33 @@ func newMetrics(runner *pipeline.Runner) http.Handler {
 	registry.MustRegister(info)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET "+wire.PathMetrics, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(gather(registry)) // edgecore that is gone needs none
+	})
 	return mux
+}
+
+// gather is what edgecore gets of the counters and gauges.
+func gather(registry prometheus.Gatherer) []wire.Metric {
+	families, err := registry.Gather()
+	if err != nil {
+		families = nil // of a collector of this program: its own fault, which a test sees
+	}
+	all := []wire.Metric{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			one := wire.Metric{Name: f.GetName(), Help: f.GetHelp(), Labels: make(map[string]string), Value: m.GetGauge().GetValue()}
+			if f.GetType() == dto.MetricType_COUNTER {
+				one.Counter, one.Value = true, m.GetCounter().GetValue()
+			}
+			for _, l := range m.GetLabel() {
+				one.Labels[l.GetName()] = l.GetValue()
+			}
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // count is one metric of steps.

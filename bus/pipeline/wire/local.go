@@ -25,6 +25,18 @@ const (
 	PathEvents = "/v1/events"
 )
 
+// PathMetrics of Socket has edgepipe's metrics as a JSON list of Metric, for edgecore's /metrics.
+const PathMetrics = "/v1/metrics"
+
+// Metric is one value.
+type Metric struct {
+	Name    string            `json:"name"`
+	Help    string            `json:"help"`
+	Counter bool              `json:"counter,omitempty"` // else it is a gauge
+	Labels  map[string]string `json:"labels,omitempty"`
+	Value   float64           `json:"value"`
+}
+
 // Set is all that edgepipe has to run.
 type Set struct {
 	Node      string            `json:"node"`
