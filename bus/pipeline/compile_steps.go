@@ -88,9 +88,17 @@ func (c *compiler) mapStep(a at, m *v1alpha1.Map) stepPlan {
 		c.fail(a, "does nothing: set at least one of data, set, drop, type and subject")
 	}
 	for _, name := range sortedKeys(m.Set) {
+		c.yamlBool(a.field("set"), name)
 		p.set = append(p.set, setField{name, c.required(a.field("set[%q]", name), m.Set[name], Any)})
 	}
 	return p
+}
+
+// yamlBool refuses the names that YAML makes of n, y, no, yes, on and off.
+func (c *compiler) yamlBool(a at, name string) {
+	if name == "true" || name == "false" {
+		c.fail(at{a.name, fmt.Sprintf("%s[%q]", a.path, name)}, "YAML reads n, no, off, y, yes and on as false and true: use another name for the field")
+	}
 }
 
 func (c *compiler) enrich(a at, e *v1alpha1.Enrich) stepPlan {
@@ -173,9 +181,9 @@ func (c *compiler) window(a at, w *v1alpha1.Window) stepPlan {
 		s.Kind, s.Gap = window.Session, int64(c.duration(a.field("session.gap"), w.Session.Gap.Duration))
 		s.Max = int64(c.optional(a.field("session.max"), w.Session.Max, 24*time.Hour))
 	case "count":
-		s.Kind, s.N = window.Count, int64(w.Count.N)
+		s.Kind, s.N = window.Count, int64(w.Count.Size)
 		if s.N < 1 || s.N > 1_000_000 {
-			c.fail(a.field("count.n"), "is %d: it needs 1 to 1000000", s.N)
+			c.fail(a.field("count.size"), "is %d: it needs 1 to 1000000", s.N)
 		}
 	case "state":
 		s.Kind = window.State
@@ -209,6 +217,7 @@ func (c *compiler) aggregates(a at, p *windowPlan, m map[string]v1alpha1.Express
 			c.fail(here, "is a name that results have already: use another")
 			continue
 		}
+		c.yamlBool(a, name)
 		kind, inner, err := splitAggregate(string(m[name]))
 		if err != nil {
 			c.fail(here, "%v", err)

@@ -138,15 +138,13 @@ func (in *instance) run(ctx context.Context) error {
 		in.log.Error("damaged state of steps was removed", "keys", r.damaged)
 	}
 	in.ids, in.seq = r.ids, r.seq
-	queues := make(map[string]Queue)
 	for _, d := range in.sinks {
 		if d.queue, err = in.s.r.cfg.Queues.Open(ctx, in.s.ref, d.spec); err != nil {
 			in.s.fail(d.name, v1alpha1.ReasonStoreFailed, err.Error(), nil)
 			return fmt.Errorf("queue of %s: %w", d.name, err)
 		}
-		queues[d.name] = d.queue
 	}
-	in.publish(queues)
+	in.publish()
 	in.s.taps.allow(in.plan)
 	in.s.forget()
 	in.s.setState(Running)
@@ -178,25 +176,17 @@ func (in *instance) work(ctx context.Context) (err error) {
 	closer.Wait()
 	stopSinks()
 	sinks.Wait()
-	in.publish(nil)
+	in.publish()
 	return err
 }
 
-// publish shows counts and queues to Status.
-func (in *instance) publish(queues map[string]Queue) {
+// publish shows the counts and sinks to Status.
+func (in *instance) publish() {
 	stats := in.machine.Stats()
-	for i := range stats {
-		if d := in.byName[stats[i].Name]; d != nil {
-			stats[i].Out, stats[i].Retry = d.sent.Load(), d.retries.Load()
-			stats[i].Dead += d.dead.Load()
-		}
-	}
 	in.s.mu.Lock()
 	defer in.s.mu.Unlock()
 	in.s.stats = stats
-	if queues != nil {
-		in.s.queues = queues
-	}
+	in.s.sinks = in.byName
 }
 
 // runSource runs a source, and anew with a pause when it ends.
@@ -445,7 +435,7 @@ func (in *instance) commit(ctx context.Context) error {
 	in.pending = pending{ids: in.pending.ids[:0]}
 	clear(in.ops)
 	in.ops = in.ops[:0]
-	in.publish(nil)
+	in.publish()
 	return nil
 }
 

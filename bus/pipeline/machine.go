@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
@@ -231,7 +232,7 @@ func Timestamp(v any) (time.Time, error) {
 	case float64:
 		ms = v
 	default:
-		return time.Time{}, fmt.Errorf("%.40v is no time, text or number", v)
+		return time.Time{}, fmt.Errorf("%s is no time, text or number", values.Short(v))
 	}
 	if !(math.Abs(ms) < 1e15) {
 		return time.Time{}, fmt.Errorf("%g milliseconds are out of range", ms)

@@ -25,7 +25,7 @@ func (m *Machine) truth(p Program, e *Event) (bool, error) {
 	}
 	b, ok := v.(bool)
 	if !ok {
-		return false, fmt.Errorf("the result is %.40v, not true or false", v)
+		return false, fmt.Errorf("the result is %s, not true or false", values.Short(v))
 	}
 	return b, nil
 }
@@ -38,7 +38,7 @@ func (m *Machine) text(p Program, e *Event) (string, error) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("the result is %.40v, not a text", v)
+		return "", fmt.Errorf("the result is %s, not a text", values.Short(v))
 	}
 	return s, nil
 }
@@ -114,7 +114,7 @@ func (s *mapStep) push(m *Machine, n *node, e *Event) (err error) {
 func (s *mapStep) fields(m *Machine, e *Event, data any) (any, error) {
 	old, ok := data.(map[string]any)
 	if !ok && data != nil {
-		return nil, fmt.Errorf("set and drop need data that are an object, not %.40v", data)
+		return nil, fmt.Errorf("set and drop need data that are an object, not %s", values.Short(data))
 	}
 	out := make(map[string]any, len(old)+len(s.set))
 	maps.Copy(out, old)
@@ -135,7 +135,7 @@ func (s *mapStep) fields(m *Machine, e *Event, data any) (any, error) {
 func with(data any, name string, v any) (any, error) {
 	old, ok := data.(map[string]any)
 	if !ok && data != nil {
-		return nil, fmt.Errorf("enrich needs data that are an object, not %.40v", data)
+		return nil, fmt.Errorf("enrich needs data that are an object, not %s", values.Short(data))
 	}
 	out := make(map[string]any, len(old)+1)
 	maps.Copy(out, old)

@@ -47,7 +47,7 @@ type supervisor struct {
 	state    State
 	failures failures
 	stats    []StepStats
-	queues   map[string]Queue
+	sinks    map[string]*delivery // of the instance at work
 }
 
 func newSupervisor(r *Runner, ref Ref, p *v1alpha1.Pipeline) *supervisor {
@@ -97,8 +97,9 @@ func (s *supervisor) status(generation int64) Status {
 	defer s.mu.Unlock()
 	st := Status{Ref: s.ref, Generation: generation, State: s.state, Failures: s.failures.list()}
 	for _, one := range s.stats {
-		if q := s.queues[one.Name]; q != nil {
-			one.Queue = q.Stats()
+		if d := s.sinks[one.Name]; d != nil {
+			one.Queue = d.queue.Stats()
+			one.Out, one.Retry, one.Dead = d.sent.Load(), d.retries.Load(), d.dead.Load()
 		}
 		st.Steps = append(st.Steps, one)
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 )
 
 // Template is a compiled v1alpha1.Template: a text with {EXPRESSION} in it. Render may be
@@ -95,7 +97,7 @@ func (t *Template) Render(v *Vars) (string, error) {
 			}
 			b.Write(raw)
 		default:
-			return "", fmt.Errorf("a part of the text is %.40v: it must be a text, a number or a bool", r)
+			return "", fmt.Errorf("a part of the text is %s: it must be a text, a number or a bool", values.Short(r))
 		}
 	}
 	b.WriteString(t.texts[len(t.programs)])

@@ -59,7 +59,7 @@ type program struct {
 func (p *program) Eval(v *pipeline.Vars) (any, error) {
 	r, err := p.eval(v)
 	if err == nil && p.want != pipeline.Any && kindOf(r) != p.want {
-		err = fmt.Errorf("the result is %.40v, not a %s", r, p.want)
+		err = fmt.Errorf("the result is %s, not a %s", short(r), p.want)
 	}
 	return r, err
 }
@@ -197,7 +197,7 @@ func (p *parser) unary() (expression, error) {
 		if f, ok := number(x); ok && op == "-" {
 			return -f, nil
 		}
-		return nil, fmt.Errorf("%s cannot be used with %.40v", op, x)
+		return nil, fmt.Errorf("%s cannot be used with %s", op, short(x))
 	}}, err
 }
 
@@ -293,6 +293,9 @@ func attribute(e *pipeline.Event, field string) any {
 	return e.Data
 }
 
+// short is a value in an error.
+func short(v any) string { return fmt.Sprintf("%.40s", fmt.Sprint(v)) }
+
 func number(v any) (float64, bool) {
 	switch v := v.(type) {
 	case int64:
@@ -309,7 +312,7 @@ func logic(op string, a, b any) (any, error) {
 	x, ok1 := a.(bool)
 	y, ok2 := b.(bool)
 	if !ok1 || !ok2 {
-		return nil, fmt.Errorf("%s cannot be used with %.40v and %.40v", op, a, b)
+		return nil, fmt.Errorf("%s cannot be used with %s and %s", op, short(a), short(b))
 	}
 	if op == "&&" {
 		return x && y, nil
@@ -340,7 +343,7 @@ func compare(op string, a, b any) (any, error) {
 	case op == "!=":
 		return (a == nil) != (b == nil), nil
 	}
-	return nil, fmt.Errorf("%s cannot be used with %.40v and %.40v", op, a, b)
+	return nil, fmt.Errorf("%s cannot be used with %s and %s", op, short(a), short(b))
 }
 
 func ordered[T string | float64](op string, a, b T) bool {
@@ -368,7 +371,7 @@ func compute(op string, a, b any) (any, error) {
 	x, ok1 := number(a)
 	y, ok2 := number(b)
 	if !ok1 || !ok2 {
-		return nil, fmt.Errorf("%s cannot be used with %.40v and %.40v", op, a, b)
+		return nil, fmt.Errorf("%s cannot be used with %s and %s", op, short(a), short(b))
 	}
 	switch op {
 	case "+":

@@ -2,6 +2,7 @@ package pipelinetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
@@ -13,12 +14,13 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// Queues hold events in memory, also while no pipeline has them open. The zero value is
-// ready.
+// Queues hold events in memory, also while no pipeline has them open, and in a Store if there
+// is one. The zero value is ready.
 type Queues struct {
 	// Max is how many events a queue holds; 0 means 10,000. A full one acts by its overflow.
 	Max int
-	// Store takes the ops of Remove, if there are any.
+	// Store, if not nil, has the events, too: another Queues with the same Store, as after a
+	// restart, has them when a queue is opened. Their data are as JSON decodes them.
 	Store meta.Store
 	// Now is the time of events; nil means time.Now.
 	Now func() time.Time
@@ -38,7 +40,7 @@ func (q *Queues) now() time.Time {
 }
 
 // Open returns the queue of a sink.
-func (q *Queues) Open(_ context.Context, ref pipeline.Ref, sink *v1alpha1.Sink) (pipeline.Queue, error) {
+func (q *Queues) Open(ctx context.Context, ref pipeline.Ref, sink *v1alpha1.Sink) (pipeline.Queue, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.queues == nil {
@@ -47,7 +49,10 @@ func (q *Queues) Open(_ context.Context, ref pipeline.Ref, sink *v1alpha1.Sink) 
 	name := ref.String() + " " + string(sink.Name)
 	one := q.queues[name]
 	if one == nil {
-		one = &queue{all: q, ref: ref, sink: string(sink.Name)}
+		one = &queue{all: q, ref: ref, sink: string(sink.Name), prefix: "pipelinetest/" + name + "/"}
+		if err := one.load(ctx); err != nil {
+			return nil, err
+		}
 		q.queues[name] = one
 	}
 	one.mu.Lock()
@@ -67,12 +72,21 @@ func (q *Queues) Open(_ context.Context, ref pipeline.Ref, sink *v1alpha1.Sink) 
 }
 
 // Prune removes queues and dead letters.
-func (q *Queues) Prune(_ context.Context, keep func(ref pipeline.Ref, sink string) bool) error {
+func (q *Queues) Prune(ctx context.Context, keep func(ref pipeline.Ref, sink string) bool) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for name, one := range q.queues {
-		if !keep(one.ref, one.sink) {
-			delete(q.queues, name)
+		if keep(one.ref, one.sink) {
+			continue
+		}
+		delete(q.queues, name)
+		if q.Store == nil {
+			continue
+		}
+		for _, i := range one.items {
+			if _, err := q.Store.Apply(ctx, meta.Op{Key: i.key, Delete: true}); err != nil {
+				return err
+			}
 		}
 	}
 	for ref := range q.dead {
@@ -118,20 +132,50 @@ func (q *Queues) Names() []string {
 	return names
 }
 
+// item is one event of a queue.
+type item struct {
+	key   string // in the store
+	event pipeline.Event
+	since time.Time
+}
+
 type queue struct {
-	all  *Queues
-	ref  pipeline.Ref
-	sink string
+	all    *Queues
+	ref    pipeline.Ref
+	sink   string
+	prefix string
 
 	mu       sync.Mutex
 	open     bool
 	batch    int
 	overflow string
-	events   []pipeline.Event
-	since    []time.Time
+	items    []item
+	seq      int64
 	dropped  int64
 	blocked  bool
 	changed  chan struct{}
+}
+
+// load reads what the store has.
+func (q *queue) load(ctx context.Context) error {
+	if q.all.Store == nil {
+		return nil
+	}
+	records, _, err := q.all.Store.List(ctx, q.prefix)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		i := item{key: r.Key, since: q.all.now()}
+		if err := json.Unmarshal(r.Value, &i.event); err != nil {
+			return err
+		}
+		if _, err := fmt.Sscanf(r.Key[len(q.prefix):], "%d", &q.seq); err != nil {
+			return err
+		}
+		q.items = append(q.items, i)
+	}
+	return nil
 }
 
 func (q *queue) notifyLocked() {
@@ -147,42 +191,62 @@ func (q *queue) max() int {
 }
 
 func (q *queue) Stage(ctx context.Context, events []pipeline.Event) (pipeline.Staged, error) {
-	events = slices.Clone(events)
-	for {
-		q.mu.Lock()
-		if !q.open {
-			q.mu.Unlock()
-			return pipeline.Staged{}, net.ErrClosed
-		}
-		wait := q.overflow == v1alpha1.Block && len(q.events) > 0 && len(q.events)+len(events) > q.max()
-		q.blocked = wait
-		changed := q.changed
-		q.mu.Unlock()
-		if !wait {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return pipeline.Staged{}, ctx.Err()
+	if err := q.room(ctx, len(events)); err != nil {
+		return pipeline.Staged{}, err
+	}
+	var st pipeline.Staged
+	var items []item
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range events {
+		q.seq++
+		i := item{key: fmt.Sprintf("%s%012d", q.prefix, q.seq), event: e, since: q.all.now()}
+		items = append(items, i)
+		if q.all.Store != nil {
+			raw, err := json.Marshal(e)
+			if err != nil {
+				return st, err
+			}
+			st.Ops = append(st.Ops, meta.Op{Key: i.key, Value: raw})
 		}
 	}
-	return pipeline.Staged{Done: func(committed bool) {
+	st.Done = func(committed bool) {
 		if !committed {
 			return
 		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		for _, e := range events {
-			q.events, q.since = append(q.events, e), append(q.since, q.all.now())
-		}
-		if over := len(q.events) - q.max(); over > 0 && q.overflow == v1alpha1.DropOldest {
-			q.events, q.since, q.dropped = q.events[over:], q.since[over:], q.dropped+int64(over)
+		q.items = append(q.items, items...)
+		if over := len(q.items) - q.max(); over > 0 && q.overflow == v1alpha1.DropOldest {
+			q.items, q.dropped = q.items[over:], q.dropped+int64(over)
 		} else if over > 0 && q.overflow == v1alpha1.DropNewest {
-			q.events, q.since, q.dropped = q.events[:q.max()], q.since[:q.max()], q.dropped+int64(over)
+			q.items, q.dropped = q.items[:q.max()], q.dropped+int64(over)
 		}
 		q.notifyLocked()
-	}}, nil
+	}
+	return st, nil
+}
+
+// room waits for room, with overflow Block.
+func (q *queue) room(ctx context.Context, n int) error {
+	for {
+		q.mu.Lock()
+		if !q.open {
+			q.mu.Unlock()
+			return net.ErrClosed
+		}
+		q.blocked = q.overflow == v1alpha1.Block && len(q.items) > 0 && len(q.items)+n > q.max()
+		wait, changed := q.blocked, q.changed
+		q.mu.Unlock()
+		if !wait {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (q *queue) Take(ctx context.Context) (pipeline.Batch, error) {
@@ -192,9 +256,13 @@ func (q *queue) Take(ctx context.Context) (pipeline.Batch, error) {
 			q.mu.Unlock()
 			return pipeline.Batch{}, net.ErrClosed
 		}
-		if n := min(len(q.events), q.batch); n > 0 {
-			b := pipeline.Batch{Events: slices.Clone(q.events[:n]), Since: q.since[0], Token: n}
+		if n := min(len(q.items), q.batch); n > 0 {
+			taken := slices.Clone(q.items[:n])
 			q.mu.Unlock()
+			b := pipeline.Batch{Since: taken[0].since, Token: taken}
+			for _, i := range taken {
+				b.Events = append(b.Events, i.event)
+			}
 			return b, nil
 		}
 		changed := q.changed
@@ -208,25 +276,22 @@ func (q *queue) Take(ctx context.Context) (pipeline.Batch, error) {
 }
 
 func (q *queue) Remove(ctx context.Context, b pipeline.Batch, ops ...meta.Op) error {
-	if len(ops) > 0 && q.all.Store != nil {
+	taken, ok := b.Token.([]item)
+	if !ok {
+		return fmt.Errorf("pipelinetest: the batch is not of this queue")
+	}
+	if q.all.Store != nil {
+		for _, i := range taken {
+			ops = append(ops, meta.Op{Key: i.key, Delete: true})
+		}
 		if _, err := q.all.Store.Apply(ctx, ops...); err != nil {
 			return err
 		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(b.Events) == 0 {
-		return nil
-	}
-	// By ids: the oldest may have been dropped meanwhile.
-	for _, e := range b.Events {
-		for i := range min(len(q.events), len(b.Events)) {
-			if q.events[i].ID == e.ID && q.events[i].Source == e.Source {
-				q.events, q.since = slices.Delete(q.events, i, i+1), slices.Delete(q.since, i, i+1)
-				break
-			}
-		}
-	}
+	last := taken[len(taken)-1].key // the oldest may have been dropped meanwhile
+	q.items = slices.DeleteFunc(q.items, func(i item) bool { return i.key <= last })
 	q.notifyLocked()
 	return nil
 }
@@ -234,12 +299,12 @@ func (q *queue) Remove(ctx context.Context, b pipeline.Batch, ops ...meta.Op) er
 func (q *queue) Stats() pipeline.QueueStats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := pipeline.QueueStats{Events: int64(len(q.events)), Dropped: q.dropped, Blocked: q.blocked}
-	for i := range q.events {
-		s.Bytes += int64(q.events[i].Size())
+	s := pipeline.QueueStats{Events: int64(len(q.items)), Dropped: q.dropped, Blocked: q.blocked}
+	for i := range q.items {
+		s.Bytes += int64(q.items[i].event.Size())
 	}
-	if len(q.since) > 0 {
-		s.Oldest = q.since[0]
+	if len(q.items) > 0 {
+		s.Oldest = q.items[0].since
 	}
 	return s
 }

@@ -147,12 +147,12 @@ type SessionWindow struct {
 	Max *metav1.Duration `json:"max,omitempty"`
 }
 
-// CountWindow ends with its N-th event.
+// CountWindow ends with its last event.
 type CountWindow struct {
-	// N is the number of events.
+	// Size is the number of events.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
-	N int32 `json:"n"`
+	Size int32 `json:"size"`
 }
 
 // StateWindow begins with the first event for which Start is true and ends with the next for

@@ -81,7 +81,7 @@ func (k Kind) Check(v any) error {
 		return nil
 	}
 	if f, ok := values.Number(v); !ok || math.IsNaN(f) {
-		return fmt.Errorf("%s needs a number, not %.40v", k, v)
+		return fmt.Errorf("%s needs a number, not %s", k, values.Short(v))
 	}
 	return nil
 }

@@ -67,6 +67,23 @@ func Key(v any) string {
 	return s
 }
 
+// Short is the begin of a value's text, for errors.
+func Short(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strconv.Quote(v[:min(len(v), 40)])
+	case nil, bool, int64, uint64, float64:
+		return fmt.Sprint(v)
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "an object"
+	case []byte:
+		return "bytes"
+	}
+	return fmt.Sprintf("%.40s", fmt.Sprint(v))
+}
+
 // Append appends the encoding of v. Equal values have equal encodings. What is no value of
 // an event's data, or too deep, is encoded as its text.
 func Append(b []byte, v any) []byte { return appendValue(b, v, 0) }

@@ -60,7 +60,7 @@ func (s *Set) forgetAt(k *keyState) int64 {
 	if s.spec.Kind == Count || s.spec.Kind == State {
 		return math.MinInt64
 	}
-	return k.seen + max(int64(time.Minute), s.spec.Size+s.spec.Gap+2*s.spec.Lateness)
+	return k.seen + max(int64(time.Hour), 4*(s.spec.Size+s.spec.Gap+s.spec.Lateness))
 }
 
 // dueHeap has the keys, the first due first.
