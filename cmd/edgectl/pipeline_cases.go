@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -50,10 +51,11 @@ func (c *pipelineTestCmd) Run(out program.Output) error {
 	var results []caseResult
 	var errs []error
 	for _, p := range all {
-		plan, err := compile(p, out)
+		var all strings.Builder
+		plan, err := compile(p, io.MultiWriter(out, &all))
 		if err != nil {
 			errs = append(errs, err)
-			results = append(results, caseResult{pipeline: p.Name, name: "compiles", failure: err.Error()})
+			results = append(results, caseResult{pipeline: p.Name, name: "compiles", failure: cmp.Or(all.String(), err.Error())})
 			continue
 		}
 		tables, err := c.tables(p)

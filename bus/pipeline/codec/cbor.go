@@ -123,13 +123,19 @@ func (p *cborParser) item() (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return append([]byte{}, b...), p.spend(costList + len(b))
+		if err := p.spend(costList + textCost(len(b))); err != nil {
+			return nil, err
+		}
+		return append([]byte{}, b...), nil
 	case cborText:
 		b, err := p.chunks(cborText, info, arg)
 		if err != nil {
 			return nil, err
 		}
-		return string(b), p.spend(costText + len(b))
+		if err := p.spend(textCost(len(b))); err != nil {
+			return nil, err
+		}
+		return string(b), nil
 	case cborSimple:
 		return p.simple(info, arg)
 	}
@@ -167,8 +173,12 @@ func (p *cborParser) chunks(kind, info byte, n uint64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := p.spend(2 * len(b)); err != nil {
-			return nil, err
+		if len(all)+len(b) > cap(all) {
+			n := 2*(len(all)+len(b)) + 64
+			if err := p.spend(n); err != nil {
+				return nil, err
+			}
+			all = append(make([]byte, 0, n), all...)
 		}
 		all = append(all, b...)
 	}
@@ -195,8 +205,7 @@ func (p *cborParser) end() bool {
 	return false
 }
 
-// more says whether an array or map of n elements, or of indefinite length, has another one
-// after done.
+// more says whether a map of n entries, or of indefinite length, has another one after done.
 func (p *cborParser) more(info byte, n uint64, done int) bool {
 	if info == cborIndefinite {
 		return !p.end()
@@ -205,36 +214,57 @@ func (p *cborParser) more(info byte, n uint64, done int) bool {
 }
 
 func (p *cborParser) array(info byte, n uint64) (any, error) {
-	if info != cborIndefinite && n > uint64(len(p.b)-p.i) {
+	if info == cborIndefinite {
+		return p.growing()
+	}
+	if n > uint64(len(p.b)-p.i) {
 		return nil, p.wrong("an array has more elements than there are bytes")
 	}
 	if err := p.spend(costList + costItem*int(n)); err != nil {
 		return nil, err
 	}
-	list := make([]any, 0, int(n))
-	for p.more(info, n, len(list)) {
+	list := make([]any, int(n))
+	for i := range list {
 		v, err := p.item()
 		if err != nil {
 			return nil, err
 		}
-		if info == cborIndefinite {
-			if err := p.spend(3 * costItem); err != nil { // it grows
-				return nil, err
-			}
+		list[i] = v
+	}
+	return list, nil
+}
+
+// growing reads an array of indefinite length.
+func (p *cborParser) growing() (any, error) {
+	var l listBuilder
+	for !p.end() {
+		v, err := p.item()
+		if err != nil {
+			return nil, err
 		}
-		list = append(list, v)
+		if !l.add(v, &p.left) {
+			return nil, p.spend(0)
+		}
+	}
+	list, ok := l.list(&p.left)
+	if !ok {
+		return nil, p.spend(0)
 	}
 	return list, nil
 }
 
 func (p *cborParser) object(info byte, n uint64) (any, error) {
-	if info != cborIndefinite && n > uint64(len(p.b)-p.i)/2 {
-		return nil, p.wrong("a map has more entries than there are bytes")
+	hint := 0
+	if info != cborIndefinite {
+		if n > uint64(len(p.b)-p.i)/2 {
+			return nil, p.wrong("a map has more entries than there are bytes")
+		}
+		hint = int(n)
 	}
-	if err := p.spend(costMap); err != nil {
+	if err := p.spend(mapCost(hint)); err != nil {
 		return nil, err
 	}
-	m := make(map[string]any)
+	m := make(map[string]any, hint)
 	for done := 0; p.more(info, n, done); done++ {
 		name, err := p.key()
 		if err != nil {
@@ -244,8 +274,10 @@ func (p *cborParser) object(info byte, n uint64) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := p.spend(entryCost(len(m))); err != nil {
-			return nil, err
+		if hint == 0 {
+			if err := p.spend(entryCost(len(m))); err != nil {
+				return nil, err
+			}
 		}
 		m[name] = v
 	}
@@ -267,7 +299,7 @@ func (p *cborParser) key() (string, error) {
 		}
 		name, fresh := p.names.of(b)
 		if fresh {
-			return name, p.spend(costText + len(b))
+			return name, p.spend(textCost(len(b)))
 		}
 		return name, nil
 	case cborUint:

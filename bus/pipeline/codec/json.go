@@ -1,11 +1,11 @@
 package codec
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
 	"sync"
+	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -40,14 +40,14 @@ func (j *JSON) Decode(b []byte) (any, error) {
 	v, err := p.document()
 	p.b = nil
 	clear(p.stack) // not empty after an error
-	if p.stack = p.stack[:0]; cap(p.stack) <= maxKeptStack {
+	if p.stack = p.stack[:0]; cap(p.stack) <= maxKept && cap(p.text) <= maxKept {
 		j.pool.Put(p)
 	}
 	return v, err
 }
 
-// maxKeptStack is how many elements the stack of a parser may have room for to be used again.
-const maxKeptStack = 1024
+// maxKept is how many elements, and bytes, a parser may have room for to be used again.
+const maxKept = 4 * chunk
 
 // jsonParser reads one document. Elements of the arrays that are not yet whole wait on its
 // stack, so that each array is allocated once.
@@ -57,6 +57,7 @@ type jsonParser struct {
 	depth int
 	left  budget
 	stack []any
+	text  []byte // the room for a string with escapes
 	names *names
 }
 
@@ -103,14 +104,7 @@ func (p *jsonParser) value() (any, error) {
 	case '[':
 		return p.array()
 	case '"':
-		s, err := p.text()
-		if err != nil {
-			return nil, err
-		}
-		if err := p.spend(costText + len(s)); err != nil {
-			return nil, err
-		}
-		return s, nil
+		return p.string()
 	case 't':
 		return true, p.word("true")
 	case 'f':
@@ -199,24 +193,37 @@ func (p *jsonParser) array() (any, error) {
 		return []any{}, nil
 	}
 	from := len(p.stack)
+	var full [][]any
 	for {
 		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
-		if err := p.spend(costItem); err != nil {
+		if err := p.push(v); err != nil {
 			return nil, err
 		}
-		p.stack = append(p.stack, v)
+		if len(p.stack)-from == chunk {
+			if err := p.spend(chunk*costItem + 5*costList); err != nil {
+				return nil, err
+			}
+			full = append(full, append(make([]any, 0, chunk), p.stack[from:]...))
+			p.pop(from)
+		}
 		switch p.space() {
 		case ',':
 			p.i++
 		case ']':
 			p.leave()
-			list := make([]any, len(p.stack)-from)
-			copy(list, p.stack[from:])
-			clear(p.stack[from:])
-			p.stack = p.stack[:from]
+			n := len(full)*chunk + len(p.stack) - from
+			if err := p.spend(n * costItem); err != nil {
+				return nil, err
+			}
+			list := make([]any, 0, n)
+			for _, c := range full {
+				list = append(list, c...)
+			}
+			list = append(list, p.stack[from:]...)
+			p.pop(from)
 			return list, nil
 		default:
 			return nil, p.wrong("a comma or ] should be here")
@@ -224,88 +231,162 @@ func (p *jsonParser) array() (any, error) {
 	}
 }
 
+// push puts an element onto the stack.
+func (p *jsonParser) push(v any) error {
+	if n := cap(p.stack); len(p.stack) == n {
+		if n >= maxKept { // up to there it is used again
+			if err := p.spend(2 * n * costItem); err != nil {
+				return err
+			}
+		}
+		p.stack = append(make([]any, 0, max(2*n, 64)), p.stack...)
+	}
+	p.stack = append(p.stack, v)
+	return nil
+}
+
+// pop removes the elements from the stack that are above n.
+func (p *jsonParser) pop(n int) {
+	clear(p.stack[n:])
+	p.stack = p.stack[:n]
+}
+
 // name reads the name of a field.
 func (p *jsonParser) name() (string, error) {
-	start := p.i + 1
-	end, plain := p.quoted()
-	if end < 0 {
-		return "", p.wrong("a text ends too early or has a control character")
+	b, err := p.quoted()
+	if err != nil {
+		return "", err
 	}
-	if !plain {
-		return p.unquote(start, end)
-	}
-	p.i = end + 1
-	name, fresh := p.names.of(p.b[start:end])
+	name, fresh := p.names.of(b)
 	if fresh {
-		return name, p.spend(len(name) + costText)
+		return name, p.spend(textCost(len(name)))
 	}
 	return name, nil
 }
 
-// text reads a string.
-func (p *jsonParser) text() (string, error) {
-	start := p.i + 1
-	end, plain := p.quoted()
-	if end < 0 {
-		return "", p.wrong("a text ends too early or has a control character")
+// string reads a string.
+func (p *jsonParser) string() (any, error) {
+	b, err := p.quoted()
+	if err != nil {
+		return nil, err
 	}
-	if !plain {
-		return p.unquote(start, end)
+	if err := p.spend(textCost(len(b))); err != nil {
+		return nil, err
 	}
-	p.i = end + 1
-	return string(p.b[start:end]), nil
+	return string(b), nil
 }
 
-// quoted returns where the string at p.i ends, and whether it is there as it is meant. The
-// end is -1 for one without an end.
-func (p *jsonParser) quoted() (end int, plain bool) {
+// quoted reads a string and returns its bytes, which are good until the next one is read.
+func (p *jsonParser) quoted() ([]byte, error) {
 	ascii := true
 	for i := p.i + 1; i < len(p.b); i++ {
 		switch c := p.b[i]; {
 		case c == '"':
-			return i, ascii || utf8.Valid(p.b[p.i+1:i])
+			b := p.b[p.i+1 : i]
+			if !ascii && !utf8.Valid(b) {
+				return p.unquote()
+			}
+			p.i = i + 1
+			return b, nil
 		case c == '\\':
-			return p.escaped(i), false
+			return p.unquote()
 		case c < ' ':
 			p.i = i
-			return -1, false
+			return nil, p.wrong("a control character in a text must be escaped")
 		case c >= utf8.RuneSelf:
 			ascii = false
 		}
 	}
 	p.i = len(p.b)
-	return -1, false
+	return nil, p.wrong("it ends within a text")
 }
 
-// escaped returns where the string ends that has its first escape at i.
-func (p *jsonParser) escaped(i int) int {
-	for ; i < len(p.b); i++ {
-		switch c := p.b[i]; {
+// unquote reads a string with escapes or with bytes that are no UTF-8, which become U+FFFD as
+// in encoding/json.
+func (p *jsonParser) unquote() ([]byte, error) {
+	p.i++
+	p.text = p.text[:0]
+	for p.i < len(p.b) {
+		if cap(p.text)-len(p.text) < utf8.UTFMax {
+			n := 2*cap(p.text) + 64
+			if cap(p.text) >= maxKept {
+				if err := p.spend(n); err != nil {
+					return nil, err
+				}
+			}
+			p.text = append(make([]byte, 0, n), p.text...)
+		}
+		switch c := p.b[p.i]; {
 		case c == '"':
-			return i
-		case c == '\\':
-			i++
+			p.i++
+			return p.text, nil
 		case c < ' ':
-			p.i = i
-			return -1
+			return nil, p.wrong("a control character in a text must be escaped")
+		case c == '\\':
+			r, ok := p.escape()
+			if !ok {
+				return nil, p.wrong("a text has an escape that JSON does not know")
+			}
+			p.text = utf8.AppendRune(p.text, r)
+		default:
+			r, n := utf8.DecodeRune(p.b[p.i:])
+			p.text = utf8.AppendRune(p.text, r)
+			p.i += n
 		}
 	}
-	p.i = len(p.b)
-	return -1
+	return nil, p.wrong("it ends within a text")
 }
 
-// unquote reads a string with escapes or with bytes that are no UTF-8.
-func (p *jsonParser) unquote(start, end int) (string, error) {
-	if err := p.spend(6 * (end - start)); err != nil { // three bytes for each that is no UTF-8, twice
-		return "", err
+// escape reads an escape sequence.
+func (p *jsonParser) escape() (rune, bool) {
+	if p.i+1 >= len(p.b) {
+		return 0, false
 	}
-	var s string
-	if err := json.Unmarshal(p.b[start-1:end+1], &s); err != nil {
-		p.i = start
-		return "", p.wrong("a text has an escape that JSON does not know")
+	c := p.b[p.i+1]
+	if c == 'u' {
+		r, ok := hexRune(p.b[p.i:])
+		if !ok {
+			return 0, false
+		}
+		p.i += 6
+		if utf16.IsSurrogate(r) {
+			low, ok := hexRune(p.b[p.i:])
+			if both := utf16.DecodeRune(r, low); ok && both != utf8.RuneError {
+				p.i += 6
+				return both, true
+			}
+			return utf8.RuneError, true
+		}
+		return r, true
 	}
-	p.i = end + 1
-	return s, nil
+	r, ok := escapes[c]
+	if ok {
+		p.i += 2
+	}
+	return r, ok
+}
+
+// escapes are those of one letter.
+var escapes = map[byte]rune{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// hexRune reads \uXXXX at the beginning of b.
+func hexRune(b []byte) (rune, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	var r rune
+	for _, c := range b[2:6] {
+		switch {
+		case c-'0' <= 9:
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
 }
 
 // number reads a number.

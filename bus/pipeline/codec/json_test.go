@@ -69,7 +69,7 @@ func TestJSONRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		``: "byte 0: it ends where", `{`: "byte 1: a field's name", `{"a"}`: "byte 4: a colon", `{"a":1,}`: "byte 7: a field's name", `[1 2]`: "byte 3: a comma or ]",
 		`[1,]`: "byte 3: there is no value", `tru`: "byte 0", `nulll`: "byte 4: there is more", `01`: "byte 0: a number", `1.`: "a number", `-`: "a number", `1e`: "a number", `1e999`: "too large",
-		`"a`: "text ends", "\"a\nb\"": "control", `"\x"`: "escape", `{} {}`: "byte 3: there is more", `"a\`: "text ends",
+		`"a`: "within a text", "\"a\nb\"": "control", `"\x"`: "escape", `{} {}`: "byte 3: there is more", `"a\`: "escape",
 		strings.Repeat("[", 100) + strings.Repeat("]", 100): "64 levels",
 	} {
 		if got, err := j.Decode([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {

@@ -42,7 +42,7 @@ func (p *program) Status() []pipeline.Status {
 	return []pipeline.Status{{Ref: pipeline.Ref{Namespace: "plant", Name: "hot"}, Generation: 3, State: pipeline.Running,
 		Failures: []v1alpha1.Failure{{Step: "up", Reason: v1alpha1.ReasonSinkRetrying}},
 		Steps: []pipeline.StepStats{{Name: "temps", Kind: "mqtt", Out: 7}, {Name: "hot", Kind: "filter", In: 7, Out: 2, Drop: 5, Busy: time.Second},
-			{Name: "up", Kind: "cloud", In: 2, Queue: pipeline.QueueStats{Events: 2, Bytes: 300, Oldest: time.Unix(1, 0)}}}}}
+			{Name: "up", Part: "sink", Kind: "cloud", In: 2, Queue: pipeline.QueueStats{Events: 2, Bytes: 300, Oldest: time.Unix(1, 0)}}}}}
 }
 
 func (p *program) Tap(ctx context.Context, req pipeline.TapRequest, show func(pipeline.TapEvent) error) error {

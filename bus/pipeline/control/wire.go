@@ -81,7 +81,7 @@ func statusOf(s pipeline.Status) Status {
 	for _, step := range s.Steps {
 		one := StepStatus{Name: step.Name, Kind: step.Kind, In: step.In, Out: step.Out, Drop: step.Drop, Late: step.Late, Dead: step.Dead,
 			Retry: step.Retry, BusySeconds: step.Busy.Seconds(), Keys: step.Keys}
-		if isSink(step.Kind) {
+		if step.Part == "sink" {
 			q := step.Queue
 			one.Queue = &QueueStatus{Events: q.Events, Bytes: q.Bytes, Dropped: q.Dropped, Blocked: q.Blocked}
 			if !q.Oldest.IsZero() {
@@ -91,15 +91,6 @@ func statusOf(s pipeline.Status) Status {
 		out.Steps = append(out.Steps, one)
 	}
 	return out
-}
-
-// isSink says whether a kind is one of sinks only, or of both: a source of kind mqtt has an empty queue.
-func isSink(kind string) bool {
-	switch kind {
-	case "cloud", "twin", "mqtt", "http", "nats", "kafka", "otlp", "influx", "file":
-		return true
-	}
-	return false
 }
 
 // cloudEvent is an event in the JSON format of CloudEvents 1.0. Data that JSON cannot carry, as NaN,

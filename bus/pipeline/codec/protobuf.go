@@ -1,0 +1,507 @@
+package codec
+
+import (
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
+)
+
+// protobufDecoder decodes a message of Protocol Buffers by its descriptor. The wire is read
+// straight into data: a dynamicpb message in between would take 50 bytes and more for one of
+// the payload.
+//
+// A message becomes a map with the names of the .proto file. Enums become the names of their
+// values, or the number of one that is not known. Fields without presence that are not on the
+// wire have their default: 0, "", an empty list. Fields with presence are absent then.
+// google.protobuf.Timestamp becomes a text as in RFC 3339, Duration one such as 1.5s, the
+// wrappers their values. Fields that the descriptor does not have are skipped.
+type protobufDecoder struct {
+	message protoreflect.MessageDescriptor
+	plans   map[protoreflect.FullName]*messagePlan
+}
+
+// messagePlan is what is known of a message beforehand.
+type messagePlan struct {
+	defaults []protoreflect.FieldDescriptor // fields without presence
+	convert  func(m map[string]any) (any, error)
+}
+
+// maxDescriptors is the largest descriptor set, in bytes.
+const maxDescriptors = 256 << 10
+
+func newProtobuf(spec *v1alpha1.ProtobufFormat) (*protobufDecoder, error) {
+	const remedy = "write it with protoc --include_imports --descriptor_set_out"
+	if spec == nil || len(spec.DescriptorSet) == 0 {
+		return nil, fmt.Errorf("decode.protobuf.descriptorSet: it is required with the format protobuf: %s", remedy)
+	}
+	if len(spec.DescriptorSet) > maxDescriptors {
+		return nil, fmt.Errorf("decode.protobuf.descriptorSet: it has %d bytes, %d are allowed: leave out files that the message does not need, and --include_source_info", len(spec.DescriptorSet), maxDescriptors)
+	}
+	var set descriptorpb.FileDescriptorSet
+	if err := proto.Unmarshal(spec.DescriptorSet, &set); err != nil {
+		return nil, fmt.Errorf("decode.protobuf.descriptorSet: it is not a google.protobuf.FileDescriptorSet: %s", remedy)
+	}
+	files, err := protodesc.NewFiles(&set)
+	if err != nil {
+		return nil, fmt.Errorf("decode.protobuf.descriptorSet: %w: %s", err, remedy)
+	}
+	found, err := files.FindDescriptorByName(protoreflect.FullName(spec.Message))
+	message, ok := found.(protoreflect.MessageDescriptor)
+	if err != nil || !ok {
+		return nil, fmt.Errorf("decode.protobuf.message: the descriptor set has no message %q: use its full name, for example plant.v1.Reading", spec.Message)
+	}
+	d := &protobufDecoder{message: message, plans: map[protoreflect.FullName]*messagePlan{}}
+	d.plan(message)
+	return d, nil
+}
+
+// plan looks at a message and those in it.
+func (d *protobufDecoder) plan(m protoreflect.MessageDescriptor) {
+	if d.plans[m.FullName()] != nil {
+		return
+	}
+	p := &messagePlan{convert: wellKnown(m.FullName())}
+	d.plans[m.FullName()] = p
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		if !f.HasPresence() {
+			p.defaults = append(p.defaults, f)
+		}
+		if f.Message() != nil {
+			d.plan(f.Message())
+		}
+	}
+}
+
+// Decode implements pipeline.Decoder.
+func (d *protobufDecoder) Decode(b []byte) (any, error) {
+	p := protoParser{decoder: d, left: budgetOf(len(b)), end: cap(b)}
+	m, err := p.message(d.message, nil, b, 0)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(d.message, m)
+}
+
+type protoParser struct {
+	decoder *protobufDecoder
+	left    budget
+	end     int // the capacity of the payload, from which offsets are computed
+}
+
+// wrong is an error at the beginning of at, which is a part of the payload.
+func (p *protoParser) wrong(at []byte, f protoreflect.FieldDescriptor, reason string) error {
+	if f != nil {
+		reason = fmt.Sprintf("field %s: %s", f.FullName(), reason)
+	}
+	return &SyntaxError{Format: FormatProtobuf, Offset: p.end - cap(at), Reason: reason}
+}
+
+func (p *protoParser) spend(n int) error {
+	if p.left.spend(n) {
+		return nil
+	}
+	return &LimitError{Format: FormatProtobuf}
+}
+
+// message reads the fields of a message into m, which may have some already: a message that
+// is on the wire twice is merged.
+func (p *protoParser) message(desc protoreflect.MessageDescriptor, m map[string]any, b []byte, depth int) (map[string]any, error) {
+	if depth > MaxDepth {
+		return nil, &LimitError{Format: FormatProtobuf, Deep: true}
+	}
+	if m == nil {
+		if err := p.spend(costMap); err != nil {
+			return nil, err
+		}
+		m = make(map[string]any)
+	}
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, p.wrong(b, nil, "a field's tag is malformed")
+		}
+		f := desc.Fields().ByNumber(number)
+		size := protowire.ConsumeFieldValue(number, kind, b[n:])
+		if size < 0 {
+			return nil, p.wrong(b, f, "its value is malformed or ends too early")
+		}
+		value := b[n : n+size]
+		b = b[n+size:]
+		if f == nil {
+			continue
+		}
+		if err := p.field(f, m, kind, value, depth); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// set puts a value into the map of a message.
+func (p *protoParser) set(m map[string]any, name string, v any) error {
+	if _, there := m[name]; !there {
+		if err := p.spend(entryCost(len(m))); err != nil {
+			return err
+		}
+	}
+	m[name] = v
+	return nil
+}
+
+func (p *protoParser) field(f protoreflect.FieldDescriptor, m map[string]any, kind protowire.Type, value []byte, depth int) error {
+	name := string(f.Name())
+	switch {
+	case f.IsMap():
+		return p.mapEntry(f, m, kind, value, depth)
+	case f.IsList():
+		return p.element(f, m, kind, value, depth)
+	case f.Message() != nil:
+		body, ok := messageBody(f, kind, value)
+		if !ok {
+			return nil
+		}
+		p.clearOneof(f, m)
+		have, _ := m[name].(map[string]any)
+		sub, err := p.message(f.Message(), have, body, depth+1)
+		if err != nil {
+			return err
+		}
+		return p.set(m, name, sub)
+	}
+	v, ok, err := p.scalar(f, kind, value)
+	if err != nil || !ok {
+		return err
+	}
+	p.clearOneof(f, m)
+	return p.set(m, name, v)
+}
+
+// clearOneof removes the other fields of f's oneof: the last on the wire counts.
+func (p *protoParser) clearOneof(f protoreflect.FieldDescriptor, m map[string]any) {
+	o := f.ContainingOneof()
+	if o == nil || o.IsSynthetic() {
+		return
+	}
+	for i := range o.Fields().Len() {
+		if g := o.Fields().Get(i); g.Number() != f.Number() {
+			delete(m, string(g.Name()))
+		}
+	}
+}
+
+// messageBody returns the fields of a message within a message.
+func messageBody(f protoreflect.FieldDescriptor, kind protowire.Type, value []byte) ([]byte, bool) {
+	if f.Kind() == protoreflect.GroupKind {
+		if kind != protowire.StartGroupType {
+			return nil, false
+		}
+		body, n := protowire.ConsumeGroup(f.Number(), value)
+		return body, n >= 0
+	}
+	if kind != protowire.BytesType {
+		return nil, false
+	}
+	body, n := protowire.ConsumeBytes(value)
+	return body, n >= 0
+}
+
+// element appends to a list, whose elements may be packed. The list is a *listBuilder until
+// finish.
+func (p *protoParser) element(f protoreflect.FieldDescriptor, m map[string]any, kind protowire.Type, value []byte, depth int) error {
+	list, _ := m[string(f.Name())].(*listBuilder)
+	if list == nil {
+		if err := p.spend(2 * costList); err != nil {
+			return err
+		}
+		list = &listBuilder{}
+		if err := p.set(m, string(f.Name()), list); err != nil {
+			return err
+		}
+	}
+	if f.Message() != nil {
+		body, ok := messageBody(f, kind, value)
+		if !ok {
+			return nil
+		}
+		sub, err := p.message(f.Message(), nil, body, depth+1)
+		if err != nil {
+			return err
+		}
+		return p.add(list, sub)
+	}
+	want := wireType(f.Kind())
+	rest := value
+	if kind == protowire.BytesType && want != protowire.BytesType { // packed
+		rest, _ = protowire.ConsumeBytes(value)
+		kind = want
+	}
+	for first := true; len(rest) > 0 || first && want == protowire.BytesType; first = false {
+		size := protowire.ConsumeFieldValue(f.Number(), kind, rest)
+		if size < 0 {
+			return p.wrong(rest, f, "its values are malformed")
+		}
+		v, ok, err := p.scalar(f, kind, rest[:size])
+		if err != nil {
+			return err
+		}
+		rest = rest[size:]
+		if !ok {
+			continue
+		}
+		if err := p.add(list, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *protoParser) add(l *listBuilder, v any) error {
+	if !l.add(v, &p.left) {
+		return p.spend(0)
+	}
+	return nil
+}
+
+// mapEntry adds an entry to a map.
+func (p *protoParser) mapEntry(f protoreflect.FieldDescriptor, m map[string]any, kind protowire.Type, value []byte, depth int) error {
+	body, ok := messageBody(f, kind, value)
+	if !ok {
+		return nil
+	}
+	entry, err := p.message(f.Message(), nil, body, depth+1)
+	if err != nil {
+		return err
+	}
+	k, v := entry["key"], entry["value"]
+	if k == nil {
+		k = zero(f.MapKey())
+	}
+	switch sub, isMessage := v.(map[string]any); {
+	case f.MapValue().Message() != nil:
+		if !isMessage {
+			sub = map[string]any{}
+		}
+		if v, err = p.finish(f.MapValue().Message(), sub); err != nil {
+			return err
+		}
+	case v == nil:
+		v = zero(f.MapValue())
+	}
+	name := string(f.Name())
+	all, ok := m[name].(map[string]any)
+	if !ok {
+		if err := p.spend(costMap); err != nil {
+			return err
+		}
+		all = make(map[string]any)
+		if err := p.set(m, name, all); err != nil {
+			return err
+		}
+	}
+	if err := p.spend(2 * costText); err != nil {
+		return err
+	}
+	return p.set(all, fmt.Sprint(k), v)
+}
+
+// finish adds defaults to a message and those in it, and converts the well-known types.
+func (p *protoParser) finish(desc protoreflect.MessageDescriptor, m map[string]any) (any, error) {
+	plan := p.decoder.plans[desc.FullName()]
+	for name, v := range m {
+		f := desc.Fields().ByName(protoreflect.Name(name))
+		if f.IsMap() {
+			continue // done with its entries
+		}
+		var err error
+		switch v := v.(type) {
+		case map[string]any:
+			m[name], err = p.finish(f.Message(), v)
+		case *listBuilder:
+			m[name], err = p.list(f, v)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range plan.defaults {
+		if _, there := m[string(f.Name())]; there {
+			continue
+		}
+		v := zero(f)
+		if err := p.spend(costMap); err != nil {
+			return nil, err
+		}
+		if err := p.set(m, string(f.Name()), v); err != nil {
+			return nil, err
+		}
+	}
+	if plan.convert != nil {
+		return plan.convert(m)
+	}
+	return m, nil
+}
+
+// list is a field's list with its messages finished.
+func (p *protoParser) list(f protoreflect.FieldDescriptor, l *listBuilder) (any, error) {
+	list, ok := l.list(&p.left)
+	if !ok {
+		return nil, p.spend(0)
+	}
+	if f.Message() == nil {
+		return list, nil
+	}
+	for i := range list {
+		sub, err := p.finish(f.Message(), list[i].(map[string]any))
+		if err != nil {
+			return nil, err
+		}
+		list[i] = sub
+	}
+	return list, nil
+}
+
+// zero is the default of a field without presence.
+func zero(f protoreflect.FieldDescriptor) any {
+	switch {
+	case f.IsMap():
+		return map[string]any{}
+	case f.IsList():
+		return []any{}
+	}
+	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return false
+	case protoreflect.StringKind:
+		return ""
+	case protoreflect.BytesKind:
+		return []byte{}
+	case protoreflect.FloatKind, protoreflect.DoubleKind:
+		return 0.0
+	case protoreflect.EnumKind:
+		return enumName(f, 0)
+	}
+	return int64(0)
+}
+
+func enumName(f protoreflect.FieldDescriptor, n protoreflect.EnumNumber) any {
+	if v := f.Enum().Values().ByNumber(n); v != nil {
+		return string(v.Name())
+	}
+	return int64(n)
+}
+
+func wireType(k protoreflect.Kind) protowire.Type {
+	switch k {
+	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
+		return protowire.Fixed32Type
+	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
+		return protowire.Fixed64Type
+	case protoreflect.StringKind, protoreflect.BytesKind:
+		return protowire.BytesType
+	}
+	return protowire.VarintType
+}
+
+// scalar reads a value that is no message. A value of another wire type is skipped, as an
+// unknown field is.
+func (p *protoParser) scalar(f protoreflect.FieldDescriptor, kind protowire.Type, b []byte) (v any, ok bool, err error) {
+	if kind != wireType(f.Kind()) {
+		return nil, false, nil
+	}
+	switch kind {
+	case protowire.Fixed32Type:
+		n, _ := protowire.ConsumeFixed32(b)
+		switch f.Kind() {
+		case protoreflect.FloatKind:
+			v = float64(math.Float32frombits(n))
+		case protoreflect.Sfixed32Kind:
+			v = int64(int32(n))
+		default:
+			v = int64(n)
+		}
+	case protowire.Fixed64Type:
+		n, _ := protowire.ConsumeFixed64(b)
+		switch f.Kind() {
+		case protoreflect.DoubleKind:
+			v = math.Float64frombits(n)
+		case protoreflect.Sfixed64Kind:
+			v = int64(n)
+		default:
+			v = whole(n)
+		}
+	case protowire.BytesType:
+		text, _ := protowire.ConsumeBytes(b)
+		if err := p.spend(costList + textCost(len(text))); err != nil {
+			return nil, false, err
+		}
+		if f.Kind() == protoreflect.BytesKind {
+			return append([]byte{}, text...), true, nil
+		}
+		if !utf8.Valid(text) {
+			return nil, false, p.wrong(b, f, "a text is not UTF-8")
+		}
+		return string(text), true, nil
+	default:
+		n, _ := protowire.ConsumeVarint(b)
+		v = varint(f, n)
+	}
+	return v, true, p.spend(costBox)
+}
+
+func varint(f protoreflect.FieldDescriptor, n uint64) any {
+	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return n != 0
+	case protoreflect.EnumKind:
+		return enumName(f, protoreflect.EnumNumber(int32(n)))
+	case protoreflect.Int32Kind:
+		return int64(int32(n))
+	case protoreflect.Uint32Kind:
+		return int64(uint32(n))
+	case protoreflect.Sint32Kind:
+		return int64(int32(protowire.DecodeZigZag(n & math.MaxUint32)))
+	case protoreflect.Sint64Kind:
+		return protowire.DecodeZigZag(n)
+	case protoreflect.Uint64Kind:
+		return whole(n)
+	}
+	return int64(n)
+}
+
+// wellKnown converts messages that have a meaning of their own; nil for others.
+func wellKnown(name protoreflect.FullName) func(m map[string]any) (any, error) {
+	switch name {
+	case "google.protobuf.Timestamp":
+		return func(m map[string]any) (any, error) {
+			s, _ := m["seconds"].(int64)
+			ns, _ := m["nanos"].(int64)
+			if s < -62135596800 || s > maxUnix || ns < 0 || ns > 999999999 {
+				return nil, &SyntaxError{Format: FormatProtobuf, Reason: "a google.protobuf.Timestamp is not within the years 1 to 9999"}
+			}
+			return time.Unix(s, ns).UTC().Format(time.RFC3339Nano), nil
+		}
+	case "google.protobuf.Duration":
+		return func(m map[string]any) (any, error) {
+			s, _ := m["seconds"].(int64)
+			ns, _ := m["nanos"].(int64)
+			if s > math.MaxInt64/int64(time.Second)-1 || s < math.MinInt64/int64(time.Second)+1 || ns < -999999999 || ns > 999999999 {
+				return nil, &SyntaxError{Format: FormatProtobuf, Reason: "a google.protobuf.Duration is longer than 292 years"}
+			}
+			return (time.Duration(s)*time.Second + time.Duration(ns)).String(), nil
+		}
+	case "google.protobuf.DoubleValue", "google.protobuf.FloatValue", "google.protobuf.Int64Value", "google.protobuf.UInt64Value", "google.protobuf.Int32Value",
+		"google.protobuf.UInt32Value", "google.protobuf.BoolValue", "google.protobuf.StringValue", "google.protobuf.BytesValue":
+		return func(m map[string]any) (any, error) { return m["value"], nil }
+	}
+	return nil
+}
