@@ -51,7 +51,10 @@ type node struct {
 	metrics  *prometheus.Registry          // of all of edgecore's metrics; set by assemble
 	health   *health                       // what the node reports of itself; likewise
 	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
-	log      *slog.Logger
+	// mqttSocket is where the embedded broker serves edgepipe; empty without pipelines or that
+	// broker.
+	mqttSocket string
+	log        *slog.Logger
 }
 
 // openNode opens the data folder. It changes nothing there when it fails.

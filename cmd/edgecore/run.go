@@ -28,6 +28,7 @@ type runCmd struct {
 	deviceFlags
 	mqttFlags
 	rulesFlags
+	pipelineFlags
 	dmiFlags
 	topologyFlags
 	devicePluginFlags

@@ -6,6 +6,9 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 const (
 	ConditionAccepted = "Accepted" // the spec can be compiled
 	ConditionRunning  = "Running"  // it runs on all of its nodes
+	// ConditionInputs says whether the ConfigMaps and Secrets that it names can be read. A
+	// Pipeline that names none does not have it.
+	ConditionInputs = "InputsAvailable"
 )
 
 // Reasons of conditions and failures.
@@ -42,6 +45,11 @@ type PipelineStatus struct {
 	Running int32 `json:"running,omitempty"`
 	// Failed counts the nodes that cannot run it, or where a part of it fails.
 	Failed int32 `json:"failed,omitempty"`
+	// Parts are the counts of each cloudcore, of the nodes with a link to it.
+	// +listType=map
+	// +listMapKey=cloudcore
+	// +kubebuilder:validation:MaxItems=64
+	Parts []StatusPart `json:"parts,omitempty"`
 	// Conditions of the pipeline: Accepted and Running.
 	// +listType=map
 	// +listMapKey=type
@@ -50,6 +58,19 @@ type PipelineStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Failures []Failure `json:"failures,omitempty"`
+}
+
+// StatusPart is what one cloudcore counts.
+type StatusPart struct {
+	// Cloudcore is the run of cloudcore that counts.
+	// +kubebuilder:validation:MaxLength=253
+	Cloudcore string `json:"cloudcore"`
+	// Running counts the nodes with a link to it that run the pipeline.
+	Running int32 `json:"running,omitempty"`
+	// Failed counts those that cannot run it.
+	Failed int32 `json:"failed,omitempty"`
+	// Expired counts the events that were given up since this cloudcore began.
+	Expired int64 `json:"expired,omitempty"`
 }
 
 // Failure is what failed at one step of a pipeline on one node.
