@@ -52,7 +52,7 @@ const killed = `
   sources: [{name: in, mqtt: {topic: a}, time: event.data.at}]
   steps:
   - {name: known, dedupe: {within: 24h}}
-  - {name: sum, window: {tumbling: 10s, lateness: 30s, key: event.data.k, aggregate: {sum: sum(event.data.v), count: count()}}}
+  - {name: sum, from: [in], window: {tumbling: 10s, lateness: 30s, key: event.data.k, aggregate: {sum: sum(event.data.v), count: count()}}}
   - {name: five, from: [known], window: {count: {size: 5}, key: event.data.k, aggregate: {sum: sum(event.data.v)}}}
   - {name: raw, from: [in], filter: {expression: 'true'}}
   sinks:
