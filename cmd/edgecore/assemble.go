@@ -11,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/access"
 	busmetrics "github.com/edgekit/edgekit/bus/metrics"
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -206,6 +207,9 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and registers their metrics.
 func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) error {
+	if r.Pipelines && users != nil {
+		n.mqttSocket = filepath.Join(n.pipelinesFolder(), wire.MQTTSocket)
+	}
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return err
@@ -224,6 +228,9 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	}
 	if rules != nil {
 		n.metrics.MustRegister(rules)
+	}
+	if err := r.addPipelines(all, n, mgr, ends, log); err != nil {
+		return err
 	}
 	if users != nil {
 		all["MQTT access"] = users.Run

@@ -53,7 +53,10 @@ type node struct {
 	health   *health                       // what the node reports of itself; likewise
 	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
 	tracer   *tracing.Tracer               // set by Run; nil if there are no traces
-	log      *slog.Logger
+	// mqttSocket is where the embedded broker serves edgepipe; empty without pipelines or that
+	// broker.
+	mqttSocket string
+	log        *slog.Logger
 }
 
 // openNode opens the data folder. It changes nothing there when it fails.

@@ -29,6 +29,7 @@ type runCmd struct {
 	deviceFlags
 	mqttFlags
 	rulesFlags
+	pipelineFlags
 	dmiFlags
 	topologyFlags
 	devicePluginFlags
