@@ -102,6 +102,7 @@ func (c *compiler) sinks() {
 		c.sinkExpressions(a.field("%s", n.kind), s)
 		if q := s.Queue; q != nil {
 			c.optional(a.field("queue.maxAge"), q.MaxAge, 0)
+			c.optional(a.field("queue.keep"), q.Keep, 0)
 			switch q.Overflow {
 			case "", v1alpha1.DropOldest, v1alpha1.DropNewest, v1alpha1.Block:
 			default:
@@ -145,9 +146,11 @@ func (c *compiler) sinkExpressions(a at, s *v1alpha1.Sink) {
 			c.fail(a.field("fields"), "needs at least one field")
 		}
 		for _, name := range sortedKeys(in.Tags) {
+			c.yamlBool(a.field("tags"), name)
 			c.required(a.field("tags[%q]", name), in.Tags[name], Any)
 		}
 		for _, name := range sortedKeys(in.Fields) {
+			c.yamlBool(a.field("fields"), name)
 			c.required(a.field("fields[%q]", name), in.Fields[name], Any)
 		}
 	}

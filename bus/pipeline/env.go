@@ -28,6 +28,10 @@ type Env struct {
 	Table  ConfigMap         // tables of ConfigMaps
 	Dialer http.RoundTripper // for sinks over HTTP without TLS settings of their own; nil means one of the sink's
 
+	// Scope, if not nil, is called with the copy of the Env for a pipeline, with Ref set,
+	// before openers and steps use it: it confines what the pipeline may reach.
+	Scope func(env *Env)
+
 	// The engine sets the following for each pipeline before it calls an opener.
 	Ref         Ref         // the pipeline
 	Expressions Expressions // compiles expressions of the spec

@@ -21,8 +21,9 @@ type Event struct {
 	Data any
 	// Extensions are the other attributes of a CloudEvent; nil means none.
 	Extensions map[string]string
-	// Resend says that a source may have emitted the event before: the engine drops it if it
-	// is one of the last that it has taken.
+	// Resend says, from a source, that it may have emitted the event before: the engine drops
+	// it if it is one of the last that it has taken. On the way to a sink it says that the
+	// event may have been sent before.
 	Resend bool
 }
 

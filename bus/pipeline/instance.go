@@ -71,9 +71,15 @@ type pending struct {
 func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance, error) {
 	cfg := &s.r.cfg
 	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), byName: make(map[string]*delivery)}
+	env := cfg.Env
+	env.Ref = s.ref
+	env.Logger = env.Logger.With("pipeline", s.ref.String())
+	if env.Scope != nil {
+		env.Scope(&env)
+	}
 	var err error
 	in.machine, err = NewMachine(plan, MachineConfig{
-		Node: cfg.Env.Node, Twins: cfg.Env.Twins, Tables: tables, Sink: in.toSink, Dead: in.toDead,
+		Node: env.Node, Twins: env.Twins, Tables: tables, Sink: in.toSink, Dead: in.toDead,
 		Trace:  func(step string, e Event) { s.taps.offer(in.machine.now, step, e) },
 		traced: &s.taps.count,
 	})
@@ -81,9 +87,6 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 		s.fail("", v1alpha1.ReasonInvalid, err.Error(), nil)
 		return nil, err
 	}
-	env := cfg.Env
-	env.Ref = s.ref
-	env.Logger = env.Logger.With("pipeline", s.ref.String())
 	var errs []error
 	for i, n := range plan.nodes {
 		switch n.role {

@@ -87,7 +87,7 @@ func NewMachine(p *Plan, cfg MachineConfig) (*Machine, error) {
 	}
 	m := &Machine{plan: p, cfg: cfg, clock: math.MinInt64}
 	for _, pn := range p.nodes {
-		n := &node{planNode: pn, stats: StepStats{Name: pn.name, Kind: pn.kind}}
+		n := &node{planNode: pn, stats: StepStats{Name: pn.name, Kind: pn.kind, Part: [...]Part{PartSource, PartStep, PartSink}[pn.role]}}
 		m.nodes = append(m.nodes, n)
 	}
 	for _, i := range p.order {

@@ -180,10 +180,10 @@ func TestStats(t *testing.T) {
 	b.push(0, `{}`)
 	stats := b.Stats()
 	for i, want := range []pipeline.StepStats{
-		{Name: "in", Kind: "mqtt", In: 201, Out: 201},
-		{Name: "f", Kind: "filter", In: 201, Out: 198, Drop: 2, Dead: 1},
-		{Name: "d", Kind: "dedupe", In: 198, Out: 198, Keys: 198},
-		{Name: "out", Kind: "file", In: 198},
+		{Name: "in", Kind: "mqtt", Part: pipeline.PartSource, In: 201, Out: 201},
+		{Name: "f", Kind: "filter", Part: pipeline.PartStep, In: 201, Out: 198, Drop: 2, Dead: 1},
+		{Name: "d", Kind: "dedupe", Part: pipeline.PartStep, In: 198, Out: 198, Keys: 198},
+		{Name: "out", Kind: "file", Part: pipeline.PartSink, In: 198},
 	} {
 		if i == 1 && stats[i].Busy <= 0 {
 			t.Error("no time was measured")

@@ -72,10 +72,21 @@ const (
 	Failed   State = "Failed" // it cannot be compiled or opened, or has failed; Failures say why
 )
 
+// Part says which part of a pipeline something is.
+type Part string
+
+// The parts of a pipeline.
+const (
+	PartSource Part = "source"
+	PartStep   Part = "step"
+	PartSink   Part = "sink"
+)
+
 // StepStats are the counts of one source, step or sink since the program began.
 type StepStats struct {
 	Name  string
 	Kind  string        // as in the spec: mqtt, filter, window, cloud and so on
+	Part  Part          // of the pipeline
 	In    int64         // events that came in
 	Out   int64         // events that went out; for a sink, that it has sent
 	Drop  int64         // events that the step dropped as it shall: filtered, known, over the rate

@@ -378,7 +378,7 @@ func TestWhatIsGoneIsRemoved(t *testing.T) {
 			}
 			return len(entries)
 		}
-		if n := count(); n != 3 { // signature, key, ids
+		if n := count(); n != 4 { // version, signature, key, ids
 			t.Errorf("%d records", n)
 		}
 		if names := strings.Join(w.queues.Names(), ","); names != "plant/p out,plant/p out2" {
@@ -389,7 +389,7 @@ func TestWhatIsGoneIsRemoved(t *testing.T) {
 		if names := strings.Join(w.queues.Names(), ","); names != "plant/p out" {
 			t.Error(names)
 		}
-		if n := count(); n != 1 { // ids
+		if n := count(); n != 2 { // version, ids
 			t.Errorf("%d records", n)
 		}
 		w.Apply([]*v1alpha1.Pipeline{other})
@@ -397,7 +397,7 @@ func TestWhatIsGoneIsRemoved(t *testing.T) {
 		if names := strings.Join(w.queues.Names(), ","); names != "plant/other out" {
 			t.Error(names)
 		}
-		if n := count(); n != 1 { // signature
+		if n := count(); n != 2 { // version, signature
 			t.Errorf("%d records", n)
 		}
 		w.Apply(nil)

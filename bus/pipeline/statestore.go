@@ -12,6 +12,7 @@ import (
 
 // statePrefix is where the state of steps is in the store:
 //
+//	pipeline/state/NAMESPACE/NAME/v           the version of the format; written at each start
 //	pipeline/state/NAMESPACE/NAME/s/STEP      the signature of a step with state
 //	pipeline/state/NAMESPACE/NAME/k/STEP/KEY  the state of one key
 //	pipeline/state/NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
@@ -34,6 +35,9 @@ func keyPrefix(ref Ref, step string) string { return prefixOf(ref) + "k/" + url.
 
 func ringKey(ref Ref, slot uint64) string { return fmt.Sprintf("%sr/%02d", prefixOf(ref), slot) }
 
+// stateVersion is the version of the format of state.
+const stateVersion = "1"
+
 // restored is what the store had of a pipeline.
 type restored struct {
 	ids     map[uint64]struct{} // of the events of the last commits
@@ -51,7 +55,8 @@ func (s *stateStore) restore(ctx context.Context, m *Machine) (restored, error) 
 		return r, err
 	}
 	defer snap.Close()
-	var ops []meta.Op
+	// The write shows that the store can be written, before sources run.
+	ops := []meta.Op{{Key: prefixOf(ref) + "v", Value: []byte(stateVersion)}}
 	remove := func(key string) { ops = append(ops, meta.Op{Key: key, Delete: true}) }
 	signatures := make(map[string]string)
 	for rec, err := range snap.Records(ctx, prefixOf(ref)+"s/") {

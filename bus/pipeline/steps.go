@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
 // stateless is the start of steps that need nothing else.
@@ -308,9 +309,12 @@ func (p *schemaPlan) push(m *Machine, n *node, e *Event) error {
 
 // decodeJSON decodes JSON with whole numbers as int64 or uint64.
 func decodeJSON(b []byte) (any, error) {
+	var v any
+	if err := jsonlimit.Check(b, &v); err != nil { // else a small text could become a large value
+		return nil, fmt.Errorf("JSON: %w", err)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	var v any
 	if err := d.Decode(&v); err != nil {
 		return nil, fmt.Errorf("JSON: %w", err)
 	}

@@ -265,7 +265,7 @@ func sameSpec(a, b *v1alpha1.Pipeline) bool {
 	if a == b {
 		return true
 	}
-	if a == nil || b == nil {
+	if a == nil || b == nil || a.UID != b.UID || a.Annotations[v1alpha1.AnnotationInputs] != b.Annotations[v1alpha1.AnnotationInputs] {
 		return false
 	}
 	x, err1 := json.Marshal(a.Spec)

@@ -2,16 +2,26 @@ package sinks
 
 import (
 	"errors"
-	"time"
+	"maps"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/cloudevents"
 	"github.com/edgekit/edgekit/bus/pipeline/codec"
 )
 
-// appendCloudEvent appends an event as a CloudEvent in JSON.
+// appendCloudEvent appends an event as a CloudEvent in JSON, with the extension resend if it may
+// have been sent before.
 func appendCloudEvent(dst []byte, e *pipeline.Event) ([]byte, error) {
-	m := map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type, "time": e.Time.UTC().Format(time.RFC3339Nano), "data": e.Data}
-	return codec.AppendJSON(dst, m)
+	if !e.Resend {
+		return cloudevents.AppendJSON(dst, e)
+	}
+	marked := *e
+	marked.Extensions = maps.Clone(e.Extensions)
+	if marked.Extensions == nil {
+		marked.Extensions = make(map[string]string, 1)
+	}
+	marked.Extensions["resend"] = "true"
+	return cloudevents.AppendJSON(dst, &marked)
 }
 
 // appendBatch appends events as a batch of CloudEvents in JSON. An event that cannot be written

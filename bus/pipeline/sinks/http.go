@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/cloudevents"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/outbound"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
@@ -29,7 +30,7 @@ func openHTTP(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 	s := &httpSink{kind: "http", client: client}
 	switch spec.HTTP.Format {
 	case "", formatCloudEvents:
-		s.content = "application/cloudevents-batch+json; charset=utf-8"
+		s.content = cloudevents.BatchContentType
 		s.body = func(events []pipeline.Event) ([]byte, error) { return appendBatch(nil, events) }
 	case formatLines:
 		s.content = "application/x-ndjson"

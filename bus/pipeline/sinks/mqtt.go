@@ -8,6 +8,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/cloudevents"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
@@ -40,7 +41,7 @@ func openMQTT(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 	switch m.Format {
 	case "", formatData:
 	case formatCloudEvents:
-		s.payload, s.content = appendCloudEvent, "application/cloudevents+json"
+		s.payload, s.content = appendCloudEvent, cloudevents.ContentType
 	default:
 		return nil, specError(spec, fmt.Errorf("mqtt.format is %.40q: use data or cloudevents", m.Format))
 	}

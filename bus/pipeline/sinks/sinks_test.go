@@ -77,7 +77,7 @@ func open(t *testing.T, spec *v1alpha1.Sink, env pipeline.Env) pipeline.Sink {
 
 func TestSpecsAreChecked(t *testing.T) {
 	for part, spec := range map[string]*v1alpha1.Sink{
-		"needs a program with bus/pipeline/extra": {NATS: &v1alpha1.NATSSink{}},
+		"need a program with bus/pipeline/extra":      {NATS: &v1alpha1.NATSSink{}},
 		"parquet":                                     {File: &v1alpha1.FileSink{Path: "x", Format: "parquet"}},
 		"cloud: this program has no link":             {Cloud: &v1alpha1.CloudSink{}},
 		"twin: this program has no twins":             {Twin: &v1alpha1.TwinSink{}},

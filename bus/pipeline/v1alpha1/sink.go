@@ -183,6 +183,10 @@ type QueueSpec struct {
 	// MaxAge of the events that wait; the default is 168h.
 	// +kubebuilder:validation:Format=duration
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+	// Keep is how long events that were sent stay for a replay by time, within MaxSize; the
+	// default is not at all.
+	// +kubebuilder:validation:Format=duration
+	Keep *metav1.Duration `json:"keep,omitempty"`
 	// Overflow says what becomes of events when the queue is full; the default is
 	// DropOldest.
 	// +kubebuilder:validation:Enum=DropOldest;DropNewest;Block

@@ -15,6 +15,10 @@ const (
 	MaxRows     = 1000
 )
 
+// AnnotationInputs on a Pipeline is a hash of the Secrets and ConfigMaps that it names. The
+// program that calls Runner.Apply sets it: when it changes, sources and sinks are opened anew.
+const AnnotationInputs = "pipelines.edgekit.io/inputs"
+
 // Expression is an expression in CEL. Its variables are event (id, source, type, subject,
 // time, data, extensions) and node; those of pipeline.Vars.
 //
