@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/cel"
+	"github.com/edgekit/edgekit/bus/pipeline/codec"
 )
 
 // pipelineOptions are what a node compiles pipelines with.
@@ -11,5 +12,5 @@ func pipelineOptions() (pipeline.Options, error) {
 	if err != nil {
 		return pipeline.Options{}, err
 	}
-	return pipeline.Options{Expressions: x}, nil
+	return pipeline.Options{Expressions: x, Decoder: codec.New}, nil
 }

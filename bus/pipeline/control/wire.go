@@ -81,7 +81,7 @@ func statusOf(s pipeline.Status) Status {
 	for _, step := range s.Steps {
 		one := StepStatus{Name: step.Name, Kind: step.Kind, In: step.In, Out: step.Out, Drop: step.Drop, Late: step.Late, Dead: step.Dead,
 			Retry: step.Retry, BusySeconds: step.Busy.Seconds(), Keys: step.Keys}
-		if step.Part == "sink" {
+		if step.Part == pipeline.PartSink {
 			q := step.Queue
 			one.Queue = &QueueStatus{Events: q.Events, Bytes: q.Bytes, Dropped: q.Dropped, Blocked: q.Blocked}
 			if !q.Oldest.IsZero() {

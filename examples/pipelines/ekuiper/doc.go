@@ -7,7 +7,12 @@
 //
 // Use eKuiper for SQL: joins of streams, lookup tables in databases, analytic functions, plug-ins in Go and Python.
 //
-// eKuiper is not in this module: the Go module proxy has neither github.com/lf-edge/ekuiper nor its v2, as its module
-// path and tags do not agree. The test checks what there is to check without it: the files, the topics and the
-// templates, which are those of Go.
+// # Test
+//
+// The files, topics and templates are checked without eKuiper. A real one runs them in TestReal, if there is one; its
+// 500 modules are not in this module. In an empty folder:
+//
+//	go mod init x && go get github.com/lf-edge/ekuiper/v2/cmd/kuiperd@v2.4.2
+//	CGO_ENABLED=0 go build -tags core -o kuiperd github.com/lf-edge/ekuiper/v2/cmd/kuiperd
+//	EKUIPERD=$PWD/kuiperd EKUIPER_ETC=$(go list -m -f '{{.Dir}}' github.com/lf-edge/ekuiper/v2)/etc go test -run TestReal -v ...
 package ekuiper
