@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
+MODULES := cmd/cluster cmd/demo cmd/edgepipe cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -28,9 +28,10 @@ cluster-down: ## Remove the development cluster (root)
 
 ## Build
 .PHONY: build release generate packages mapper-images console
-build: ## Build cloudcore, edgecore and edgectl into bin/
+build: ## Build cloudcore, edgecore, edgectl and edgepipe into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
+	cd cmd/edgepipe && $(BUILD) -o $(CURDIR)/$(BIN)/ .
 mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
 	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
 console: ## Build the console's web page into controller/console/page/dist, which is committed (node, npm); SHOTS=1 makes the screenshots anew, NODES=100000 measures it with so many nodes (RESULT lines)
