@@ -43,7 +43,7 @@ type trio struct {
 	// kubelets has the cloudcores serve the nodes' kubelet endpoints; nil: they serve none.
 	kubelets *kubeletClient
 	started  int
-	stop   func() // ends the fleet
+	stop     func() // ends the fleet
 }
 
 func newTrio(t *testing.T, args ...string) *trio {
