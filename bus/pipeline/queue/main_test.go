@@ -77,6 +77,9 @@ func overflowOf(o string) func(*v1alpha1.Sink) {
 func ageOf(d time.Duration) func(*v1alpha1.Sink) {
 	return func(s *v1alpha1.Sink) { s.Queue.MaxAge = &metav1.Duration{Duration: d} }
 }
+func keepFor(d time.Duration) func(*v1alpha1.Sink) {
+	return func(s *v1alpha1.Sink) { s.Queue.Keep = &metav1.Duration{Duration: d} }
+}
 func lingerOf(d time.Duration) func(*v1alpha1.Sink) {
 	return func(s *v1alpha1.Sink) { s.Batch.Linger = &metav1.Duration{Duration: d} }
 }

@@ -51,6 +51,9 @@ func settingsOf(sink *v1alpha1.Sink) (settings, error) {
 		if spec.Overflow != "" {
 			s.overflow = spec.Overflow
 		}
+		if spec.Keep != nil {
+			s.keep = spec.Keep.Duration
+		}
 		if spec.Live > 0 {
 			s.live = int(spec.Live)
 		}
@@ -78,6 +81,8 @@ func settingsOf(sink *v1alpha1.Sink) (settings, error) {
 		return s, fmt.Errorf("queue.maxSize is %d bytes: use 64Ki or more", s.maxSize)
 	case s.maxAge <= 0:
 		return s, fmt.Errorf("queue.maxAge is %s: use a positive duration", s.maxAge)
+	case s.keep < 0:
+		return s, fmt.Errorf("queue.keep is %s: use a positive duration, or leave it out", s.keep)
 	case s.linger < 0 || s.linger > maxLinger:
 		return s, fmt.Errorf("batch.linger is %s: use 0s to 1h", s.linger)
 	}

@@ -272,8 +272,7 @@ func TestReplaySent(t *testing.T) {
 	clock := newManual()
 	store := memstore.New()
 	queues := newQueues(t, store, clock)
-	one := openQueue(t, queues, sinkSpec(batchOf(2)))
-	one.set.keep = time.Hour
+	one := openQueue(t, queues, sinkSpec(batchOf(2), keepFor(time.Hour)))
 	begin := clock.Now()
 	for n := range 6 {
 		appendAll(t, one, event(n))

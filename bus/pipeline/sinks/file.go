@@ -1,12 +1,10 @@
 package sinks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"sync"
 	"time"
@@ -27,9 +25,8 @@ type fileSink struct {
 	packing compress.Kind
 
 	mu   sync.Mutex
-	file *os.File // nil while none is open
-	size int64
-	born time.Time // of the first line, as far as is known
+	file *rotate.Lines // nil while none is open
+	born time.Time     // of the first line, as far as is known
 }
 
 func openFile(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
@@ -76,23 +73,17 @@ func (s *fileSink) write(b []byte) error {
 			return err
 		}
 	}
-	if s.size > 0 && (s.size+int64(len(b)) > s.rule.Size || s.rule.Age > 0 && now.Sub(s.born) >= s.rule.Age) {
+	if s.file.Size() > 0 && (s.file.Size()+int64(len(b)) > s.rule.Size || s.rule.Age > 0 && now.Sub(s.born) >= s.rule.Age) {
 		if err := s.rotateLocked(now); err != nil {
 			return err
 		}
 	}
-	if s.size == 0 {
+	if s.file.Size() == 0 {
 		s.born = now
 	}
-	_, err := s.file.Write(b)
-	if err == nil {
-		err = s.file.Sync()
+	if err := s.file.Append(b); err != nil {
+		return errors.Join(err, s.closeLocked())
 	}
-	if err != nil {
-		err = errors.Join(err, s.file.Truncate(s.size), s.closeLocked())
-		return err
-	}
-	s.size += int64(len(b))
 	return nil
 }
 
@@ -120,43 +111,15 @@ func (s *fileSink) openLocked(now time.Time) error {
 			return err
 		}
 	}
-	f, err := root.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
+	f, err := rotate.OpenLines(root, s.path)
 	if err != nil {
 		return err
 	}
-	size, err := wholeLines(f)
-	if err == nil {
-		err = f.Truncate(size)
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	s.file, s.size, s.born = f, size, now
+	s.file, s.born = f, now
 	if info != nil {
 		s.born = info.ModTime()
 	}
 	return nil
-}
-
-// wholeLines is the size of a file up to its last line break.
-func wholeLines(f *os.File) (int64, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	end := info.Size()
-	block := make([]byte, 64<<10)
-	for end > 0 {
-		b := block[:min(int64(len(block)), end)]
-		if _, err := f.ReadAt(b, end-int64(len(b))); err != nil {
-			return 0, err
-		}
-		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-			return end - int64(len(b)) + int64(i) + 1, nil
-		}
-		end -= int64(len(b))
-	}
-	return 0, nil
 }
 
 func (s *fileSink) rotateLocked(now time.Time) error {
