@@ -25,7 +25,7 @@ func doubled(first, sum, last string, n int) string {
 func TestAttackMemory(t *testing.T) {
 	x := newExpressions(t)
 	v := vars()
-	v.Event.Data = map[string]any{"s": strings.Repeat("a", 1<<20), "t": "ab", "l": []any{1.0, 2.0}}
+	v.Event.Data = map[string]any{"s": strings.Repeat("a", 1<<20), "t": "ab", "p": strings.Repeat("(a{1,100}){1,10}", 60), "l": []any{1.0, 2.0}}
 	for _, text := range []string{
 		"event.data.s.replace('a', event.data.s).size()",
 		"event.data.s.replace('', event.data.s).size()",
@@ -45,6 +45,9 @@ func TestAttackMemory(t *testing.T) {
 		"lists.range(1000000).size()",
 		"'%.999999999f'.format([1.5]).size()",
 		"[event.data.s, event.data.s]",
+		"'a'.matches(event.data.p)",
+		"regex.extract('a', event.data.p) == optional.none()",
+		"regex.extractAll('a', event.data.p)",
 	} {
 		p, err := x.Compile(text, pipeline.Types{})
 		if err != nil {
@@ -104,4 +107,32 @@ func FuzzCompile(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// TestAttackCompile has texts that take the longest to compile: cloudcore compiles them, too.
+func TestAttackCompile(t *testing.T) {
+	x := newExpressions(t)
+	nested := func(before, after, inner string, n int) string {
+		return strings.Repeat(before, n) + inner + strings.Repeat(after, n)
+	}
+	for _, text := range []string{
+		"event.data.l" + strings.Repeat(".map(x, x)", 400), nested("[", "]", "1", 45), nested("{'a':", "}", "1", 45), "true" + strings.Repeat(" ? true : true", 300),
+		nested("event.data.l.all(x, ", ")", "true", 20), nested("[1].map(x, ", ")", "1", 40), nested("[1, 2].sortBy(x, ", ")[0]", "1", 30), nested("cel.bind(v, 1, ", ")", "v", 40),
+		strings.Repeat("event.data.a + ", 250) + "1", strings.Repeat("event.data.a == 1 || ", 190) + "true", "[" + strings.Repeat("event.data,", 360) + "1]", strings.Repeat("!", 4000) + "true",
+		"'" + strings.Repeat("a", 4000) + "'.matches('" + strings.Repeat("(a?){1000}", 4) + "')", "event.id.matches('" + strings.Repeat("(a{1,100}){1,10}", 200) + "')", "event.id.matches('" + strings.Repeat("(a{1,100}){1,10}", 60) + "')", "regex.extract(event.id, '" + strings.Repeat("(a{1,100}){1,10}", 60) + "')", strings.Repeat("event.", 600) + "a",
+	} {
+		begin := time.Now()
+		used := allocatedBy(func() { _, _ = x.Compile(text, pipeline.Types{}) })
+		if took := time.Since(begin); took > 20*time.Second || used > 32<<20 {
+			t.Errorf("%.60s: %v, %d bytes", text, took, used)
+		}
+	}
+}
+
+func allocatedBy(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }

@@ -17,6 +17,7 @@ func BenchmarkEval(b *testing.B) {
 		"map":     {"event.data.value * 1.8 + 32.0", pipeline.Any},
 		"key":     {"event.data.device", pipeline.Any},
 		"subject": {"event.subject.startsWith('plant/')", pipeline.Bool},
+		"matches": {"event.subject.matches('^plant/[a-z]+/temp$')", pipeline.Bool},
 		"list":    {"event.data.list.exists(x, x == 2.0)", pipeline.Bool}, // its cost is counted
 	} {
 		b.Run(name, func(b *testing.B) {

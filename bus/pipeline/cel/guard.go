@@ -23,8 +23,13 @@ const (
 
 // guards say whether a function may be called with arguments.
 var guards = map[string]func(args []ref.Val) bool{
-	"replace":               replaceFits,
-	"regex.replace":         func(args []ref.Val) bool { return (length(args[0])+1)*(length(args[2])+1) <= 4*maxText },
+	"replace": replaceFits,
+	"regex.replace": func(args []ref.Val) bool {
+		return (length(args[0])+1)*(length(args[2])+1) <= 4*maxText && patternGuard(args)
+	},
+	"matches":               patternGuard,
+	"regex.extract":         patternGuard,
+	"regex.extractAll":      patternGuard,
 	"join":                  joinFits,
 	"format":                func(args []ref.Val) bool { return length(args[0]) <= maxText && weightFits(args[1]) },
 	"flatten":               func(args []ref.Val) bool { return weightFits(args[0]) },
@@ -125,7 +130,7 @@ func sumFits(l, r ref.Val) bool {
 }
 
 func tooLarge(function string) ref.Val {
-	return types.NewErr("the result of %s may be too large: a text may have %d bytes, a list %d elements", function, maxText, maxList)
+	return types.NewErr("%s is not done: its result or its pattern may be too large: a text may have %d bytes, a list %d elements, a pattern %d bytes", function, maxText, maxList, maxPattern)
 }
 
 // guarded are the implementations of guarded functions, by their overloads and names.
