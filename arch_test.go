@@ -35,15 +35,18 @@ var levels = map[string]int{
 // joiners are the packages besides cmd and examples that may import more than
 // one domain, with the domains that each of them joins to its own.
 var joiners = map[string][]string{
-	"meta/manager":     {"hub"},
-	"bus/metastore":    {"meta"},
-	"bus/rules":        {"hub", "meta"},
-	"twin/mqtt":        {"bus"},
-	"twin/devicespec":  {"device"},
-	"twin/devicesync":  {"device", "meta"},
-	"device/mqtt":      {"bus"},
-	"device/inprocess": {"twin"},
-	"device/dmi":       {"twin", "meta"},
+	"meta/manager":      {"hub"},
+	"bus/metastore":     {"meta"},
+	"bus/rules":         {"hub", "meta"},
+	"bus/pipeline":      {"meta"},
+	"bus/pipeline/host": {"hub", "meta"},
+	"bus/pipeline/wire": {"meta"},
+	"twin/mqtt":         {"bus"},
+	"twin/devicespec":   {"device"},
+	"twin/devicesync":   {"device", "meta"},
+	"device/mqtt":       {"bus"},
+	"device/inprocess":  {"twin"},
+	"device/dmi":        {"twin", "meta"},
 
 	"device/internal/edgetest": {"twin"},
 }
@@ -68,9 +71,14 @@ var fences = map[string][]string{
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
+	"github.com/google/cel-go":                    {"bus/pipeline/cel"},                                     // 5 MiB of memory merely linked
+	"github.com/santhosh-tekuri/jsonschema":       {"bus/pipeline/codec"},                                   // schemas of events
+	"github.com/fxamacker/cbor":                   {},                                                       // a reference for tests
 	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
+	"go.opentelemetry.io/otel":                    {"cmd/internal/tracing"},
+	"go.opentelemetry.io/proto":                   {"cmd/internal/tracing"},
 	"k8s.io/kubernetes":                           {},
 	"github.com/stretchr/testify":                 {},
 	"github.com/coder/websocket":                  {},
@@ -83,7 +91,8 @@ var fences = map[string][]string{
 	// comes over the network goes to their standard input.
 	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
 	// the machine. cmd/edgectl/internal/browser hands a file of its own to the user's browser.
-	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal", "cmd/edgectl/internal/browser"},
+	// bus/pipeline/child runs edgepipe beside edgecore: its file and arguments are the operator's.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal", "cmd/edgectl/internal/browser", "bus/pipeline/child"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
 	// cmd/edgectl/internal/bundle writes one, and unpacks none.
@@ -116,6 +125,11 @@ var light = map[string][]string{
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
 	"bus/rules":      {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	// The engine of pipelines and its codecs are for gateways; expressions are a package of their own.
+	"bus/pipeline":             {"k8s.io/client-go", "k8s.io/cri-api", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/santhosh-tekuri", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/codec":       {"k8s.io/client-go", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/cloudevents": {"k8s.io/client-go", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/cel":         {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io", "os/exec"},
 	// Drivers and gateways use the types of the resources without Kubernetes.
 	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
@@ -127,7 +141,8 @@ var light = map[string][]string{
 	"edged/devices": {"k8s.io/client-go", "k8s.io/kubelet/pkg/apis/deviceplugin", "google.golang.org/grpc"},
 	"edged/runtime": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"edged/upgrade": {"k8s.io/", "github.com/", "google.golang.org/", "oras.land/"},
-	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	// Pipelines that need expressions run in a program of their own.
+	"cmd/edgecore": {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver", "github.com/google/cel-go", "github.com/santhosh-tekuri"},
 }
 
 type goPackage struct {

@@ -34,7 +34,9 @@ import (
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/pipelines"
 	"github.com/edgekit/edgekit/controller/rules"
+	"github.com/edgekit/edgekit/controller/sites"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
 )
@@ -92,6 +94,12 @@ type Config struct {
 	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
 	// must be nil.
 	Groups *groups.Config
+	// Sites sets up EdgeSyncs (sites.edgekit.io), which then need their resources and rights in the
+	// cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
+	Sites *sites.Config
+	// Pipelines sets up pipelines (pipelines.edgekit.io), which then need their resource and rights
+	// in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
+	Pipelines *pipelines.Config
 	// NodeServices decides which nodes may have all Services; "" means those that
 	// an operator marked.
 	NodeServices nodeapi.Services
@@ -118,10 +126,12 @@ type Controller struct {
 	devices   *devices.Controller
 	lifecycle *nodelifecycle.Controller
 	nodeapi   *nodeapi.Controller
-	rules     *rules.Controller  // nil without Config.Rules
-	jobs      *jobs.Controller   // nil without Config.Jobs
-	console   *console.Server    // nil without Config.Console
-	groups    *groups.Controller // nil without Config.Groups
+	rules     *rules.Controller     // nil without Config.Rules
+	jobs      *jobs.Controller      // nil without Config.Jobs
+	console   *console.Server       // nil without Config.Console
+	groups    *groups.Controller    // nil without Config.Groups
+	pipelines *pipelines.Controller // nil without Config.Pipelines
+	sites     *sites.Controller     // nil without Config.Sites
 	ready     chan struct{}
 }
 
@@ -198,6 +208,12 @@ func New(cfg Config) (*Controller, error) {
 	if c.groups, err = newGroups(cfg, c.nodes); err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	if c.sites, err = c.newSites(); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	if c.pipelines, err = c.newPipelines(); err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -243,6 +259,22 @@ func (c *Controller) GroupsStats() groups.Stats {
 		return groups.Stats{}
 	}
 	return c.groups.Stats()
+}
+
+// SitesStats returns the counts of EdgeSyncs; zero without Config.Sites.
+func (c *Controller) SitesStats() sites.Stats {
+	if c.sites == nil {
+		return sites.Stats{}
+	}
+	return c.sites.Stats()
+}
+
+// PipelinesStats returns the counts of pipelines; zero without Config.Pipelines.
+func (c *Controller) PipelinesStats() pipelines.Stats {
+	if c.pipelines == nil {
+		return pipelines.Stats{}
+	}
+	return c.pipelines.Stats()
 }
 
 // LifecycleStats returns the counts about nodes without a link.
@@ -298,6 +330,45 @@ func newGroups(cfg Config, nodes *cache.Store[*corev1.Node]) (*groups.Controller
 	own.Dynamic = cmp.Or(own.Dynamic, cfg.Dynamic)
 	own.Logger = cmp.Or(own.Logger, cfg.Logger)
 	return groups.New(own)
+}
+
+// newSites makes the controller of EdgeSyncs; nil where the configuration has none.
+func (c *Controller) newSites() (*sites.Controller, error) {
+	if c.cfg.Sites == nil {
+		return nil, nil
+	}
+	if c.cfg.Sites.Nodes != nil {
+		return nil, errors.New("Config.Sites.Nodes must be nil: the Controller gives its own")
+	}
+	own := *c.cfg.Sites
+	own.Nodes = c.nodes
+	if own.Mine == nil {
+		own.Mine = c.members.Mine
+	}
+	own.Cloud = cmp.Or(own.Cloud, c.cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, c.cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, c.cfg.Logger)
+	return sites.New(own)
+}
+
+// newPipelines makes the pipelines; nil where the configuration has none.
+func (c *Controller) newPipelines() (*pipelines.Controller, error) {
+	if c.cfg.Pipelines == nil {
+		return nil, nil
+	}
+	if c.cfg.Pipelines.Nodes != nil {
+		return nil, errors.New("Config.Pipelines.Nodes must be nil: the Controller gives its own")
+	}
+	own := *c.cfg.Pipelines
+	own.Nodes = c.nodes
+	own.ID = cmp.Or(own.ID, c.cfg.ID)
+	own.Cloud = cmp.Or(own.Cloud, c.cfg.Cloud)
+	own.Dynamic = cmp.Or(own.Dynamic, c.cfg.Dynamic)
+	own.Logger = cmp.Or(own.Logger, c.cfg.Logger)
+	if own.Gone == nil {
+		own.Gone = func(id string) bool { return c.members.Known() && !c.members.Alive(id) }
+	}
+	return pipelines.New(own)
 }
 
 // newKubeletProxy makes the kubelet endpoints of nodes; nil where cfg has none.
@@ -391,6 +462,12 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 	if c.groups != nil {
 		parts = append(parts, c.groups.Run)
 	}
+	if c.sites != nil {
+		parts = append(parts, c.sites.Run)
+	}
+	if c.pipelines != nil {
+		parts = append(parts, c.pipelines.Run)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range parts {
 		g.Go(func() error { return run(gctx) })
@@ -399,6 +476,22 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 		return fmt.Errorf("controller: %w", err)
 	}
 	return nil
+}
+
+// Leaving waits, for at most a second, until requests of kubectl to a node are answered, and holds
+// back further ones; it is for hub.ServerConfig.Leaving.
+func (c *Controller) Leaving(ctx context.Context, node string) {
+	if c.kubelet != nil {
+		c.kubelet.Leaving(ctx, node)
+	}
+}
+
+// HandedOver waits until requests of kubectl no longer come here for nodes whose sessions have
+// ended, and at most a few seconds. Call it between the end of the last session and that of Run.
+func (c *Controller) HandedOver(ctx context.Context) {
+	if c.kubelet != nil {
+		c.kubelet.HandedOver(ctx)
+	}
 }
 
 func (c *Controller) waitSynced(ctx context.Context) error {
@@ -431,6 +524,9 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	if c.jobs != nil {
 		maps.Copy(writers, c.jobs.Writers())
 	}
+	if c.pipelines != nil {
+		maps.Copy(writers, c.pipelines.Writers())
+	}
 	events, err := nodesync.NewSink(nodesync.SinkConfig{Node: node, Writers: map[string]nodesync.Writer{resources.Events: writers[resources.Events]}})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)
@@ -438,7 +534,7 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	delete(writers, resources.Events) // an Event that came as state would pass by the limit of the Inbox
 	sink, err := nodesync.NewSink(nodesync.SinkConfig{
 		Node: node, Writers: writers, First: []string{resources.Nodes}, Last: []string{resources.DeviceStatuses},
-		Resend: func() []hub.Key { return append(c.devices.Resend(node), c.edge.ResendReadiness(node)...) },
+		Resend: func() []hub.Key { return c.resend(node) },
 	})
 	if err != nil {
 		return hub.Node{}, fmt.Errorf("controller: %w", err)
@@ -451,6 +547,9 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	if c.jobs != nil {
 		parts = append(parts, nodesync.Part{Resources: jobs.Resources(), Source: c.jobs.Source(node)})
 	}
+	if c.sites != nil {
+		parts = append(parts, nodesync.Part{Resources: sites.Resources(), Prefix: sites.Prefix, Source: c.sites.Source(node, hello.Capabilities)})
+	}
 	inbox := c.edge.Inbox(node, events)
 	var outbox hub.Outbox
 	if c.rules != nil {
@@ -459,6 +558,10 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 		if slices.Contains(hello.Capabilities, wire.Capability) {
 			outbox = c.rules.Outbox(node)
 		}
+	}
+	if c.pipelines != nil {
+		parts = append(parts, nodesync.Part{Resources: pipelines.Resources(), Source: c.pipelines.Source(node)})
+		inbox = c.pipelines.Inbox(node, inbox)
 	}
 	return hub.Node{
 		Down:   nodesync.Union(parts...),
@@ -473,11 +576,23 @@ func (c *Controller) Attach(_ context.Context, hello hub.Hello) (hub.Node, error
 	}, nil
 }
 
+// resend are the reports that a node sends when its session begins.
+func (c *Controller) resend(node string) []hub.Key {
+	keys := append(c.devices.Resend(node), c.edge.ResendReadiness(node)...)
+	if c.pipelines != nil {
+		keys = append(keys, c.pipelines.Resend(node)...)
+	}
+	return keys
+}
+
 // connected passes a node's coming and going on to the parts that care.
 func (c *Controller) connected(info hub.Info) {
 	c.lifecycle.Connected(info)
 	if c.kubelet != nil {
 		c.kubelet.Connected(info)
+	}
+	if c.pipelines != nil {
+		c.pipelines.Connected(info)
 	}
 }
 

@@ -26,6 +26,7 @@
 //   - controller/nodeapi: what the Kubernetes API on a node needs of the cloud
 //   - controller/rules: messages between MQTT and HTTP on nodes and HTTP in the cloud
 //   - controller/groups: groups of nodes, and applications with a copy for each of them
+//   - controller/sites: objects of any resource, such as custom resources, that nodes hold
 //   - controller/nodeidentity: join tokens, name claims and the CA, in the API server
 //   - controller/install: what must be in a cluster before a cloudcore runs
 //

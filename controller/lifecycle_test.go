@@ -27,6 +27,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/controller/rules"
+	"github.com/edgekit/edgekit/controller/sites"
 	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -71,8 +72,10 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("rules.Controller", func(ctx context.Context) error { return r.Run(ctx, open) }, err)
 	fleet, err := jobs.New(jobs.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x", Namespace: "x"})
 	add("jobs.Controller", fleet.Run, err)
-	sites, err := groups.New(groups.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x", Namespace: "x"})
-	add("groups.Controller", sites.Run, err)
+	g, err := groups.New(groups.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x", Namespace: "x"})
+	add("groups.Controller", g.Run, err)
+	syncs, err := sites.New(sites.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store()})
+	add("sites.Controller", syncs.Run, err)
 	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +97,7 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 		Listener: &silentListener{closed: make(chan struct{})}, Certificate: func() (*tls.Certificate, error) { return nil, errors.New("none") },
 	})
 	add("console.Server", func(ctx context.Context) error { return page.Run(ctx, nil) }, err)
-	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Jobs: &jobs.Config{}, Groups: &groups.Config{}})
+	c, err := controller.New(controller.Config{Cloud: kube, NodeClient: kube, Dynamic: noDevices(), ID: "x", Jobs: &jobs.Config{}, Groups: &groups.Config{}, Sites: &sites.Config{}})
 	add("controller.Controller", func(ctx context.Context) error { return c.Run(ctx, nil) }, err)
 	return all
 }

@@ -23,6 +23,7 @@ import (
 	groupsv1alpha1 "github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	sitesv1alpha1 "github.com/edgekit/edgekit/controller/sites/v1alpha1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 	"github.com/edgekit/edgekit/hub"
@@ -67,6 +68,7 @@ func noDevices() dynamic.Interface {
 	utilruntime.Must(rulesv1.AddToScheme(scheme))
 	utilruntime.Must(v1alpha2.AddToScheme(scheme))
 	utilruntime.Must(groupsv1alpha1.AddToScheme(scheme))
+	utilruntime.Must(sitesv1alpha1.AddToScheme(scheme))
 	utilruntime.Must(appsv1.AddToScheme(scheme))
 	utilruntime.Must(batchv1.AddToScheme(scheme))
 	return dynamicfake.NewSimpleDynamicClient(scheme)

@@ -74,8 +74,8 @@ func (w *worker) execute(ctx context.Context, s plan.Situation, d plan.Decision)
 	w.clearBackOff(retry)
 }
 
-// perform performs one action.
-func (r *execution) perform(ctx context.Context, a plan.Action) error {
+// act performs one action.
+func (r *execution) act(ctx context.Context, a plan.Action) error {
 	rt := r.w.a.cfg.Runtime
 	switch a.Kind {
 	case plan.ActSetUp, plan.ActRefreshVolumes:

@@ -137,6 +137,8 @@ type Config struct {
 	// NodeStatusMaxImages is how many images the Node shows, the largest first; 0 means 50,
 	// a negative number none.
 	NodeStatusMaxImages int
+	// Trace hears of the steps of each pod, for traces; nil costs nothing.
+	Trace PodTrace
 	// MaxContainerRestartPeriod is the longest pause between restarts of a container that
 	// keeps exiting, 1 second to 5 minutes; 0 means 5 minutes.
 	MaxContainerRestartPeriod time.Duration

@@ -166,10 +166,13 @@ func (r *execution) ensureVolumeImages(ctx context.Context, c *corev1.Container)
 // ensureImage brings an image to the node for this pod.
 func (r *execution) ensureImage(ctx context.Context, want imagepull.Request) (runtime.Image, *startError) {
 	want.Pod, want.Sandbox, want.BackOffs = r.pod, r.sandbox, &r.w.pulls
+	ctx, end := r.traceImage(ctx, want.Container, want.Image)
 	img, fail := r.w.a.images.Ensure(ctx, want)
 	if fail == nil {
+		end(nil)
 		return img, nil
 	}
+	end(&startError{fail.Reason, fail.Message})
 	if !fail.RetryAt.IsZero() {
 		r.w.updateMemory(func(m *memory) { m.retry[want.Container] = fail.RetryAt })
 	}

@@ -47,7 +47,16 @@ const (
 //	Version string // in the owner's terms; hub compares it only through Source.Compare
 //	Body    []byte // opaque; for a deleted object what the receiver needs to delete it, often nil
 //	Deleted bool   // the object was deleted; Version is then that of its deletion, if known
+//	Trace   string // W3C traceparent of a sampled span that goes on at the other side; usually empty
+//
+// A Trace travels with the object and is not part of what is compared or stored. A Sink gets only a
+// well-formed one (see Traceparent), or none, for example from a peer of an earlier release. It is the
+// peer's word: a receiver that does not trust its peer bounds what it does for it.
 type Object = message.Object
+
+// Traceparent returns text if it is a W3C traceparent of version 00 with the flag "sampled", and
+// otherwise "".
+func Traceparent(text string) string { return message.Traceparent(text) }
 
 // Event is one thing that happened. Unlike an Object it is never replaced by a later
 // one: each arrives, in the order of its source. Its fields are:

@@ -63,6 +63,10 @@ type ServerConfig struct {
 	// Drain is the time over which Run spreads the ends of the sessions when its ctx ends,
 	// so that the nodes do not all move at once; few nodes need less. 0 means at once.
 	Drain time.Duration
+	// Leaving is called before Run ends the session of a node because its ctx has ended, and the session
+	// ends when it returns: it may wait until what a node is being asked is answered. Many calls run at
+	// once. It should return soon when its ctx ends. nil waits for nothing.
+	Leaving func(ctx context.Context, node string)
 	// ReturnAfter is how long the edges are then asked to stay away, for
 	// example until another server has started. 0 means not at all.
 	ReturnAfter time.Duration
@@ -193,7 +197,7 @@ func (v *Server) accept(ctx context.Context, listener Listener, directory Direct
 	v.directory = directory
 	v.listener.Store(&listener)
 	defer v.running.Wait()
-	defer v.drain()
+	defer v.drain(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx) // ends the sessions when the Listener fails
 	defer cancel()
 	slots := make(chan struct{}, v.cfg.MaxHandshakes)
@@ -293,7 +297,7 @@ func (v *Server) Stats() Stats {
 const drainPace = 20 * time.Millisecond
 
 // drain ends all sessions, in no particular order.
-func (v *Server) drain() {
+func (v *Server) drain(ctx context.Context) {
 	v.mu.Lock()
 	v.draining = true
 	var all []*session
@@ -306,11 +310,20 @@ func (v *Server) drain() {
 	if len(all) > 0 {
 		v.log.Info("nodes are told to connect elsewhere", "nodes", len(all), "over", v.cfg.Drain)
 	}
+	var leaving sync.WaitGroup
+	defer leaving.Wait()
 	for i, s := range all {
 		if pace := min(v.cfg.Drain/time.Duration(len(all)), drainPace); i > 0 && pace > 0 {
 			time.Sleep(pace)
 		}
-		s.close(v.goAway())
+		if v.cfg.Leaving == nil {
+			s.close(v.goAway())
+			continue
+		}
+		leaving.Go(func() {
+			v.cfg.Leaving(ctx, s.node)
+			s.close(v.goAway())
+		})
 	}
 }
 

@@ -84,6 +84,7 @@ type session struct {
 	eventRecv  driver[replica.EventReceiverEvent]
 	loads      jobs[replica.Load]
 	delivered  jobs[[]Object]
+	traced     traced
 	forget     jobs[replica.ForgetEvents]
 	warnings   logLimiter
 	out        outgoing
@@ -104,6 +105,7 @@ func newSession(ctx context.Context, cfg sessionConfig) *session {
 	s.stateSend.role, s.stateRecv.role, s.eventSend.role, s.eventRecv.role = stateSender, stateReceiver, eventSender, eventReceiver
 	if cfg.source != nil {
 		s.acker, _ = cfg.source.(Acker)
+		s.traced.observer, _ = cfg.source.(TraceObserver)
 		s.stateSend.machine = replica.NewStateSender(replica.StateSenderConfig{
 			Compare: cfg.source.Compare, Acker: s.acker != nil,
 			Window: cfg.peer.Window, WindowBytes: cfg.peer.WindowBytes,

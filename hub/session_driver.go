@@ -146,7 +146,11 @@ func (s *session) perform(fx replica.Effect) error {
 		s.loads.addLocked(s, fx, replica.MaxLoads, (*session).load)
 	case replica.SendObject:
 		o := fx.Object
-		s.bulkLocked(wire.Put{Seq: fx.Seq, Message: Message{Operation: fx.Operation, Key: o.Key, Version: o.Version, Body: o.Body}})
+		put := wire.Put{Seq: fx.Seq, Message: Message{Operation: fx.Operation, Key: o.Key, Version: o.Version, Body: o.Body}}
+		if o.Trace != "" {
+			put.Trace = s.traced.sent(fx.Seq, o)
+		}
+		s.bulkLocked(put)
 	case replica.ReportDelivered:
 		s.delivered.addLocked(s, fx.Objects, 1, (*session).reportDelivered)
 	case replica.ReportDropped:

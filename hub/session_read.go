@@ -71,11 +71,17 @@ func (s *session) handle(f wire.Frame) error {
 		s.stateSend.feed(s, replica.PeerVersions{Entries: f.Entries, Last: f.Last})
 	case wire.Put:
 		m := f.Message
-		s.stateRecv.feed(s, replica.ObjectReceived{Seq: f.Seq, Object: Object{Key: m.Key, Version: m.Version, Body: m.Body, Deleted: m.Operation == Delete}, Size: wire.Size(f)})
+		o := Object{Key: m.Key, Version: m.Version, Body: m.Body, Deleted: m.Operation == Delete}
+		if f.Trace != nil {
+			o.Trace = *f.Trace
+		}
+		s.stateRecv.feed(s, replica.ObjectReceived{Seq: f.Seq, Object: o, Size: wire.Size(f)})
 	case wire.Ack:
 		s.stateSend.feed(s, replica.PeerAcked{Seq: f.Seq})
+		s.traceAcked(f.Seq)
 	case wire.Nack:
 		s.stateSend.feed(s, replica.PeerNacked{Seq: f.Seq, Err: f.Err})
+		s.traceNacked(f.Seq, f.Err)
 	case wire.Marks:
 		s.eventSend.feed(s, replica.PeerMarks{Entries: f.Entries, Last: f.Last})
 	case wire.Event:

@@ -44,6 +44,14 @@ type Acker interface {
 	Acked(ctx context.Context, acked []Object) error // bodies are not set
 }
 
+// TraceObserver is implemented by a Source that gives Objects a Trace. TraceDelivered is called when the
+// peer has made such an object durable, with the key and the Trace as Load returned them, or when the
+// peer did not take it: err is then its *Error, and unless that is final the object is loaded and sent
+// again. It is not called for an object whose session ended first. It does not block.
+type TraceObserver interface {
+	TraceDelivered(key Key, trace string, err error)
+}
+
 // Sink is the receiver's half of the state class. A session calls Apply from
 // one goroutine at a time; Versions may be called meanwhile.
 type Sink interface {

@@ -37,7 +37,8 @@ const (
 
 // Config sets up a Client. Every field may be left out.
 type Config struct {
-	// URL is tcp://host:port or tls://host:port; empty means DefaultURL.
+	// URL is tcp://host:port, tls://host:port or unix:///path of a socket; empty means
+	// DefaultURL.
 	URL string
 	// TLS is used for tls://; nil means the system's roots. It is not changed.
 	TLS *tls.Config
@@ -53,6 +54,9 @@ type Config struct {
 	// Keepalive is the longest silence before a ping; 0 means 30 s. It is
 	// rounded down to seconds.
 	Keepalive time.Duration
+	// ReceiveMaximum is how many messages of QoS 1 and 2 the broker may send before they are
+	// acknowledged; 0 means 4096, at most 65535.
+	ReceiveMaximum int
 	// NoLocal has the broker not send this client's own messages back to it. A Bus in mode Both
 	// gets them from the embedded broker.
 	NoLocal bool
@@ -85,6 +89,7 @@ type Client struct {
 	status  Status
 	subs    subscriptions.List
 	bridged map[string]int // subscriptions of SubscribeIncoming for each filter
+	manual  *manual        // the subscription of Consume; nil without one
 }
 
 // New checks cfg and allocates a Client.
@@ -92,9 +97,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.URL == "" {
 		cfg.URL = DefaultURL
 	}
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Port() == "" || (u.Scheme != "tcp" && u.Scheme != "tls") {
-		return nil, fmt.Errorf("bus/client: Config.URL is %q: use tcp://host:port or tls://host:port", cfg.URL)
+	u, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, err
 	}
 	if u.User != nil {
 		return nil, errors.New("bus/client: Config.URL has credentials in it: use Config.Username and Config.Password")
@@ -105,8 +110,11 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Keepalive < time.Second || cfg.Keepalive > math.MaxUint16*time.Second {
 		return nil, fmt.Errorf("bus/client: Config.Keepalive is %v: it must be between 1s and 18h", cfg.Keepalive)
 	}
-	if cfg.SessionExpiry < 0 || cfg.Queue < 0 {
-		return nil, errors.New("bus/client: Config.SessionExpiry and Config.Queue must not be negative")
+	if cfg.SessionExpiry < 0 || cfg.Queue < 0 || cfg.ReceiveMaximum < 0 || cfg.ReceiveMaximum > math.MaxUint16 {
+		return nil, errors.New("bus/client: Config.SessionExpiry, Queue and ReceiveMaximum must not be negative, and ReceiveMaximum ends at 65535")
+	}
+	if cfg.ReceiveMaximum == 0 {
+		cfg.ReceiveMaximum = receiveMaximum
 	}
 	if cfg.Queue == 0 {
 		cfg.Queue = 1024
@@ -133,6 +141,16 @@ func New(cfg Config) (*Client, error) {
 		}
 	})
 	return c, nil
+}
+
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "", (u.Scheme == "tcp" || u.Scheme == "tls") && u.Port() != "":
+		return u, nil
+	}
+	return nil, fmt.Errorf("bus/client: Config.URL is %q: use tcp://host:port, tls://host:port or unix:///path", text)
 }
 
 // Run connects and reconnects until ctx ends. A second call returns bus.ErrStarted.
@@ -181,7 +199,7 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 				p.Properties = &paho.ConnectProperties{}
 			}
 			p.Properties.RequestProblemInfo = true // MQTT 5's default; without it some brokers hold user properties back
-			p.Properties.ReceiveMaximum = paho.Uint16(receiveMaximum)
+			p.Properties.ReceiveMaximum = paho.Uint16(uint16(c.cfg.ReceiveMaximum))
 			return p, nil
 		},
 		OnConnectionUp: func(manager *autopaho.ConnectionManager, _ *paho.Connack) {
@@ -207,6 +225,8 @@ func (c *Client) pahoConfig() autopaho.ClientConfig {
 			Session:           c.session,
 			PacketTimeout:     packetTimeout,
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.deliver},
+
+			EnableManualAcknowledgment: c.manual != nil, SendAcksInterval: acksInterval,
 		},
 	}
 }
@@ -225,6 +245,9 @@ func (c *Client) dial(ctx context.Context, _ autopaho.ClientConfig, u *url.URL) 
 func (c *Client) open(ctx context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	if u.Scheme == "unix" {
+		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
+	}
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 	if err != nil || u.Scheme == "tcp" {
 		return raw, err
@@ -284,6 +307,9 @@ func (c *Client) options(filter string) paho.SubscribeOptions {
 	o := paho.SubscribeOptions{Topic: filter, QoS: 2, NoLocal: c.cfg.NoLocal && bus.Unshare(filter) == filter}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.manual != nil {
+		o.QoS, o.RetainHandling = byte(c.manual.qos), 1 // retained messages come with a new session only
+	}
 	if c.bridged[filter] > 0 {
 		o.NoLocal, o.RetainAsPublished, o.RetainHandling = true, true, 1
 	}

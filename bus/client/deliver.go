@@ -12,6 +12,10 @@ import (
 func (c *Client) deliver(p paho.PublishReceived) (bool, error) {
 	m := bus.Message{Topic: p.Packet.Topic, Payload: p.Packet.Payload, QoS: bus.QoS(p.Packet.QoS), Retain: p.Packet.Retain}
 	readProperties(&m, p.Packet.Properties)
+	if c.manual != nil { // it is set before the connection is made
+		c.consume(p, m)
+		return true, nil
+	}
 	matched := c.match(m.Topic)
 	for i, deliver := range matched {
 		if i > 0 { // each receiver owns its payload

@@ -21,7 +21,7 @@ type Config struct {
 	Openers Openers
 	Env     Env
 	Queues  Queues
-	// Store keeps the state of steps below the prefix "pipeline/state/". With Queues on the
+	// Store keeps the state of steps, below meta.Local. With Queues on the
 	// same store an event's way into state and queues is one batch.
 	Store meta.Store
 	// MaxPipelines is how many pipelines run at once; 0 means 64. One more is not run, and its

@@ -19,6 +19,7 @@ import (
 
 	"github.com/edgekit/edgekit/cmd/internal/kube"
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/delegated"
 	"github.com/edgekit/edgekit/controller/install"
@@ -58,13 +59,17 @@ type runCmd struct {
 	DeviceStatusEvery time.Duration `help:"Least time between two writes of one DeviceStatus." default:"1s"`
 	DeviceWrites      int           `help:"How many writes about devices the API server gets in a second, whatever their number: DeviceStatuses, summaries in Devices, events. The newest values are written. -1 means no limit." default:"100" name:"device-writes-per-second"`
 
-	Twins   twinsFlags   `embed:"" prefix:"twins-"`
-	Trust   trustFlags   `embed:""`
-	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
-	Rules   rulesFlags   `embed:"" prefix:"rules-"`
-	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
-	Console consoleFlags `embed:"" prefix:"console-"`
-	Groups  groupsFlags  `embed:"" prefix:"groups-"`
+	Twins     twinsFlags     `embed:"" prefix:"twins-"`
+	Trust     trustFlags     `embed:""`
+	Kubelet   kubeletFlags   `embed:"" prefix:"kubelet-"`
+	Rules     rulesFlags     `embed:"" prefix:"rules-"`
+	Pipelines pipelinesFlags `embed:"" prefix:"pipelines-"`
+	Jobs      jobsFlags      `embed:"" prefix:"jobs-"`
+	Console   consoleFlags   `embed:"" prefix:"console-"`
+	Groups    groupsFlags    `embed:"" prefix:"groups-"`
+	Sites     sitesFlags     `embed:"" prefix:"sites-"`
+
+	Tracing tracing.Flags `embed:"" prefix:"tracing-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -123,8 +128,9 @@ type server struct {
 	trust      *trust
 	guard      *join.Guard
 	monitor    monitor
-	draining   *atomic.Bool // it stops: /readyz says so
-	twins      *liveValues  // nil if they are not served
+	draining   *atomic.Bool    // it stops: /readyz says so
+	twins      *liveValues     // nil if they are not served
+	tracer     *tracing.Tracer // nil if there are no traces
 }
 
 func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Listener, log *slog.Logger) (*server, error) {
@@ -150,11 +156,19 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	pipelines, err := r.Pipelines.config(log)
+	if err != nil {
+		return nil, err
+	}
 	rules, err := r.rules(cfg, kubelets, trust, log)
 	if err != nil {
 		return nil, err
 	}
 	jobs, err := r.Jobs.config(log)
+	if err != nil {
+		return nil, err
+	}
+	edgeSyncs, err := r.Sites.config(log)
 	if err != nil {
 		return nil, err
 	}
@@ -174,21 +188,25 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, Groups: nodeGroups, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Pipelines: pipelines, Jobs: jobs, Groups: nodeGroups, Sites: edgeSyncs, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
+	if err != nil {
+		return nil, err
+	}
+	tracer, err := r.Tracing.New(tracing.Config{Service: "cloudcore", Version: program.Version(), Instance: id, Logger: log.With("component", "tracing")})
 	if err != nil {
 		return nil, err
 	}
 	mux := &hub.Mux{}
 	nodes, err := hub.NewServer(hub.ServerConfig{
 		Mux: mux, Version: program.Version(), MaxNodes: r.MaxNodes,
-		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain,
+		HandshakeRate: r.HandshakeRate, Keepalive: r.Keepalive, Drain: r.Drain, Leaving: ctl.Leaving,
 		Logger: log.With("component", "hub"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	guard, err := trust.newGuard(ctl, nodes.Disconnect, registry)
+	guard, err := trust.newGuard(tracer.Directory(ctl), nodes.Disconnect, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +219,15 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
-	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
+	registry.MustRegister(tracing.Metrics(tracer), links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
+	if edgeSyncs != nil {
+		registry.MustRegister(newSitesMetrics(ctl.SitesStats))
+	}
+	if pipelines != nil {
+		registry.MustRegister(newPipelinesMetrics(ctl.PipelinesStats))
 	}
 	if nodeGroups != nil {
 		registry.MustRegister(newGroupsMetrics(ctl.GroupsStats))
@@ -223,7 +247,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	draining := new(atomic.Bool)
 	return &server{
 		id: id, draining: draining, log: log, controller: ctl, hub: nodes, edge: edge, trust: trust, guard: guard,
-		monitor: newMonitor(r.MetricsListen, registry, ctl, draining, users), twins: live,
+		monitor: newMonitor(r.MetricsListen, registry, ctl, draining, users), twins: live, tracer: tracer,
 	}, nil
 }
 
@@ -281,7 +305,9 @@ func (s *server) run(ctx context.Context) error {
 	})()
 	group.Go(func() error {
 		defer stop()
-		return s.hub.Serve(links, s.edge.links, s.guard)
+		err := s.hub.Serve(links, s.edge.links, s.guard)
+		s.controller.HandedOver(all)
+		return err
 	})
 	group.Go(func() error { return s.edge.run(links) })
 	group.Go(func() error { return s.controller.Run(all, s.hub) })
@@ -290,6 +316,7 @@ func (s *server) run(ctx context.Context) error {
 	group.Go(func() error { return returnMemory(all, s.hub) })
 	group.Go(func() error { return s.monitor.run(all) })
 	group.Go(func() error { return s.twins.run(all) })
+	group.Go(func() error { return s.tracer.Run(all) })
 	group.Go(func() error { return s.reportToSystemd(links) })
 	group.Go(func() error {
 		select {

@@ -40,12 +40,21 @@ type trio struct {
 	states []ChildState
 	front  *balancer
 	fleet  *simulate.Fleet
-	stop   func() // ends the fleet
+	// kubelets has the cloudcores serve the nodes' kubelet endpoints; nil: they serve none.
+	kubelets *kubeletClient
+	started  int
+	stop     func() // ends the fleet
 }
 
 func newTrio(t *testing.T, args ...string) *trio {
 	t.Helper()
-	api := apiservertest.Start(t, "--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000")
+	return newTrioWith(t, nil, args...)
+}
+
+// newTrioWith has the API server reach the nodes' kubelet endpoints as kubelets says.
+func newTrioWith(t *testing.T, kubelets *kubeletClient, args ...string) *trio {
+	t.Helper()
+	api := apiservertest.Start(t, append(kubelets.apiServer(), "--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000")...)
 	if err := install.Ensure(t.Context(), install.Config{REST: api.Admin}); err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +62,8 @@ func newTrio(t *testing.T, args ...string) *trio {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &trio{t: t, api: api, client: client, front: startBalancer(t)}
-	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--kubelet-off", "--rules-off", "--advertise", "127.0.0.1:10000"}, args...)
+	x := &trio{t: t, api: api, client: client, front: startBalancer(t), kubelets: kubelets}
+	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--rules-off", "--advertise", "127.0.0.1:10000"}, args...)
 	for range 3 {
 		x.add()
 	}
@@ -65,7 +74,8 @@ func newTrio(t *testing.T, args ...string) *trio {
 // add starts one more cloudcore.
 func (x *trio) add() {
 	x.t.Helper()
-	p, s := startChild(x.t, "127.0.0.1:0", x.args...)
+	p, s := startChild(x.t, "127.0.0.1:0", append(x.kubelets.cloudcore(x.started), x.args...)...)
+	x.started++
 	x.clouds, x.states = append(x.clouds, p), append(x.states, s)
 }
 
@@ -363,9 +373,10 @@ func (x *trio) profile(name string) {
 // link is down, every node moves once for each cloudcore that held it, and nothing is lost.
 func TestRollingRestart(t *testing.T) {
 	nodes, pods := number(t, "NODES", 60), 1
-	x := newTrio(t, "--no-quic", "--drain=1s")
+	x := newTrioWith(t, newKubeletClient(t), "--no-quic", "--drain=1s")
 	x.simulate(simulate.Config{Servers: []string{x.front.listener.Addr().String()}, Nodes: nodes, Pods: pods, Twins: 1, PodDelay: 10 * time.Millisecond, ReportInterval: 2 * time.Second})
 	x.check(nodes, pods)
+	x.awaitLogs()
 	ctx, stop := context.WithCancel(t.Context())
 	var g errgroup.Group
 	var calls, down atomic.Int64
@@ -397,10 +408,11 @@ func TestRollingRestart(t *testing.T) {
 func (x *trio) readAll(ctx context.Context, calls *atomic.Int64) error {
 	const namespace = "edgekit-simulation"
 	for i := 0; ctx.Err() == nil; i++ {
-		_, listed := x.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		pods, listed := x.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		_, labeled := x.client.CoreV1().Nodes().Patch(ctx, "sim-000000", types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{"turn":"%d"}}}`, i), metav1.PatchOptions{})
 		_, got := x.client.CoreV1().Nodes().Get(ctx, "sim-000001", metav1.GetOptions{})
-		if err := errors.Join(listed, labeled, got); err != nil && ctx.Err() == nil {
+		logs := x.readLogs(ctx, pods)
+		if err := errors.Join(listed, labeled, got, logs); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("call %d: %w", i, err)
 		}
 		calls.Add(1)

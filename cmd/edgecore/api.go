@@ -141,7 +141,7 @@ func answerJSON(w http.ResponseWriter, body any) {
 func (r *runCmd) capabilities() []string {
 	var all []string
 	if r.LocalAPIListen.IsValid() {
-		all = append(all, wire.Access)
+		all = append(all, wire.Access, wire.Synced)
 	}
 	if r.checksTokens() {
 		all = append(all, wire.Tokens)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/access"
 	busmetrics "github.com/edgekit/edgekit/bus/metrics"
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/hub"
@@ -73,7 +74,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		return nil, err
 	}
 	endpoints := hub.Endpoints{
-		Down: mgr.Down(), Up: mgr.StateOutbox(), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
+		Down: n.tracer.Sink(mgr.Down()), Up: n.tracer.Outbox(mgr.StateOutbox()), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{},
 		Connected: []func(hub.Info){n.connected(ctx, mgr, objects)},
 	}
 	// The agent gives its pods the CA of the node's own API, the kubelet API reads the
@@ -114,7 +115,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 		return nil, err
 	}
 	settings := edged.Config{
-		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: reports, CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
+		NodeName: n.name, Version: program.NodeVersion(edged.DefaultVersion), Runtime: runtime, Objects: objects, Reports: traceReports(n.tracer, reports), Trace: n.tracer.PodTrace(), CSI: drivers.csi, ResourceClaims: drivers.claims, Devices: devices,
 		Root: n.pods, LogRoot: r.PodLogDir, KernelLog: r.KernelLog, CgroupRoot: r.CgroupRoot, NodeIPs: r.NodeIP, WatchAddresses: true, Labels: r.NodeLabels, Annotations: r.NodeAnnotations, Taints: taints, MaxPods: r.MaxPods,
 		ClusterDNS: r.ClusterDNS, ClusterDomain: r.ClusterDomain, ResolvConf: r.ResolvConf, StaticPodDir: r.StaticPodDir,
 		SeccompDefault: r.SeccompDefault,
@@ -193,6 +194,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	n.upgrades.addTo(all)
 	n.metrics.MustRegister(storemetrics.NewAPI(api.Stats))
 	all["metrics"] = monitor(r.MetricsListen, kubelet)
+	n.addTracing(all, engine)
 	return all, r.addDevices(all, n, mgr, engine, users, &endpoints, link, state, log)
 }
 
@@ -205,15 +207,18 @@ func toggle(on bool) edged.Toggle {
 
 // addDevices makes the parts that concern devices, and registers their metrics.
 func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *twin.Engine, users *access.Access, ends *hub.Endpoints, link *link, state *nodeState, log *slog.Logger) error {
+	if r.Pipelines && users != nil {
+		n.mqttSocket = filepath.Join(n.pipelinesFolder(), wire.MQTTSocket)
+	}
 	b, internal, err := r.bus(n, users, log)
 	if err != nil {
 		return err
 	}
-	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Logger: component(log, "twin")})
+	topics, err := twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: b, Node: n.name, Published: n.tracer.Published(), Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}
-	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: mgr, Logger: component(log, "twin")})
+	resources, err := devicesync.New(devicesync.Config{Engine: engine, Store: n.store, Reporter: n.tracer.Reporter(mgr), Logger: component(log, "twin")})
 	if err != nil {
 		return err
 	}
@@ -223,6 +228,9 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	}
 	if rules != nil {
 		n.metrics.MustRegister(rules)
+	}
+	if err := r.addPipelines(all, n, mgr, ends, log); err != nil {
+		return err
 	}
 	if users != nil {
 		all["MQTT access"] = users.Run

@@ -135,6 +135,9 @@ func (r *mqttFlags) internal(n *node, users *access.Access, log *slog.Logger) (*
 	if err := r.apply(&cfg); err != nil {
 		return nil, err
 	}
+	if err := listenForPipelines(&cfg, n, users); err != nil {
+		return nil, err
+	}
 	b, err := broker.New(cfg)
 	if err != nil {
 		return nil, bad(err.Error())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/cmd/internal/nodejoin"
+	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/edged/server"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/join"
@@ -51,7 +52,11 @@ type node struct {
 	metrics  *prometheus.Registry          // of all of edgecore's metrics; set by assemble
 	health   *health                       // what the node reports of itself; likewise
 	kubelet  *server.Server                // the kubelet's API, which serves them; likewise
-	log      *slog.Logger
+	tracer   *tracing.Tracer               // set by Run; nil if there are no traces
+	// mqttSocket is where the embedded broker serves edgepipe; empty without pipelines or that
+	// broker.
+	mqttSocket string
+	log        *slog.Logger
 }
 
 // openNode opens the data folder. It changes nothing there when it fails.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/cmd/internal/tracing"
 	"github.com/edgekit/edgekit/edged/cri"
 	"github.com/edgekit/edgekit/edged/upgrade"
 )
@@ -28,6 +29,7 @@ type runCmd struct {
 	deviceFlags
 	mqttFlags
 	rulesFlags
+	pipelineFlags
 	dmiFlags
 	topologyFlags
 	devicePluginFlags
@@ -60,6 +62,7 @@ type runCmd struct {
 	LocalAPIMaxPerAddress int               `help:"How many of these one address has, other than loopback." default:"100" name:"local-api-max-per-address" placeholder:"N"`
 	LocalAPIServices      bool              `help:"Ask the cloud for all Services, EndpointSlices and Namespaces: for a kube-proxy and a DNS server on this node that work without the cloud, and for the Service variables of pods. An operator must allow it: kubectl label node NAME edgekit.node-restriction.kubernetes.io/services=all. They may be too much for a slow link." `
 	MetricsListen         string            `help:"Where /metrics, /healthz and /readyz are served (plain HTTP, clients are not authenticated), for example 127.0.0.1:10002. Empty: not served." placeholder:"ADDR"`
+	Tracing               tracing.Flags     `embed:"" prefix:"tracing-"`
 	recent                program.Recent    // the end of the log
 	MemoryLimit           int64             `help:"Soft limit of edgecore's own memory in MiB (GOMEMLIMIT)." default:"48" placeholder:"MIB"`
 }
@@ -91,6 +94,11 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	defer n.Close()
+	if n.tracer, err = r.Tracing.New(tracing.Config{
+		Service: "edgecore", Version: program.Version(), Instance: n.instance, Node: n.name, Queue: traceQueue, Logger: component(log, "tracing"),
+	}); err != nil {
+		return err
+	}
 	all, err := r.assemble(ctx, n, cli, runtime, log)
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ type cli struct {
 	Confirm  confirmCmd  `cmd:"" help:"On an edge node: say yes to a job that waits for it."`
 	Refuse   refuseCmd   `cmd:"" help:"On an edge node: say no to a job that has not begun."`
 
+	Pipeline pipelineCmd `cmd:"" help:"Pipelines: check, test and try them without a node; at a node their live events, queues and dead letters."`
+
 	Images imagesCmd `cmd:"" help:"On an edge node: images of its container runtime, for sites without a registry."`
 	Debug  debugCmd  `cmd:"" help:"Collect what is needed to find a fault."`
 

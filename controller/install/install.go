@@ -4,12 +4,13 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	pipelinesv1alpha1 "github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	groupsv1alpha1 "github.com/edgekit/edgekit/controller/groups/v1alpha1"
+	sitesv1alpha1 "github.com/edgekit/edgekit/controller/sites/v1alpha1"
 	"github.com/edgekit/edgekit/device/v1beta1"
 	"github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
@@ -119,23 +120,14 @@ func documents(namespace string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	crds, err := v1beta1.CRDs()
-	if err != nil {
-		return nil, fmt.Errorf("install: %w", err)
+	var crds [][]byte
+	for _, of := range []func() ([][]byte, error){v1beta1.CRDs, rulesv1.CRDs, v1alpha2.CRDs, groupsv1alpha1.CRDs, sitesv1alpha1.CRDs, pipelinesv1alpha1.CRDs} {
+		some, err := of()
+		if err != nil {
+			return nil, fmt.Errorf("install: %w", err)
+		}
+		crds = append(crds, some...)
 	}
-	rules, err := rulesv1.CRDs()
-	if err != nil {
-		return nil, fmt.Errorf("install: %w", err)
-	}
-	jobs, err := v1alpha2.CRDs()
-	if err != nil {
-		return nil, fmt.Errorf("install: %w", err)
-	}
-	apps, err := groupsv1alpha1.CRDs()
-	if err != nil {
-		return nil, fmt.Errorf("install: %w", err)
-	}
-	crds = slices.Concat(crds, rules, jobs, apps)
 	docs := [][]byte{bytes.ReplaceAll(namespaceFile, []byte("name: "+Namespace+"\n"), []byte("name: "+namespace+"\n"))}
 	docs = append(docs, crds...)
 	return append(docs, split(rbac, namespace)...), nil

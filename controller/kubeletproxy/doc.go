@@ -56,8 +56,13 @@
 // # Several cloudcores
 //
 // Each cloudcore writes its own address on the Nodes that are connected to it,
-// so the API server dials the right one and nothing is forwarded. All must have the
+// so the API server dials the right one. All must have the
 // same AddressType. [Holder] reads from a Node which cloudcore that is.
+//
+// A request that comes while its node changes over waits here for up to 5 s, until the node is
+// back or its record names another cloudcore. The connection is then passed on to that one as it
+// is, so that one authenticates the client. The port stays open for 5 s after that, and
+// [Server.HandedOver] has a cloudcore that stops wait for it: a rolling restart fails no request.
 //
 // # Authentication and authorization
 //

@@ -129,6 +129,9 @@ func (s *Server) nodeChanged(c cache.Change[*corev1.Node]) {
 	case st.connected && (port != st.port || !s.showsPort(c.New, st.port)):
 		s.queueNodeLocked(name)
 	case !st.connected && !here && c.New.Labels[RecordLabel] != "":
+		to, _ := Endpoint(c.New)
+		s.movedLocked(st, to)
+	case !st.connected && !here && !st.left.IsZero():
 		s.removeNodeLocked(st)
 	}
 }
@@ -246,7 +249,10 @@ func (s *Server) recordLocked(node string, port int) {
 	if left == port {
 		return
 	}
-	if st := s.byNode[node]; st != nil && st.port == left && !st.connected {
+	if st := s.byNode[node]; st != nil {
+		st.wakeLocked()
+	}
+	if st := s.byNode[node]; st != nil && st.port == left && !st.connected && s.leavesLocked(st) <= 0 {
 		s.closePortLocked(st)
 	}
 	for _, other := range slices.Clone(s.records.nodes[left]) {

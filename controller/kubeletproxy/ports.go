@@ -20,6 +20,7 @@ type endpoint struct {
 	connected bool         // by the newest client info
 	epoch     uint64       // of the newest session
 	failed    bool         // no port could be opened; logged once
+	handover
 }
 
 // AmendNode sets the node's endpoint in its report about itself. A node without a port gets
@@ -40,6 +41,7 @@ func (s *Server) Connected(info hub.Info) {
 	} else {
 		s.sessions.boundReads(info.Node, s.grace)
 	}
+	to := s.otherEndpoint(info.Node)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.byNode[info.Node]
@@ -47,10 +49,16 @@ func (s *Server) Connected(info hub.Info) {
 		return
 	}
 	st.connected, st.epoch = info.Connected, info.Epoch
-	if info.Connected {
-		s.resolveConflictLocked(st.port)
-		s.queueNodeLocked(info.Node)
+	if !info.Connected {
+		s.leftLocked(st)
+		if to.IsValid() { // it has a session there already
+			s.movedLocked(st, to)
+		}
+		return
 	}
+	st.backLocked()
+	s.resolveConflictLocked(st.port)
+	s.queueNodeLocked(info.Node)
 }
 
 // assignPort gives the node a port and returns it; 0 if there is none. A node with a port
@@ -118,7 +126,7 @@ func (s *Server) listenLocked(st *endpoint) error {
 	if err != nil {
 		return err
 	}
-	st.listener = s.limiter.listener(l)
+	st.listener = s.limiter.listener(&handoverListener{l, s})
 	s.serve(st.listener)
 	return nil
 }
@@ -146,5 +154,6 @@ func (s *Server) closePortLocked(st *endpoint) {
 		st.listener.Close()
 	}
 	st.port, st.listener = 0, nil
+	st.wakeLocked()
 	s.sessions.endpoints.Set(float64(len(s.byPort)))
 }

@@ -155,12 +155,18 @@ type Server struct {
 	requests runguard.Requests
 	wake     chan struct{} // holds a value: a Node is to be written
 	grace    time.Duration // for clients whose node's link was lost
+	handover time.Duration // handoverTime
 
 	mu      sync.Mutex
 	byNode  map[string]*endpoint
 	byPort  map[int]*endpoint
 	records records
 	due     map[string]bool // Nodes to be written
+	// moved are the endpoints whose nodes changed over to another cloudcore, the oldest first.
+	moved     []movedEndpoint
+	movedWake chan struct{}
+	forwards  int           // connections that another cloudcore serves
+	forwarded chan struct{} // closed when there are none any more; nil without
 	// openStream is what Run was given; nil before.
 	openStream Open
 	// serve answers on a listener; nil while Run does not run.
@@ -178,7 +184,7 @@ func New(cfg Config) (*Server, error) {
 			"first", cfg.FirstPort, "ports", cfg.Ports, "nodeports", fmt.Sprintf("%d-%d", firstNodePort, lastNodePort))
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), grace: lossGrace,
+		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), grace: lossGrace, handover: handoverTime, movedWake: make(chan struct{}, 1),
 		byNode: make(map[string]*endpoint), byPort: make(map[int]*endpoint), due: make(map[string]bool),
 		records: records{port: make(map[string]int), nodes: make(map[int][]string)},
 		auth:    newAuthenticator(cfg), rights: newRights(cfg.Cloud, cfg.Logger), limiter: newConnLimiter(cfg),
@@ -193,7 +199,11 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       withConn,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ConnState:         s.stateChanged,
+		// HTTP/1.1 alone: a connection that has to move to another cloudcore can be closed between two
+		// requests, and the client repeats one that it had just sent.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			// ServeHTTP verifies the certificate, because only an HTTP answer can explain a refusal.
@@ -237,6 +247,7 @@ func (s *Server) Run(ctx context.Context, open Open) error {
 	s.mu.Unlock()
 	wg.Go(func() { s.auth.run(ctx) })
 	wg.Go(func() { s.writeEndpoints(ctx) })
+	wg.Go(func() { s.closeMoved(ctx) })
 	<-ctx.Done()
 	s.mu.Lock()
 	s.serve = nil // no goroutine may be added once they are being joined

@@ -57,6 +57,7 @@ type sessions struct {
 	refused   *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
 	endpoints prometheus.Gauge
+	forwarded prometheus.Counter
 
 	mu    sync.Mutex
 	now   int
@@ -75,6 +76,9 @@ func newSessions(cfg Config) (*sessions, error) {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgekit_kubelet_refused_total", Help: "Requests to nodes' kubelet endpoints that were refused, or failed before the node answered.",
 		}, []string{"reason"}),
+		forwarded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "edgekit_kubelet_forwarded_connections_total", Help: "Connections to nodes' kubelet endpoints that followed their node to another cloudcore.",
+		}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgekit_kubelet_bytes_total", Help: "Bytes of sessions, on the link: up is from nodes, down to nodes.",
 		}, []string{"direction"}),
@@ -82,7 +86,7 @@ func newSessions(cfg Config) (*sessions, error) {
 			Name: "edgekit_kubelet_endpoints", Help: "Nodes with a kubelet endpoint on this cloudcore.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{s.open, s.begun, s.refused, s.bytes, s.endpoints} {
+	for _, c := range []prometheus.Collector{s.open, s.begun, s.refused, s.bytes, s.endpoints, s.forwarded} {
 		if err := cfg.Metrics.Register(c); err != nil {
 			return nil, err
 		}

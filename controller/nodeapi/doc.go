@@ -16,6 +16,8 @@
 //     keeps the traffic of Services with the annotation apps.kubeedge.io/service-topology
 //     within its own.
 //
+// What EdgeSyncs have a node hold besides (wire.Synced) comes from package controller/sites.
+//
 // A Controller gives each session of a node its part of the state:
 //
 //	source := c.Source(hello.Node, hello.Capabilities)

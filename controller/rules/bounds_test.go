@@ -93,16 +93,3 @@ func TestStatusJudgesNoOthers(t *testing.T) {
 		t.Error("another rule was judged again")
 	}
 }
-
-// TestPlacesClose: no request begins once the entry waits for those under way.
-func TestPlacesClose(t *testing.T) {
-	p := newPlaces(2, 2)
-	if !p.take("n") {
-		t.Fatal("no place")
-	}
-	p.free("n")
-	p.close()
-	if p.take("n") {
-		t.Error("a place is given after close")
-	}
-}

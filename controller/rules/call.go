@@ -12,6 +12,7 @@ import (
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/hub/httplink"
 )
@@ -45,9 +46,9 @@ func problem(status int, reason, detail string) http.Handler {
 // call carries a request to the rule's URL.
 func (c *Controller) call(r *resolved, node string) http.Handler {
 	proxy := &httputil.ReverseProxy{
-		Transport: c.targets.calls,
+		Transport: c.targets.Calls(),
 		Rewrite: func(p *httputil.ProxyRequest) {
-			u, err := parseTarget(string(r.rule.Spec.TargetResource[v1.KeyResource]))
+			u, err := delivery.ParseTarget(string(r.rule.Spec.TargetResource[v1.KeyResource]))
 			if err != nil { // judge has parsed it
 				return
 			}

@@ -17,6 +17,7 @@ import (
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
@@ -65,7 +66,8 @@ type Controller struct {
 	messages  *cache.Store[*v1.RuleMessage] // without payloads
 	notifier  nodesync.Notifier             // of rules
 	arrivals  nodesync.Notifier             // of messages for nodes
-	targets   *targets
+	targets   *delivery.Targets
+	queues    *delivery.Queues // messages of nodes
 	statuses  *statuses
 	entry     *entry // nil without Config.Entry
 
@@ -73,17 +75,13 @@ type Controller struct {
 	namespaces map[string]map[string]*resolved // by namespace and name
 	order      map[string][]*resolved          // those of a namespace by which answers first
 	byNode     cache.Index[string]
-	deliveries map[deliveryKey]*delivery
-	sending    *places // deliveries that run
 	waiting    waitingIndex
 	judging    bool          // rules and endpoints are known: changes are followed one by one
 	judged     chan struct{} // closed when all rules have been judged once
 
 	// runMu guards what Run sets. It is locked after every other mutex.
-	runMu   sync.Mutex
-	open    Open            // nil before Run
-	running context.Context // nil before Run and after it
-	work    sync.WaitGroup  // deliveries; Run waits for them
+	runMu sync.Mutex
+	open  Open // nil before Run
 }
 
 // New checks the configuration. It does no I/O.
@@ -109,17 +107,17 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, targets: newTargets(cfg),
 		namespaces: make(map[string]map[string]*resolved), order: make(map[string][]*resolved),
-		byNode: make(cache.Index[string]), deliveries: make(map[deliveryKey]*delivery),
-		sending: newPlaces(maxSending, maxNodeSending), judged: make(chan struct{}),
+		byNode: make(cache.Index[string]), judged: make(chan struct{}),
 		waiting: waitingIndex{nodes: make(map[string]map[cache.Name]int)},
 	}
-	var err [3]error
+	var err [4]error
 	c.rules, err[0] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.Rules),
 		cache.Config[*v1.Rule]{Same: sameRule, Logger: cfg.Logger})
 	c.endpoints, err[1] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.RuleEndpoints),
 		cache.Config[*v1.RuleEndpoint]{Logger: cfg.Logger})
 	c.messages, err[2] = cache.NewDynamic(cfg.Dynamic, v1.GroupVersion().WithResource(resources.RuleMessages),
 		cache.Config[*v1.RuleMessage]{Strip: stripPayload, Logger: cfg.Logger})
+	c.queues, err[3] = c.newQueues()
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, err
 	}
@@ -137,6 +135,11 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
+// newTargets makes what calls the URLs of rules.
+func newTargets(cfg Config) *delivery.Targets {
+	return delivery.NewTargets(delivery.TargetsConfig{CAs: cfg.TargetCAs, Local: cfg.LocalTargets, Timeout: cfg.Timeout, Who: "rules", Setting: "rules-local-targets"})
+}
+
 // sameRule reports that a change of a Rule concerns its status alone.
 func sameRule(before, after *v1.Rule) bool {
 	return before.UID == after.UID && before.Generation == after.Generation && after.Generation != 0
@@ -150,20 +153,16 @@ func (c *Controller) Run(ctx context.Context, open Open) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	c.runMu.Lock()
-	c.open, c.running = open, ctx
+	c.open = open
 	c.runMu.Unlock()
-	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire, c.judgeAll} {
+	for _, run := range []func(context.Context) error{c.rules.Run, c.endpoints.Run, c.messages.Run, c.statuses.run, c.expire, c.judgeAll, c.queues.Run} {
 		g.Go(func() error { return run(ctx) })
 	}
 	if c.entry != nil {
 		g.Go(func() error { return c.entry.run(ctx) })
 	}
 	err := g.Wait()
-	c.runMu.Lock()
-	c.running = nil // no delivery may be added once they are being joined
-	c.runMu.Unlock()
-	c.work.Wait()
-	c.targets.close()
+	c.targets.Close()
 	return err
 }
 

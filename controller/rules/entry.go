@@ -16,6 +16,7 @@ import (
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 )
 
@@ -45,7 +46,7 @@ type entry struct {
 	clients *kubeletproxy.Clients
 	http    *http.Server
 	plain   http.RoundTripper // to other cloudcores without TLS
-	places  *places
+	places  *delivery.Places
 }
 
 func newEntry(c *Controller, cfg EntryConfig) (*entry, error) {
@@ -69,7 +70,7 @@ func newEntry(c *Controller, cfg EntryConfig) (*entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller/rules: %w", err)
 	}
-	e := &entry{c: c, cfg: cfg, clients: clients, places: newPlaces(cfg.MaxRequests, cfg.MaxNodeRequests)}
+	e := &entry{c: c, cfg: cfg, clients: clients, places: delivery.NewPlaces(cfg.MaxRequests, cfg.MaxNodeRequests)}
 	// One call for each request: no connection is used twice.
 	e.plain = &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, DisableKeepAlives: true, DisableCompression: true}
 	e.http = &http.Server{
@@ -116,7 +117,7 @@ func (e *entry) run(ctx context.Context) error {
 	if failed := <-known; failed != nil {
 		err = failed
 	}
-	e.places.close()
+	e.places.Close()
 	switch {
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("controller/rules: %s: %w", e.cfg.Listener.Addr(), err)
@@ -164,11 +165,11 @@ func (e *entry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
-	if !e.places.take(path.node) {
+	if !e.places.Take(path.node) {
 		wire.NewProblem(http.StatusServiceUnavailable, wire.ReasonBusy, "as many requests as may be are under way for this node, or in all").Write(w)
 		return
 	}
-	defer e.places.free(path.node)
+	defer e.places.Free(path.node)
 	ctx, cancel := context.WithTimeout(req.Context(), e.c.cfg.Timeout)
 	defer cancel()
 	e.serve(w, req.WithContext(ctx), path, r)

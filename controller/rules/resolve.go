@@ -9,6 +9,7 @@ import (
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 )
 
 // resolved is a Rule with its endpoints.
@@ -112,7 +113,7 @@ func (r *resolved) judge() (reason, message string) {
 		}
 	}
 	if targetType == v1.Rest {
-		if _, err := parseTarget(string(spec.TargetResource[v1.KeyResource])); err != nil {
+		if _, err := delivery.ParseTarget(string(spec.TargetResource[v1.KeyResource])); err != nil {
 			return v1.ReasonInvalid, "targetResource.resource: " + err.Error()
 		}
 	}

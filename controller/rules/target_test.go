@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 )
 
 // TestMessageRequest: a node decides neither the method nor the path of a message of MQTT, and
@@ -31,8 +33,8 @@ func TestMessageRequest(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			if err != nil {
-				failed, ok := errors.AsType[*sendError](newTargets(Config{}).send(t.Context(), r, m))
-				if !ok || !failed.final {
+				failed, ok := errors.AsType[*delivery.SendError](newTargets(Config{}).Send(t.Context(), func(ctx context.Context) (*http.Request, error) { return m.request(ctx, r) }))
+				if !ok || !failed.Final {
 					t.Errorf("send returns %v, which is tried again", failed)
 				}
 				return

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"runtime"
@@ -21,6 +22,10 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Resource: q.path}, r.Method)
 	}
 	path := strings.TrimSuffix(q.path, "/")
+	d, err := s.directory(r.Context())
+	if err != nil {
+		return err
+	}
 	if strings.HasPrefix(path, "/api") || strings.HasPrefix(path, "/openapi") {
 		w.Header().Set(HeaderPartial, "true")
 	}
@@ -31,25 +36,25 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 		return writeJSON(w, "", s.version())
 	case "/api":
 		if s.wantsAggregated(r) {
-			return writeJSON(w, aggregatedType, s.aggregated(true))
+			return writeJSON(w, aggregatedType, d.aggregated(true))
 		}
 		return writeJSON(w, "", &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"}})
 	case "/apis":
 		if s.wantsAggregated(r) {
-			return writeJSON(w, aggregatedType, s.aggregated(false))
+			return writeJSON(w, aggregatedType, d.aggregated(false))
 		}
-		return writeJSON(w, "", s.groups())
+		return writeJSON(w, "", d.groups())
 	case "/api/v1":
-		return writeJSON(w, "", s.resources(schema.GroupVersion{Version: "v1"}))
+		return writeJSON(w, "", d.resources(schema.GroupVersion{Version: "v1"}))
 	}
 	if rest, ok := strings.CutPrefix(path, "/openapi/v3"); ok {
-		if doc := s.openAPI(strings.TrimPrefix(rest, "/")); doc != nil {
+		if doc := d.openAPI(strings.TrimPrefix(rest, "/"), s.cfg.Version); doc != nil {
 			return writeJSON(w, "", doc)
 		}
 	}
 	if rest, ok := strings.CutPrefix(path, "/apis/"); ok {
 		group, v, hasVersion := strings.Cut(rest, "/")
-		list := s.groups()
+		list := d.groups()
 		i := slices.IndexFunc(list.Groups, func(g metav1.APIGroup) bool { return g.Name == group })
 		switch {
 		case i >= 0 && !hasVersion:
@@ -57,7 +62,7 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 			g.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
 			return writeJSON(w, "", &g)
 		case i >= 0 && slices.ContainsFunc(list.Groups[i].Versions, func(x metav1.GroupVersionForDiscovery) bool { return x.Version == v }):
-			return writeJSON(w, "", s.resources(schema.GroupVersion{Group: group, Version: v}))
+			return writeJSON(w, "", d.resources(schema.GroupVersion{Group: group, Version: v}))
 		}
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
@@ -98,10 +103,16 @@ func writeJSON(w http.ResponseWriter, media string, v any) error {
 	return nil
 }
 
+// directory is what is served from the store, for discovery.
+type directory []*served
+
+// directory returns what is served now.
+func (s *Server) directory(ctx context.Context) (directory, error) { return s.resources(ctx) }
+
 // groupVersions lists the served groups and versions in order, without the core group.
-func (s *Server) groupVersions() []schema.GroupVersion {
+func (d directory) groupVersions() []schema.GroupVersion {
 	var all []schema.GroupVersion
-	for _, r := range s.catalog.all {
+	for _, r := range d {
 		gv := schema.GroupVersion{Group: r.Group, Version: r.Version}
 		if r.Group != "" && !slices.Contains(all, gv) {
 			all = append(all, gv)
@@ -110,9 +121,9 @@ func (s *Server) groupVersions() []schema.GroupVersion {
 	return append(all, reviewGroups()...)
 }
 
-func (s *Server) groups() *metav1.APIGroupList {
+func (d directory) groups() *metav1.APIGroupList {
 	list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
-	for _, gv := range s.groupVersions() {
+	for _, gv := range d.groupVersions() {
 		v := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
 		i := slices.IndexFunc(list.Groups, func(g metav1.APIGroup) bool { return g.Name == gv.Group })
 		if i < 0 {
@@ -134,11 +145,11 @@ func (r *served) verbs() metav1.Verbs {
 	return append(metav1.Verbs{"get", "list", "watch"}, writeVerbs[:]...)
 }
 
-func (s *Server) resources(gv schema.GroupVersion) *metav1.APIResourceList {
+func (d directory) resources(gv schema.GroupVersion) *metav1.APIResourceList {
 	list := &metav1.APIResourceList{
 		TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: []metav1.APIResource{},
 	}
-	for _, r := range s.catalog.all {
+	for _, r := range d {
 		if r.Group != gv.Group || r.Version != gv.Version {
 			continue
 		}
@@ -178,17 +189,17 @@ func (s *Server) wantsAggregated(r *http.Request) bool {
 
 // aggregated is all of discovery in one answer: of the core group, or of all
 // others.
-func (s *Server) aggregated(core bool) *apidiscoveryv2.APIGroupDiscoveryList {
+func (d directory) aggregated(core bool) *apidiscoveryv2.APIGroupDiscoveryList {
 	list := &apidiscoveryv2.APIGroupDiscoveryList{
 		TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: "apidiscovery.k8s.io/v2"}, Items: []apidiscoveryv2.APIGroupDiscovery{},
 	}
-	all := s.groupVersions()
+	all := d.groupVersions()
 	if core {
 		all = []schema.GroupVersion{{Version: "v1"}}
 	}
 	for _, gv := range all {
 		v := apidiscoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
-		for _, r := range s.resources(gv).APIResources {
+		for _, r := range d.resources(gv).APIResources {
 			addDiscovered(&v, gv, r)
 		}
 		i := slices.IndexFunc(list.Items, func(g apidiscoveryv2.APIGroupDiscovery) bool { return g.Name == gv.Group })

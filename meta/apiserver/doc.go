@@ -84,8 +84,11 @@
 // # What the store serves
 //
 // The API serves pods, config maps, secrets, the Node, the pods' Namespaces, Services,
-// EndpointSlices and RBAC objects as the cloud sent them, and the resources in
-// Config.Custom. It has the objects that this node needs, not all of the cluster. A pod
+// EndpointSlices and RBAC objects as the cloud sent them, the resources in
+// Config.Custom, and those that EdgeSyncs (sites.edgekit.io, package controller/sites) have
+// the node hold, from the moment when they come until they go. Of a namespace that no EdgeSync
+// names, a list of these gets 503, and not an empty answer; where all objects are held, one that is
+// not here gets 404. It has the objects that this node needs, not all of the cluster. A pod
 // and the Node have the status that the node itself reported last, even if the cloud
 // does not have it yet. Events are those of this node, the newest of each name.
 //

@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver/internal/table"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
@@ -24,7 +23,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, q request, res *ser
 	if !ok {
 		return notAcceptable()
 	}
-	it, err := s.load(r.Context(), res, meta.Key{Resource: res.Name, Namespace: q.namespace, Name: q.name})
+	it, err := s.load(r.Context(), res, res.key(q.namespace, q.name))
 	if errors.Is(err, errNotThere) {
 		if res.outbox {
 			return apierrors.NewNotFound(res.groupResource(), q.name)

@@ -57,13 +57,13 @@ type openAPIKind struct {
 
 // openAPI returns the index for "", or the document of a path such as "api/v1" or
 // "apis/apps/v1"; nil for a path that is not served.
-func (s *Server) openAPI(path string) any {
-	all := append([]schema.GroupVersion{{Version: "v1"}}, s.groupVersions()...)
+func (d directory) openAPI(path, version string) any {
+	all := append([]schema.GroupVersion{{Version: "v1"}}, d.groupVersions()...)
 	index := openAPIPaths{Paths: make(map[string]openAPILink, len(all))}
 	for _, gv := range all {
 		at := rootOf(gv)
 		if at == path {
-			return s.openAPIOf(gv)
+			return d.openAPIOf(gv, version)
 		}
 		index.Paths[at] = openAPILink{"/openapi/v3/" + at}
 	}
@@ -81,12 +81,12 @@ func rootOf(gv schema.GroupVersion) string {
 	return "apis/" + gv.String()
 }
 
-func (s *Server) openAPIOf(gv schema.GroupVersion) openAPIDoc {
+func (d directory) openAPIOf(gv schema.GroupVersion, version string) openAPIDoc {
 	doc := openAPIDoc{
-		OpenAPI: "3.0.0", Info: openAPIInfo{Title: "The node's Kubernetes API; it has no schemas", Version: s.cfg.Version},
+		OpenAPI: "3.0.0", Info: openAPIInfo{Title: "The node's Kubernetes API; it has no schemas", Version: version},
 		Paths: make(map[string]openAPIPath),
 	}
-	for _, r := range s.resources(gv).APIResources {
+	for _, r := range d.resources(gv).APIResources {
 		if strings.Contains(r.Name, "/") {
 			continue
 		}

@@ -191,7 +191,11 @@ func (s *Server) withBody(w http.ResponseWriter, r *http.Request, q request) (ou
 	}
 	body, err := s.body(w, r)
 	if err == nil && mayHaveLocal(body) {
-		res := s.catalog.find(q.group, q.version, q.resource)
+		var res *served
+		if res, err = s.find(r.Context(), q.group, q.version, q.resource); err != nil {
+			release()
+			return nil, nil, err
+		}
 		if res != nil && !res.Namespaced {
 			q.namespace = ""
 		}

@@ -39,7 +39,7 @@ func (r *served) area() string {
 
 // prefix is that of the store keys of the resource in a namespace, "" for all.
 func (r *served) prefix(namespace string) string {
-	p := r.area() + r.Name + "/"
+	p := r.area() + r.storeName() + "/"
 	if namespace != "" {
 		p += namespace + "/"
 	}
@@ -97,11 +97,14 @@ func (s *Server) load(ctx context.Context, r *served, key meta.Key) (item, error
 // absent reports whether the cloud answered that the object does not exist, and cannot be
 // asked again now.
 func (s *Server) absent(ctx context.Context, q request, r *served) (bool, error) {
+	if known, err := s.knownAbsent(ctx, r, q.namespace); known || err != nil {
+		return known, err
+	}
 	answers, can := s.cfg.Cloud.(Absences)
 	if connected, _ := s.cfg.Connected(); connected || !can {
 		return false, nil
 	}
-	key := meta.Key{Resource: r.Name, Namespace: q.namespace, Name: q.name}
+	key := r.key(q.namespace, q.name)
 	if !key.Valid() {
 		return false, nil
 	}
@@ -112,6 +115,9 @@ func (s *Server) absent(ctx context.Context, q request, r *served) (bool, error)
 // order of their keys, and the revision from which a watch continues the list.
 // Objects may be newer than that revision: the watch then repeats them.
 func (s *Server) list(ctx context.Context, r *served, namespace string) ([]item, uint64, error) {
+	if err := s.checkSynced(r, namespace); err != nil {
+		return nil, 0, err
+	}
 	records, revision, err := s.cfg.Store.List(ctx, r.prefix(namespace))
 	if err == nil && len(records) == 0 {
 		err = s.checkHeld(ctx, r, namespace)

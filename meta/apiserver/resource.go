@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/edgekit/edgekit/meta"
 )
 
 // Resource is a kind of object that the API serves from the store. Its objects
@@ -42,6 +44,23 @@ type served struct {
 	status string // the resource of the Up area whose status is newer, or ""
 	// whole is that a node has all objects of it or none: every cluster has some.
 	whole bool
+	// stored is the resource of the store's keys if it is not the Name, and synced what the node
+	// holds: both are of a resource of EdgeSyncs.
+	stored string
+	synced *coverage
+}
+
+// storeName is the resource of the store's keys.
+func (r *served) storeName() string {
+	if r.stored != "" {
+		return r.stored
+	}
+	return r.Name
+}
+
+// key is the store's key of an object.
+func (r *served) key(namespace, name string) meta.Key {
+	return meta.Key{Resource: r.storeName(), Namespace: namespace, Name: name}
 }
 
 // builtin lists the resources that are served from the store, in the order of discovery.

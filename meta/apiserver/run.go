@@ -51,6 +51,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return s.policy.follow(gctx) })
+	group.Go(func() error { return s.synced.follow(gctx, s.cfg.Store) })
 	if s.cfg.FollowLink != nil {
 		group.Go(func() error {
 			s.cfg.FollowLink(gctx, s.link.changed)

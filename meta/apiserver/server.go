@@ -19,6 +19,7 @@ type Server struct {
 	catalog        *catalog
 	codec          *codec
 	policy         policy
+	synced         synced
 	watches        counter // that are served from the store
 	calls, follows counter // requests and watches that are open at the API server
 	passing        counter // both together
@@ -126,7 +127,10 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request
 	if review := reviewOf(q); review != nil {
 		return review(s, w, r, who)
 	}
-	res := s.catalog.find(q.group, q.version, q.resource)
+	res, err := s.find(r.Context(), q.group, q.version, q.resource)
+	if err != nil {
+		return err
+	}
 	if isEvent(q) && (q.verb == "create" || q.verb == "patch") || res != nil && (reading(q) || streaming(q)) {
 		if err := s.authorize(r.Context(), q, who); err != nil {
 			return err
@@ -147,7 +151,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, q request
 	case q.verb == "watch":
 		return s.watch(w, r, q, res, who)
 	}
-	err := s.get(w, r, q, res)
+	err = s.get(w, r, q, res)
 	if errors.Is(err, errNotThere) {
 		absent, err := s.absent(r.Context(), q, res)
 		switch {

@@ -244,7 +244,7 @@ func (s *Server) cloudVersion(ctx context.Context, res *served, q request, text 
 	if !ours {
 		return text, nil
 	}
-	it, err := s.load(ctx, res, meta.Key{Resource: res.Name, Namespace: q.namespace, Name: q.name})
+	it, err := s.load(ctx, res, res.key(q.namespace, q.name))
 	if err != nil && !errors.Is(err, errNotThere) {
 		return "", err
 	}

@@ -339,3 +339,17 @@ func (q *EventQueues) Stats() QueueStats {
 	}
 	return s
 }
+
+// Waiting returns how many events of a queue wait, and how many bytes of all queues do. A queue
+// that does not exist has none.
+func (q *EventQueues) Waiting(ctx context.Context, name string) (events int, total int64, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.loadLocked(ctx); err != nil {
+		return 0, 0, err
+	}
+	if e := q.queues[name]; e != nil {
+		events = len(e.sizes)
+	}
+	return events, q.bytes, nil
+}

@@ -39,7 +39,10 @@ type Config struct {
 	Bus    *bus.Bus
 	Node   string           // the node's name, one level of a topic
 	Now    func() time.Time // the clock for timestamps of answers that the engine has no part in; nil means time.Now
-	Logger *slog.Logger     // nil discards
+	// Published is called after the delta of a device was published, with the time when that began and
+	// the error; nil costs nothing. It must not block.
+	Published func(device string, began time.Time, err error)
+	Logger    *slog.Logger // nil discards
 }
 
 // Bridge answers and publishes for a twin engine on MQTT. All methods may be
@@ -278,7 +281,7 @@ func (b *Bridge) commit(ctx context.Context, c twin.Commit) {
 			b.answer(ctx, c, &topics.StateResultMessage{Device: state})
 		case twin.Document:
 			id := orNew(c.EventID)
-			b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDocument), id, appendDocument(b.buffer[:0], id, c.Time, e.Twins))
+			_ = b.publishPayload(ctx, topics.Device(c.Device, topics.TwinDocument), id, appendDocument(b.buffer[:0], id, c.Time, e.Twins))
 		case twin.Delta:
 			b.delta(ctx, c.Device, c.Time, e)
 		case twin.Membership:
@@ -295,21 +298,27 @@ func (b *Bridge) result(ctx context.Context, c twin.Commit, e twin.Result) {
 	d, _ := b.cfg.Engine.Device(c.Device)
 	stale := func(name string) bool { return d.Quality(name, c.Time) == twin.Stale }
 	id := orNew(c.EventID)
-	b.publishPayload(ctx, resultTopic(c), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
+	_ = b.publishPayload(ctx, resultTopic(c), id, appendResult(b.buffer[:0], id, c.Time, e.Twins, stale))
 }
 
 func (b *Bridge) delta(ctx context.Context, device string, now time.Time, d twin.Delta) {
 	id := newEventID()
-	b.publishPayload(ctx, topics.Device(device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, now, d))
+	if b.cfg.Published == nil {
+		_ = b.publishPayload(ctx, topics.Device(device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, now, d))
+		return
+	}
+	began := time.Now()
+	b.cfg.Published(device, began, b.publishPayload(ctx, topics.Device(device, topics.TwinDelta), id, appendDelta(b.buffer[:0], id, now, d)))
 }
 
 // publishPayload publishes a payload in b.buffer, whose memory it keeps for the next. The
-// goroutine that publishes owns that.
-func (b *Bridge) publishPayload(ctx context.Context, topic, id string, payload []byte) {
-	b.sendPayload(ctx, topic, id, payload)
+// goroutine that publishes owns that. The error was logged.
+func (b *Bridge) publishPayload(ctx context.Context, topic, id string, payload []byte) error {
+	err := b.sendPayload(ctx, topic, id, payload)
 	if b.buffer = nil; cap(payload) <= bufferBytes {
 		b.buffer = payload
 	}
+	return err
 }
 
 // answer publishes the answer to c if the request came over MQTT. A state that the engine
@@ -359,10 +368,11 @@ func (b *Bridge) send(ctx context.Context, topic, id string, now time.Time, m st
 		b.cfg.Logger.Error("MQTT message cannot be encoded", "topic", topic, "err", err)
 		return
 	}
-	b.sendPayload(ctx, topic, id, payload)
+	_ = b.sendPayload(ctx, topic, id, payload)
 }
 
-func (b *Bridge) sendPayload(ctx context.Context, topic, id string, payload []byte) {
+// sendPayload publishes and returns the error, which it has logged.
+func (b *Bridge) sendPayload(ctx context.Context, topic, id string, payload []byte) error {
 	err := b.cfg.Bus.Publish(ctx, bus.Message{
 		Topic: topic, Payload: payload, QoS: bus.AtLeastOnce,
 		Properties: []bus.Property{{Key: "event_id", Value: id}},
@@ -375,4 +385,5 @@ func (b *Bridge) sendPayload(ctx context.Context, topic, id string, payload []by
 	default:
 		b.warn("MQTT message is not published", "topic", topic, "err", err)
 	}
+	return err
 }

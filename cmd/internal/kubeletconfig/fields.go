@@ -48,7 +48,7 @@ const (
 	ownCerts = "the node's certificate comes from edgecore join and is renewed by itself"
 	unit     = "the systemd unit of edgecore sets it"
 	ownLog   = "edgecore has --log-level and --log-format"
-	noTrace  = "edgecore has no traces"
+	noTrace  = "traces go by OTLP over HTTP: --tracing-endpoint, --tracing-sampling"
 	debug    = "edgecore has no such paths"
 	cni      = "the network plugin and kube-proxy do this"
 )

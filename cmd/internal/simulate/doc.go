@@ -16,7 +16,7 @@
 // cloudcore sends it, and reports.
 //
 // No container runs and nothing is stored: a pod becomes Running and Ready some time after it has
-// come, and ends when it is deleted. A device's values are counters. What a node holds is lost
+// come, and ends when it is deleted. Its log is one line. A device's values are counters. What a node holds is lost
 // with the program, as with a machine whose disk was replaced.
 //
 // # What is measured

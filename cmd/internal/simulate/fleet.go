@@ -36,6 +36,7 @@ type Fleet struct {
 	started atomic.Bool
 	stats   counters
 	timers  hub.Timers
+	mux     *hub.Mux
 	words   sync.Map // strings that many nodes share
 	empty   chan *node
 	sockets []*quicconn.Socket
@@ -55,6 +56,9 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{cfg: cfg, agenda: newAgenda(), empty: make(chan *node, cfg.Nodes)}
 	if f.cluster, err = newCluster(&f.cfg); err != nil {
+		return nil, err
+	}
+	if f.mux, err = newMux(); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -181,7 +185,7 @@ func (f *Fleet) client(ctx context.Context, n *node, i int, from *identities, co
 		return nil, err
 	}
 	return hub.NewClient(hub.ClientConfig{
-		Dialer: dialer, Node: n.name, Version: "simulated", Down: n, Up: sender{n}, Timers: &f.timers,
+		Dialer: dialer, Node: n.name, Version: "simulated", Down: n, Up: sender{n}, Mux: f.mux, Timers: &f.timers,
 		Connected: []func(hub.Info){n.connected, func(info hub.Info) {
 			if info.Connected {
 				connected()

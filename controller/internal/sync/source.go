@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
@@ -13,7 +14,9 @@ import (
 // Part is a Source for some resources.
 type Part struct {
 	Resources []string // those that Source answers for, for example "pods"
-	Source    hub.Source
+	// Prefix is how further resources begin for which Source answers; "" is none.
+	Prefix string
+	Source hub.Source
 }
 
 // Union makes one Source of several. Each resource belongs to one part; a
@@ -58,13 +61,26 @@ func (u *union) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], error
 }
 
 func (u *union) Load(ctx context.Context, key hub.Key, held string) (hub.Object, error) {
-	owner := u.owner[key.Resource]
+	owner := u.ownerOf(key.Resource)
 	if owner == nil {
 		// A resource that no part here has may come from a newer cloudcore, so its
 		// objects do not count as deleted.
 		return hub.Object{}, &hub.Error{Code: hub.CodeUnsupported, Text: fmt.Sprintf("no source for resource %q", key.Resource)}
 	}
 	return owner.Load(ctx, key, held)
+}
+
+// ownerOf returns the part of a resource; nil if there is none.
+func (u *union) ownerOf(resource string) hub.Source {
+	if owner := u.owner[resource]; owner != nil {
+		return owner
+	}
+	for _, p := range u.parts {
+		if p.Prefix != "" && strings.HasPrefix(resource, p.Prefix) {
+			return p.Source
+		}
+	}
+	return nil
 }
 
 func (u *union) Compare(a, b string) int { return cache.Compare(a, b) }

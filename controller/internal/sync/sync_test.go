@@ -211,3 +211,22 @@ func TestSinkTakesEvents(t *testing.T) {
 		t.Errorf("a resource of which no node may tell: %v", err)
 	}
 }
+
+// TestUnionPrefix: a part answers for all resources that begin with its prefix, and for none that
+// another part names.
+func TestUnionPrefix(t *testing.T) {
+	var named, rest hubtest.Source
+	u := nodesync.Union(
+		nodesync.Part{Resources: []string{"synced.a"}, Source: &named},
+		nodesync.Part{Resources: []string{"edgesyncs"}, Prefix: "synced.", Source: &rest})
+	for resource, s := range map[string]*hubtest.Source{"synced.a": &named, "synced.b": &rest, "edgesyncs": &rest} {
+		key := hub.Key{Resource: resource, Name: "x"}
+		s.Put(key, 7, "{}")
+		if obj, err := u.Load(t.Context(), key, ""); err != nil || obj.Version != "7" {
+			t.Errorf("%s: %+v, %v", resource, obj, err)
+		}
+	}
+	if _, err := u.Load(t.Context(), hub.Key{Resource: "synced", Name: "x"}, ""); !errors.Is(err, &hub.Error{Code: hub.CodeUnsupported}) {
+		t.Errorf("a resource of nobody: %v", err)
+	}
+}

@@ -7,6 +7,7 @@ type Object struct {
 	Version string // in the owner's terms; hub compares it only through Source.Compare
 	Body    []byte // opaque; for a deleted object what the receiver may need to delete it, often nil
 	Deleted bool   // the object is gone; Version is then that of its end, if known
+	Trace   string // a valid Traceparent, or empty
 }
 
 // Event is one thing that happened. Unlike an Object it is never replaced by a

@@ -33,7 +33,7 @@ func TestAttackBatches(t *testing.T) {
 	}
 	units := append(smallFrames(),
 		string(AppendDelimited(nil, Event{message.Event{Source: "a", ID: 1, Key: message.Key{Resource: "a", Namespace: "b", Name: "c"}, Body: make([]byte, 100)}})),
-		string(AppendDelimited(nil, Put{1, message.Message{Operation: message.Insert, Body: make([]byte, 60<<10)}})),
+		string(AppendDelimited(nil, Put{Seq: 1, Message: message.Message{Operation: message.Insert, Body: make([]byte, 60<<10)}})),
 	)
 	for _, n := range []int{1000, 15_000} {
 		units = append(units, string(AppendDelimited(nil, Versions{make([]message.Entry, n), false})),
@@ -109,10 +109,10 @@ func TestBatchesOfLikes(t *testing.T) {
 	body := []byte(strings.Repeat(`{"name":"kube-api-access","readOnly":true},`, 40))
 	for name, make1 := range map[string]func(i int) Frame{
 		"pods": func(i int) Frame {
-			return Put{uint64(i + 1), message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "a", Name: fmt.Sprint("web-", i)}, Version: fmt.Sprint(i), Body: body}}
+			return Put{Seq: uint64(i + 1), Message: message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "a", Name: fmt.Sprint("web-", i)}, Version: fmt.Sprint(i), Body: body}}
 		},
 		"deletes": func(i int) Frame {
-			return Put{uint64(i + 1), message.Message{Operation: message.Delete, Key: message.Key{Resource: "pods", Namespace: long, Name: fmt.Sprint(long, i)}}}
+			return Put{Seq: uint64(i + 1), Message: message.Message{Operation: message.Delete, Key: message.Key{Resource: "pods", Namespace: long, Name: fmt.Sprint(long, i)}}}
 		},
 		"events": func(i int) Frame { return Event{message.Event{Source: "a", ID: uint64(i + 1)}} },
 		"same": func(i int) Frame {
@@ -126,7 +126,7 @@ func TestBatchesOfLikes(t *testing.T) {
 			return v
 		},
 		"zeros": func(i int) Frame {
-			return Put{uint64(i + 1), message.Message{Operation: message.Insert, Key: message.Key{Name: "a"}, Body: make([]byte, 50<<10)}}
+			return Put{Seq: uint64(i + 1), Message: message.Message{Operation: message.Insert, Key: message.Key{Name: "a"}, Body: make([]byte, 50<<10)}}
 		},
 	} {
 		var frames []Frame

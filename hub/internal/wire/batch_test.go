@@ -27,7 +27,7 @@ func squeeze(tb testing.TB, raw []byte, says int) Batch {
 // pod is a put of an object of about 2 KiB that compresses.
 func pod() Frame {
 	body := strings.Repeat(`{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web-1"},"spec":{"containers":[{"name":"c1"}]}}`, 21)
-	return Put{1, message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "1", Body: []byte(body)}}
+	return Put{Seq: 1, Message: message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "1", Body: []byte(body)}}
 }
 
 // TestBadBatches sends batches with wrong sizes: each is a violation, and costs no more

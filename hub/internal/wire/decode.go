@@ -241,6 +241,11 @@ func (d *decoder) parsePut(b []byte) (Frame, error) {
 			f.Seq = v.u
 		case 2:
 			err = d.parseMessage(&f.Message, v.b)
+		case 3:
+			f.Trace = nil
+			if trace := message.Traceparent(v.b); trace != "" {
+				f.Trace = &trace
+			}
 		}
 		return err
 	})

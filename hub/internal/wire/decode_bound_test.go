@@ -66,7 +66,7 @@ func stored(raw []byte) []byte {
 func smallFrames() []string {
 	var out []string
 	for _, f := range append(sampleFrames(),
-		Put{1, message.Message{Operation: message.Insert}}, Put{1, message.Message{Operation: message.Insert, Error: &message.Error{}}},
+		Put{Seq: 1, Message: message.Message{Operation: message.Insert}}, Put{Seq: 1, Message: message.Message{Operation: message.Insert, Error: &message.Error{}}},
 		Nack{1, &message.Error{}}, Event{message.Event{Source: "a", ID: 1}}, Refusal{"a", 1, &message.Error{}}, Response{message.Message{Operation: message.Response}},
 		Open{ClassCall, 0, message.Message{Operation: message.Query}}, GoAway{}, Ping{}, Hello{}, Welcome{},
 		Versions{[]message.Entry{{Key: message.Key{Name: "a"}}}, false}, Marks{[]message.Mark{{Source: "a"}}, false},
@@ -106,7 +106,7 @@ func fragmented(num protowire.Number) func([]byte) []byte {
 func TestPartsShareABudget(t *testing.T) {
 	const size = 1 << 20
 	budget := semaphore.NewWeighted(3 << 20)
-	body := Put{1, message.Message{Operation: message.Insert, Key: message.Key{Name: "a"}, Body: make([]byte, size)}}
+	body := Put{Seq: 1, Message: message.Message{Operation: message.Insert, Key: message.Key{Name: "a"}, Body: make([]byte, size)}}
 	var parts []byte
 	whole := AppendFrame(nil, body)
 	for rest := whole; len(rest) > 0; {

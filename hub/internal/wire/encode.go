@@ -200,9 +200,20 @@ func sizeKey(k *message.Key) int {
 }
 
 func (f Put) fields(b []byte) []byte {
-	return appendMessage(appendUint(b, 1, f.Seq), 2, &f.Message)
+	b = appendMessage(appendUint(b, 1, f.Seq), 2, &f.Message)
+	if f.Trace != nil {
+		b = appendText(b, 3, *f.Trace)
+	}
+	return b
 }
-func (f Put) size() int { return sizeUint(1, f.Seq) + sizeMessage(2, &f.Message) }
+
+func (f Put) size() int {
+	n := sizeUint(1, f.Seq) + sizeMessage(2, &f.Message)
+	if f.Trace != nil {
+		n += sizeText(3, *f.Trace)
+	}
+	return n
+}
 
 func (f Nack) fields(b []byte) []byte {
 	return appendPart(appendUint(b, 1, f.Seq), 2, (*wireErr)(f.Err))
@@ -312,7 +323,8 @@ func AppendError(b []byte, e *message.Error) []byte { return (*wireErr)(e).field
 
 // PutSize is the size of the frame that carries an object.
 func PutSize(seq uint64, o message.Object) int {
-	return Size(Put{Seq: seq, Message: message.Message{Operation: message.Update, Key: o.Key, Version: o.Version, Body: o.Body}})
+	n := sizeUint(1, seq) + sizeMessage(2, &message.Message{Operation: message.Update, Key: o.Key, Version: o.Version, Body: o.Body}) + sizeText(3, o.Trace)
+	return protowire.SizeTag(numPut) + protowire.SizeBytes(n)
 }
 
 // EventSize is the size of the frame that carries an event.

@@ -76,6 +76,9 @@ type (
 	Put struct {
 		Seq     uint64
 		Message message.Message
+		// Trace is a valid Traceparent; nil, as usual, for none: a pointer, so that a peer that
+		// sends many small objects makes the decoder allocate no more than without the field.
+		Trace *string
 	}
 	// Ack says that all objects up to Seq are durable or were nacked.
 	Ack struct{ Seq uint64 }

@@ -16,6 +16,7 @@ import (
 
 // sampleFrames has one frame of each kind with every field set.
 func sampleFrames() []Frame {
+	trace := parent
 	limits := message.Limits{MaxFrame: 1 << 20, Window: 7, WindowBytes: 9}
 	query := message.Message{ID: 4, Operation: message.Query, Key: message.Key{Resource: "logs", Namespace: "ns", Name: "n"}, Body: []byte("which")}
 	full := message.Message{
@@ -29,7 +30,7 @@ func sampleFrames() []Frame {
 		Ping{1, 3 * time.Millisecond}, Pong{2, 1 << 50}, Pong{2, 0}, Want{}, Ack{3}, Cancel{4},
 		Digest{message.Digest{Sum: [16]byte{1, 15: 2}, Count: 4}},
 		Versions{[]message.Entry{{Key: message.Key{Resource: "a", Namespace: "b", Name: "c"}, Version: "1"}, {Key: message.Key{Resource: "d", Namespace: "", Name: "e"}, Version: "2"}}, true},
-		Put{6, full},
+		Put{6, full, &trace},
 		Nack{7, &message.Error{Code: message.CodeInvalid, Text: "never"}},
 		Fragment{[]byte("part"), true},
 		Open{ClassCall, time.Second, query},
@@ -69,7 +70,7 @@ func TestFrames(t *testing.T) {
 }
 
 func TestFragmentsAreJoined(t *testing.T) {
-	big := Put{1, message.Message{Operation: message.Insert, Key: message.Key{Name: "big"}, Body: bytes.Repeat([]byte("x"), 100_000)}}
+	big := Put{Seq: 1, Message: message.Message{Operation: message.Insert, Key: message.Key{Name: "big"}, Body: bytes.Repeat([]byte("x"), 100_000)}}
 	whole := AppendFrame(nil, big)
 	var b []byte
 	for rest := whole; len(rest) > 0; {
@@ -175,7 +176,7 @@ func FuzzFrameReader(f *testing.F) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	f := Put{1, message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "123456", Body: make([]byte, 2048)}}
+	f := Put{Seq: 1, Message: message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "123456", Body: make([]byte, 2048)}}
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -185,7 +186,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	f := Put{1, message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "123456", Body: make([]byte, 2048)}}
+	f := Put{Seq: 1, Message: message.Message{Operation: message.Update, Key: message.Key{Resource: "pods", Namespace: "default", Name: "web-1"}, Version: "123456", Body: make([]byte, 2048)}}
 	wire := AppendDelimited(nil, f)
 	in := bytes.NewReader(wire)
 	r := NewReader(in, MaxPiece, MaxPiece)

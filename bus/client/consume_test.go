@@ -1,0 +1,129 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/client"
+)
+
+// consumer runs Consume until enough messages have come, and acknowledges those that ack says.
+func consumer(t *testing.T, cfg client.Config, filter string, want int, ack func(text string) bool) (got []string) {
+	t.Helper()
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var acks []func()
+	done := errors.New("enough")
+	err = c.Consume(ctx, filter, bus.AtLeastOnce, func(_ context.Context, m bus.Message, f func()) error {
+		got = append(got, string(m.Payload))
+		if ack(string(m.Payload)) {
+			acks = slices.Insert(acks, 0, f) // any order will do
+		}
+		if len(got) < want {
+			return nil
+		}
+		for _, f := range acks {
+			f()
+		}
+		// The acknowledgements must be on their way before the connection ends.
+		flushed, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer stop()
+		<-flushed.Done()
+		return done
+	})
+	if want > 0 && !errors.Is(err, done) {
+		t.Errorf("Consume: %v, %d of %d messages came", err, len(got), want)
+	}
+	return got
+}
+
+// TestConsume: over a unix socket, what was not acknowledged comes again to the next client with
+// the same identifier, and also what was published meanwhile; EndSession ends that.
+func TestConsume(t *testing.T) {
+	socket := "unix://" + filepath.Join(t.TempDir(), "mqtt.sock")
+	b, err := broker.New(broker.Config{Address: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	<-b.Ready()
+	cfg := client.Config{URL: socket, ClientID: "edgepipe/a/b/c", SessionExpiry: time.Hour}
+	publish := func(from, to int) {
+		for i := from; i <= to; i++ {
+			if err := b.Publish(ctx, bus.Message{Topic: "x/y", Payload: fmt.Append(nil, i), QoS: bus.AtLeastOnce}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The session begins with the subscription.
+	begun, stop := context.WithCancel(ctx)
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-c.Ready()
+		stop()
+	}()
+	if err := c.Consume(begun, "x/+", bus.AtLeastOnce, func(context.Context, bus.Message, func()) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	publish(1, 3)
+	if got := consumer(t, cfg, "x/+", 3, func(text string) bool { return text != "2" }); fmt.Sprint(got) != "[1 2 3]" {
+		t.Errorf("first: %v", got)
+	}
+	publish(4, 4)
+	// Acknowledgements are sent in the order of the messages, so 3 was not acknowledged either.
+	if got := consumer(t, cfg, "x/+", 3, func(string) bool { return true }); fmt.Sprint(got) != "[2 3 4]" {
+		t.Errorf("after a restart: %v", got)
+	}
+	publish(5, 5)
+	if err := client.EndSession(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	tick, limit := time.NewTicker(time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for b.Stats().Sessions > 0 { // the broker sees the end of the connection a moment later
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("the session is left")
+		}
+	}
+}
+
+// TestConsumeAlone: a client has other subscriptions or Consume.
+func TestConsumeAlone(t *testing.T) {
+	c, err := client.New(client.Config{URL: "unix:///nonexistent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Subscribe("a", func(bus.Message) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Consume(t.Context(), "a", 0, func(context.Context, bus.Message, func()) error { return nil }); err == nil {
+		t.Error("both are accepted")
+	}
+	if _, err := client.New(client.Config{URL: "unix://host"}); err == nil {
+		t.Error("a socket without path is accepted")
+	}
+}

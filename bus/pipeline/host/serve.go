@@ -1,0 +1,151 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
+	"github.com/edgekit/edgekit/meta"
+	"github.com/edgekit/edgekit/meta/apiserver"
+)
+
+// maxStatuses is the largest body of Statuses.
+const maxStatuses = 8 << 20
+
+// serve serves edgepipe until ctx ends.
+func (h *Host) serve(ctx context.Context) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.PathPipelines, h.servePipelines)
+	mux.HandleFunc("POST "+wire.PathStatus, h.serveStatus)
+	mux.HandleFunc("POST "+wire.PathEvents, h.serveEvents)
+	for ctx.Err() == nil {
+		if err := h.listen(ctx, mux); err != nil && ctx.Err() == nil {
+			h.log.Error("the socket for edgepipe cannot be served; trying again", "err", err)
+			sleep(ctx, retryPause)
+		}
+	}
+}
+
+func (h *Host) listen(ctx context.Context, handler http.Handler) error {
+	l, err := apiserver.ListenSocket(ctx, filepath.Join(h.cfg.Folder, wire.HostSocket), h.log)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 15 * time.Second, MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// gather is how long changes of the Set are gathered: those of one kubectl apply come together.
+const gather = 200 * time.Millisecond
+
+// servePipelines streams the Set.
+func (h *Host) servePipelines(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	out := http.NewResponseController(w)
+	for {
+		set, changed := h.set()
+		if json.NewEncoder(w).Encode(set) != nil || out.Flush() != nil {
+			return // edgepipe has gone
+		}
+		select {
+		case <-changed:
+		case <-req.Context().Done():
+			return
+		}
+		if !sleep(req.Context(), gather) {
+			return
+		}
+	}
+}
+
+// serveStatus takes what edgepipe says of its Pipelines.
+func (h *Host) serveStatus(w http.ResponseWriter, req *http.Request) {
+	var all wire.Statuses
+	if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxStatuses)).Decode(&all); err != nil {
+		http.Error(w, "statuses cannot be read: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	h.mu.Lock()
+	for _, s := range all.Statuses {
+		key := meta.Key{Resource: wire.Pipelines, Namespace: s.Namespace, Name: s.Name}
+		if p := h.pipelines[key]; p != nil && !p.tooMany {
+			h.statuses[key] = s.Report
+		}
+	}
+	h.mu.Unlock()
+	h.notify()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveEvents stores one batch of events for the cloud.
+func (h *Host) serveEvents(w http.ResponseWriter, req *http.Request) {
+	q := req.URL.Query()
+	b := wire.Batch{Sink: q.Get("sink"), URL: q.Get("url"), Encoding: req.Header.Get("Content-Encoding")}
+	var err [2]error
+	b.Events, err[0] = strconv.Atoi(q.Get("events"))
+	if q.Has("retry") {
+		b.Retry, err[1] = time.ParseDuration(q.Get("retry"))
+	}
+	key := meta.Key{Resource: wire.Pipelines, Namespace: q.Get("namespace"), Name: q.Get("name")}
+	h.mu.Lock()
+	known := h.pipelines[key] != nil
+	h.mu.Unlock()
+	switch {
+	case errors.Join(err[:]...) != nil || b.Sink == "" || b.Events < 1 || b.Events > wire.MaxEvents:
+		http.Error(w, "the query must have namespace, name, sink, url and events", http.StatusBadRequest)
+		return
+	case !known:
+		http.Error(w, "the node has no such pipeline", http.StatusNotFound)
+		return
+	}
+	body, failed := io.ReadAll(http.MaxBytesReader(w, req.Body, wire.MaxBody))
+	if failed != nil {
+		http.Error(w, "the batch is too large: "+failed.Error(), http.StatusRequestEntityTooLarge)
+		return
+	}
+	b.Body = body
+	if _, err := wire.DecodeBatch(b.Encode()); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	switch err := h.append(req.Context(), key, &b); {
+	case errors.Is(err, errFull):
+		h.counts.refused.Add(1)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		h.counts.batches.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// errFull says that so much waits for the cloud that edgepipe keeps its events.
+var errFull = errors.New("bus/pipeline/host: the batches before wait for the cloud")
+
+// append stores a batch unless too many wait.
+func (h *Host) append(ctx context.Context, key meta.Key, b *wire.Batch) error {
+	name := key.Namespace + "/" + key.Name + "/" + b.Sink
+	events, total, err := h.queues.Waiting(ctx, name)
+	if err != nil {
+		return err
+	}
+	if events >= h.cfg.MaxBatches || total >= h.cfg.MaxBytes {
+		return errFull
+	}
+	key.Resource = wire.Events
+	return h.queues.Append(ctx, name, key, b.Encode())
+}

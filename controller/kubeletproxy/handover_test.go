@@ -1,0 +1,178 @@
+package kubeletproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
+)
+
+// pair is two cloudcores, one of which has edge-1.
+type pair struct {
+	a, b  *cloud
+	aPort int
+	away  atomic.Bool // from a
+	admin *tls.Certificate
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{a: newCloud(t, nil)}
+	p.b = newCloud(t, func(cfg *Config) {
+		cfg.Address, cfg.Bind = netip.MustParseAddr("127.0.0.2"), "127.0.0.2"
+		cfg.ClientCA = func(context.Context) ([]byte, error) { return p.a.ca.pem(), nil }
+	})
+	here := p.a.openStream
+	p.a.openStream = func(ctx context.Context, node string, m hub.Message) (hub.Stream, error) {
+		if p.away.Load() {
+			return nil, hub.ErrOffline
+		}
+		return here(ctx, node, m)
+	}
+	p.admin = p.a.ca.client(t, "admin", "system:masters")
+	p.a.run(t)
+	p.b.run(t)
+	p.aPort = p.a.assignPort("edge-1", 0)
+	p.a.change(nil, recordedAt("edge-1", "127.0.0.1", p.aPort))
+	p.a.Connected(hub.Info{Node: "edge-1", Connected: true, Epoch: 1})
+	return p
+}
+
+func (c *cloud) change(old, now *corev1.Node) {
+	c.nodeChanged(cache.Change[*corev1.Node]{Name: cache.Name{Name: "edge-1"}, Old: old, New: now})
+}
+
+// leave ends the node's session with a.
+func (p *pair) leave() {
+	p.away.Store(true)
+	p.a.Connected(hub.Info{Node: "edge-1", Epoch: 1})
+}
+
+// join has the node at b, and a see that.
+func (p *pair) join(t *testing.T) {
+	t.Helper()
+	port := p.b.assignPort("edge-1", p.aPort+1) // each cloudcore has ports of its own
+	p.b.Connected(hub.Info{Node: "edge-1", Connected: true, Epoch: 2})
+	p.a.change(recordedAt("edge-1", "127.0.0.1", p.aPort), recordedAt("edge-1", "127.0.0.2", port))
+}
+
+// get asks for the node's pods at a.
+func (p *pair) get(ctx context.Context, client *http.Client) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/pods", p.aPort), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return fmt.Sprintf("%d %s", resp.StatusCode, body), err
+}
+
+func (p *pair) client(t *testing.T) *http.Client {
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{*p.admin}}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+// TestHandover: a request for a node that changes over to another cloudcore is answered by that one,
+// also on a connection from before.
+func TestHandover(t *testing.T) {
+	p := newPair(t)
+	p.a.Server.handover = time.Minute
+	old := p.client(t)
+	const want = `200 GET /pods token=""`
+	if got, err := p.get(t.Context(), old); err != nil || got != want {
+		t.Fatalf("before: %q, %v", got, err)
+	}
+	p.leave()
+	type result struct {
+		got string
+		err error
+	}
+	answers := make(chan result, 3)
+	for _, client := range []*http.Client{old, p.client(t), p.client(t)} {
+		go func() {
+			got, err := p.get(t.Context(), client)
+			answers <- result{got, err}
+		}()
+	}
+	hubtest.Until(t, "all requests wait", func() bool {
+		p.a.limiter.mu.Lock()
+		defer p.a.limiter.mu.Unlock()
+		return p.a.limiter.open == 3
+	})
+	select {
+	case r := <-answers:
+		t.Fatalf("a request did not wait: %+v", r)
+	default:
+	}
+	p.join(t)
+	for range 3 {
+		if r := <-answers; r.err != nil || r.got != want {
+			t.Errorf("meanwhile: %q, %v", r.got, r.err)
+		}
+	}
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || got != want {
+		t.Errorf("after: %q, %v", got, err)
+	}
+}
+
+// TestHandoverEnds: the old cloudcore's port is closed at the end, HandedOver waits for nodes that
+// have not arrived and no longer, and a node that is just away is said to be so.
+func TestHandoverEnds(t *testing.T) {
+	p := newPair(t)
+	p.a.Server.handover = 300 * time.Millisecond
+	p.leave()
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || !strings.HasPrefix(got, "503 ") || !strings.Contains(got, "not connected") {
+		t.Errorf("a node that is away: %q, %v", got, err)
+	}
+	p.a.Connected(hub.Info{Node: "edge-1", Connected: true, Epoch: 3})
+	p.a.Connected(hub.Info{Node: "edge-1", Epoch: 3})
+	handed := make(chan struct{})
+	go func() {
+		p.a.HandedOver(t.Context())
+		close(handed)
+	}()
+	p.join(t)
+	<-handed
+	hubtest.Until(t, "the port is closed", func() bool {
+		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+		if err != nil {
+			return true
+		}
+		c.Close()
+		return false
+	})
+}
+
+// TestHandoverCircle: two cloudcores that take each other for the node's do not pass a connection on
+// for ever.
+func TestHandoverCircle(t *testing.T) {
+	p := newPair(t)
+	p.a.Server.handover = time.Minute
+	p.leave()
+	p.a.change(recordedAt("edge-1", "127.0.0.1", p.aPort), recordedAt("edge-1", "127.0.0.1", p.aPort+150)) // its own port, under another name
+	p.a.mu.Lock()
+	p.a.byNode["edge-1"].to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(p.aPort))
+	p.a.mu.Unlock()
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || !strings.HasPrefix(got, "503 ") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
