@@ -176,16 +176,11 @@ func (s *parquetSink) journals(root *os.Root) ([]string, error) {
 }
 
 func (s *parquetSink) createLocked(root *os.Root, now time.Time) error {
-	for {
-		final := rotate.Name(s.path, now)
-		if _, err := root.Lstat(final); errors.Is(err, fs.ErrNotExist) {
-			s.born = now
-			return s.useLocked(root, final)
-		} else if err != nil {
-			return err
-		}
-		now = now.Add(time.Nanosecond)
+	final, err := rotate.NextName(root, s.path, now)
+	if err != nil {
+		return err
 	}
+	return s.useLocked(root, final)
 }
 
 func (s *parquetSink) useLocked(root *os.Root, final string) error {

@@ -140,20 +140,29 @@ func Rotated(root *os.Root, file string) ([]string, error) {
 
 // Away gives a file the name of a rotated one, and removes those that are too many.
 func Away(root *os.Root, file string, now time.Time, keep int) error {
-	name := Name(file, now)
-	for { // two within the resolution of a clock
-		if _, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			break
-		} else if err != nil {
-			return err
-		}
-		now = now.Add(time.Nanosecond)
-		name = Name(file, now)
+	name, err := NextName(root, file, now)
+	if err != nil {
+		return err
 	}
 	if err := root.Rename(file, name); err != nil {
 		return err
 	}
 	return Prune(root, file, keep)
+}
+
+// NextName is Name with a time after those of all rotated files: a machine without a battery for
+// its clock begins in 1970, and the newest file would be the first to be removed.
+func NextName(root *os.Root, file string, now time.Time) (string, error) {
+	all, err := Rotated(root, file)
+	if err != nil {
+		return "", err
+	}
+	if len(all) > 0 {
+		if last, _ := Time(path.Base(filepath.ToSlash(file)), path.Base(all[len(all)-1])); !now.After(last) {
+			now = last.Add(time.Nanosecond)
+		}
+	}
+	return Name(file, now), nil
 }
 
 // Prune removes the oldest rotated files until keep are left.
