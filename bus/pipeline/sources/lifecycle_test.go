@@ -8,8 +8,10 @@ import (
 	"github.com/edgekit/edgekit/bus"
 )
 
-// TestLifecycle holds "sources.HTTP" to the rules of every Run.
-func TestLifecycle(t *testing.T) {
+// TestLifecycle holds HTTP to the rules of every Run.
+func TestLifecycle(t *testing.T) { t.Run("sources.HTTP", testHTTPLifecycle) }
+
+func testHTTPLifecycle(t *testing.T) {
 	web, err := NewHTTP(HTTPConfig{Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
