@@ -11,8 +11,8 @@
 //
 //   - nats: the header Nats-Msg-Id is SOURCE/ID of the event, so that JetStream drops what it has
 //     had within the stream's window for duplicates. The payload is the CloudEvent in JSON.
-//   - kafka: the idempotent producer, which drops doubles of its own retries within one connection
-//     to the cluster. After a restart an event may come twice; the CloudEvent in the record has its
+//   - kafka: the idempotent producer, which drops doubles of its own retries. After a restart, and
+//     after 30 seconds without an answer, an event may come twice; the CloudEvent in the record has its
 //     id. With user and password the connection is TLS and SASL/PLAIN.
 //   - otlp: logs, or gauges if the endpoint's path ends with /v1/metrics: one for each number in
 //     the data. Each log record has the event's id as the attribute event.id. An event whose data

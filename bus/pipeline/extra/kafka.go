@@ -77,9 +77,11 @@ func (s *kafkaSink) connect(ctx context.Context) (*kgo.Client, error) {
 		}
 		dial = (&tls.Dialer{NetDialer: outbound.Dialer(), Config: cfg}).DialContext
 	}
+	// A Send is bounded by its context. The client's own timeout of records counts from their
+	// timestamps, which are those of the events: a backlog would never be produced.
 	options := []kgo.Opt{
 		kgo.SeedBrokers(s.spec.Kafka.Brokers...), kgo.DefaultProduceTopic(s.spec.Kafka.Topic), kgo.Dialer(dial), kgo.ClientID("edgekit-pipeline"),
-		kgo.ProducerBatchCompression(s.codec), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(sendTimeout), kgo.ProducerBatchMaxBytes(1 << 20),
+		kgo.ProducerBatchCompression(s.codec), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.AllowIdempotentProduceCancellation(), kgo.ProducerBatchMaxBytes(1 << 20),
 		kgo.MaxBufferedRecords(1 << 14), kgo.RequestTimeoutOverhead(sendTimeout / 3), kgo.UnknownTopicRetries(2), kgo.DisableClientMetrics(),
 	}
 	if cred.Username != "" {
