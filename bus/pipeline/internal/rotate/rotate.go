@@ -65,7 +65,7 @@ func NewFolder(folder, file string) (*Folder, error) {
 		return nil, errors.New("file: this program allows no files: it has no folder for them")
 	}
 	if !filepath.IsLocal(file) || strings.ContainsAny(file, "\x00\n") || strings.HasSuffix(file, "/") || path.Clean(file) == "." {
-		return nil, fmt.Errorf("file.path is %.100q: use a relative path of a file, without ..", file)
+		return nil, fmt.Errorf("file.path is %.100q: use a relative path of a file that has no .. in it", file)
 	}
 	return &Folder{path: folder}, nil
 }
