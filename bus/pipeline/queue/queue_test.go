@@ -405,6 +405,18 @@ func TestFailingStore(t *testing.T) {
 	}
 }
 
+// TestOpenFails: a store that cannot be written is said, and the queue can be opened later.
+func TestOpenFails(t *testing.T) {
+	store := &failing{Store: memstore.New()}
+	queues := newQueues(t, store, nil)
+	store.set(syscall.EROFS)
+	if _, err := queues.Open(t.Context(), ref, sinkSpec()); !meta.TakesNothing(err) {
+		t.Error(err)
+	}
+	store.set(nil)
+	openQueue(t, queues, sinkSpec())
+}
+
 func TestSpecIsChecked(t *testing.T) {
 	queues := newQueues(t, memstore.New(), nil)
 	for part, change := range map[string]func(*v1alpha1.Sink){

@@ -105,10 +105,10 @@ func (q *Queues) Open(ctx context.Context, ref pipeline.Ref, sink *v1alpha1.Sink
 	if taken {
 		return nil, fmt.Errorf("bus/pipeline/queue: the queue of sink %s of pipeline %s is open: close it first", sink.Name, ref)
 	}
-	if err := q.name(ctx, path); err == nil {
-		err = one.load(ctx)
-	} else {
+	if err = q.name(ctx, path); err != nil {
 		err = fmt.Errorf("bus/pipeline/queue: %w", err)
+	} else {
+		err = one.load(ctx)
 	}
 	if err != nil {
 		one.closed()

@@ -42,12 +42,6 @@ type state struct {
 func (s *state) size() int64    { return s.bytes - s.out.bytes }
 func (s *state) waiting() int64 { return s.events - s.out.events }
 
-func (s *state) clone() state {
-	c := *s
-	c.pending, c.kept, c.taken = slices.Clone(s.pending), slices.Clone(s.kept), maps.Clone(s.taken)
-	return c
-}
-
 // forget takes a record out of the state. It reports whether the record has waited.
 func (s *state) forget(n uint64, r stored) bool {
 	one := span{n, n + 1}

@@ -84,7 +84,7 @@ func Load(ctx context.Context, env pipeline.Env, sink *v1alpha1.Sink) (Credentia
 	if env.Secret == nil {
 		return Credentials{}, errors.New("secretRef: this program has no Secrets")
 	}
-	data, err := env.Secret(ctx, env.Ref.Namespace, string(sink.SecretRef.Name))
+	data, err := env.Secret(ctx, env.Ref.Namespace, sink.SecretRef.Name)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("secretRef: Secret %s: %w", sink.SecretRef.Name, err)
 	}

@@ -65,7 +65,7 @@ func NewFolder(folder, file string) (*Folder, error) {
 		return nil, errors.New("file: this program allows no files: it has no folder for them")
 	}
 	if !filepath.IsLocal(file) || strings.ContainsAny(file, "\x00\n") || strings.HasSuffix(file, "/") || path.Clean(file) == "." {
-		return nil, fmt.Errorf("file.path is %.100q: use a relative path of a file, without ..", file)
+		return nil, fmt.Errorf("file.path is %.100q: use a relative path of a file that has no .. in it", file)
 	}
 	return &Folder{path: folder}, nil
 }
@@ -106,6 +106,15 @@ func Name(file string, at time.Time) string {
 	return strings.TrimSuffix(file, ext) + "." + at.UTC().Format(timeFormat) + ext
 }
 
+// Time reads the time out of a name that Name has made.
+func Time(file, rotated string) (time.Time, bool) {
+	ext := path.Ext(file)
+	rest, ok1 := strings.CutPrefix(rotated, strings.TrimSuffix(file, ext)+".")
+	stamp, ok2 := strings.CutSuffix(rest, ext)
+	at, err := time.Parse(timeFormat, stamp)
+	return at, ok1 && ok2 && err == nil
+}
+
 // Rotated lists the rotated files of a file, oldest first.
 func Rotated(root *os.Root, file string) ([]string, error) {
 	dir, base := path.Split(filepath.ToSlash(file))
@@ -119,12 +128,9 @@ func Rotated(root *os.Root, file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ext := path.Ext(base)
 	var out []string
 	for _, e := range entries {
-		rest, ok1 := strings.CutPrefix(e.Name(), strings.TrimSuffix(base, ext)+".")
-		stamp, ok2 := strings.CutSuffix(rest, ext)
-		if _, err := time.Parse(timeFormat, stamp); ok1 && ok2 && err == nil && e.Type().IsRegular() {
+		if _, ok := Time(base, e.Name()); ok && e.Type().IsRegular() {
 			out = append(out, path.Join(dir, e.Name()))
 		}
 	}
@@ -134,20 +140,29 @@ func Rotated(root *os.Root, file string) ([]string, error) {
 
 // Away gives a file the name of a rotated one, and removes those that are too many.
 func Away(root *os.Root, file string, now time.Time, keep int) error {
-	name := Name(file, now)
-	for { // two within the resolution of a clock
-		if _, err := root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			break
-		} else if err != nil {
-			return err
-		}
-		now = now.Add(time.Nanosecond)
-		name = Name(file, now)
+	name, err := NextName(root, file, now)
+	if err != nil {
+		return err
 	}
 	if err := root.Rename(file, name); err != nil {
 		return err
 	}
 	return Prune(root, file, keep)
+}
+
+// NextName is Name with a time after those of all rotated files: a machine without a battery for
+// its clock begins in 1970, and the newest file would be the first to be removed.
+func NextName(root *os.Root, file string, now time.Time) (string, error) {
+	all, err := Rotated(root, file)
+	if err != nil {
+		return "", err
+	}
+	if len(all) > 0 {
+		if last, _ := Time(path.Base(filepath.ToSlash(file)), path.Base(all[len(all)-1])); !now.After(last) {
+			now = last.Add(time.Nanosecond)
+		}
+	}
+	return Name(file, now), nil
 }
 
 // Prune removes the oldest rotated files until keep are left.
