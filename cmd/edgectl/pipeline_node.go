@@ -232,6 +232,7 @@ type queueCmd struct {
 	Inspect queueInspectCmd `cmd:"" help:"List the queues of all sinks: how much waits, and since when."`
 	Export  queueExportCmd  `cmd:"" help:"Print what waits for a sink, one CloudEvent as JSON in each line. Nothing is removed."`
 	Drop    queueDropCmd    `cmd:"" help:"Drop what waits for a sink."`
+	Replay  queueReplayCmd  `cmd:"" help:"Send again what a sink was sent in a time, as far as its queue keeps it (queue.keep)."`
 }
 
 type queueInspectCmd struct {
@@ -343,14 +344,53 @@ func (c *queueDropCmd) before(now time.Time) (time.Time, error) {
 	case c.Before == "":
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(c.Before); err == nil && d >= 0 {
+	return pastTime("before", c.Before, now)
+}
+
+// pastTime reads a time, or how long ago it was.
+func pastTime(setting, text string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, c.Before)
+	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || at.IsZero() {
-		return time.Time{}, &program.UsageError{Setting: "before", Reason: fmt.Sprintf("%q is neither a time as 2026-11-30T12:00:00Z nor how long ago as 36h", c.Before)}
+		return time.Time{}, &program.UsageError{Setting: setting, Reason: fmt.Sprintf("%q is neither a time as 2026-11-30T12:00:00Z nor how long ago as 36h", text)}
 	}
 	return at, nil
+}
+
+type queueReplayCmd struct {
+	oneSink
+	From string `help:"Events that came after this: a time as in RFC 3339, or how long ago (2h)." required:"" placeholder:"TIME"`
+	To   string `help:"Events that came before this. Default: now." placeholder:"TIME"`
+}
+
+// Run sends events again.
+func (c *queueReplayCmd) Run(ctx context.Context, out program.Output) error {
+	now := time.Now()
+	from, err := pastTime("from", c.From, now)
+	if err != nil {
+		return err
+	}
+	var to time.Time
+	if c.To != "" {
+		if to, err = pastTime("to", c.To, now); err != nil {
+			return err
+		}
+		if !to.After(from) {
+			return &program.UsageError{Setting: "to", Reason: "--to must be after --from"}
+		}
+	}
+	client, s, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := client.ReplaySent(ctx, s.Ref(), c.Sink, from, to)
+	if err != nil {
+		return c.explain(err)
+	}
+	_, err = fmt.Fprintf(out, "%s %s: %d %s %s sent again\n", s.Ref(), c.Sink, n, plural(int(n), "event"), map[bool]string{true: "is", false: "are"}[n == 1])
+	return err
 }
 
 type deadLetterCmd struct {

@@ -12,5 +12,5 @@ func pipelineOptions() (pipeline.Options, error) {
 	if err != nil {
 		return pipeline.Options{}, err
 	}
-	return pipeline.Options{Expressions: x, Decoder: codec.New}, nil
+	return pipeline.Options{Expressions: x, Decoder: codec.New, Schema: codec.Schema}, nil
 }

@@ -140,9 +140,9 @@ func TestPipelineRun(t *testing.T) {
 	}
 	for want, c := range map[string]pipelineRunCmd{
 		"name one of the pipeline's sources: temps, others": {},
-		"leave --source out":                                {Source: "temps", Topics: true},
-		"must not be negative":                              {Source: "temps", Every: -1},
-		"name one of the Pipelines":                         {Source: "temps", Name: "cold"},
+		"leave --source out":        {Source: "temps", Topics: true},
+		"must not be negative":      {Source: "temps", Every: -1},
+		"name one of the Pipelines": {Source: "temps", Name: "cold"},
 	} {
 		c.File, c.Table = file, []string{table}
 		if err := c.run(t.Context(), strings.NewReader(""), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
@@ -189,6 +189,14 @@ func (n *nodeWithPipelines) Export(_ context.Context, _ pipeline.Ref, _ string, 
 func (n *nodeWithPipelines) Drop(_ context.Context, _ pipeline.Ref, _ string, before time.Time) (int64, error) {
 	n.at = before
 	return 2, nil
+}
+
+func (n *nodeWithPipelines) ReplaySent(_ context.Context, _ pipeline.Ref, _ string, from, to time.Time) (int64, error) {
+	n.at = from
+	if !to.IsZero() {
+		return 1, nil
+	}
+	return 5, nil
 }
 
 func (n *nodeWithPipelines) DeadLetters(_ context.Context, _ pipeline.Ref, show func(string, pipeline.DeadLetter) error) error {
@@ -269,6 +277,11 @@ func TestPipelineAtANode(t *testing.T) {
 	if age := time.Since(n.at); age < 36*time.Hour || age > 37*time.Hour {
 		t.Error(n.at)
 	}
+	has(must(t, "pipeline", "queue", "replay", "plant/hot", "up", "--from", "2h"), "plant/hot up: 5 events are sent again")
+	if age := time.Since(n.at); age < 2*time.Hour || age > 3*time.Hour {
+		t.Error(n.at)
+	}
+	has(must(t, "pipeline", "queue", "replay", "plant/hot", "up", "--from", "2026-01-01T00:00:00Z", "--to", "1h"), "1 event is sent again")
 	must(t, "pipeline", "queue", "drop", "plant/hot", "up", "--yes")
 	if !n.at.IsZero() {
 		t.Error(n.at)
@@ -288,8 +301,44 @@ func TestPipelineAtANode(t *testing.T) {
 	refused(t, `plant/hot has no "hot"; it has up`, "pipeline", "queue", "export", "plant/hot", "hot")
 	refused(t, "drop all with --yes", "pipeline", "queue", "drop", "plant/hot", "up")
 	refused(t, "neither a time", "pipeline", "queue", "drop", "plant/hot", "up", "--before", "noon")
+	refused(t, "--to must be after --from", "pipeline", "queue", "replay", "plant/hot", "up", "--from", "1h", "--to", "2h")
 	refused(t, "all of them with --all", "pipeline", "dead-letter", "drop", "plant/hot")
 	refused(t, "dead letter 9", "pipeline", "dead-letter", "replay", "plant/hot", "9")
 	refused(t, "has no dead letter", "pipeline", "dead-letter", "show", "plant/hot", "9")
 	refused(t, "no pipelines run on this machine", "pipeline", "status", "--data-dir", t.TempDir())
+}
+
+// TestPipelineReadme runs the commands of bus/pipeline/README.md, on the pipeline that is there.
+func TestPipelineReadme(t *testing.T) {
+	text, err := os.ReadFile("../../bus/pipeline/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first, _ := strings.Cut(string(text), "```yaml\n")
+	hot, _, _ := strings.Cut(first, "```")
+	t.Setenv("EDGECTL_DATA_DIR", servePipelines(t, &nodeWithPipelines{}))
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("hot.yaml", []byte(hot), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for _, block := range strings.Split(string(text), "```sh\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		for line := range strings.Lines(block) {
+			commands++
+			must(t, strings.Fields(strings.Replace(line, " aggregates", " up", 1))[1:]...)
+		}
+	}
+	if commands < 10 {
+		t.Errorf("%d commands", commands)
+	}
+	// What the README shows of a case that fails.
+	if err := os.WriteFile("hot.yaml", []byte(strings.Replace(hot, "data: {value: 81}}\n    - {sink", "data: {value: 82}}\n    - {sink", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(text), "```\nFAIL")
+	shown, _, _ = strings.Cut(shown, "```")
+	if code, out, _ := command(t, "pipeline", "test", "hot.yaml"); code != 1 || out != "FAIL"+shown {
+		t.Errorf("exit %d:\n%s\nthe README shows\nFAIL%s", code, out, shown)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
@@ -179,8 +180,11 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// text is a value as JSON, cut to a line.
+// text is a value as JSON, cut to a line. Bytes that are text are quoted.
 func text(v any) string {
+	if b, ok := v.([]byte); ok && utf8.Valid(b) {
+		v = string(b)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		b = fmt.Append(nil, v)

@@ -102,10 +102,23 @@ func (c *Client) Export(ctx context.Context, ref pipeline.Ref, sink string, w io
 // Drop drops what waits for a sink since before a time, or all if it is zero, and returns how many events.
 func (c *Client) Drop(ctx context.Context, ref pipeline.Ref, sink string, before time.Time) (int64, error) {
 	q := url.Values{"pipeline": {ref.String()}, "sink": {sink}}
-	if !before.IsZero() {
-		q.Set("before", before.UTC().Format(time.RFC3339Nano))
-	}
+	setTime(q, "before", before)
 	return c.count(ctx, http.MethodDelete, "/v1/queues/events", q)
+}
+
+// ReplaySent has events sent again that came to a sink in a time, as far as its queue keeps them, and returns how
+// many. A zero to means now.
+func (c *Client) ReplaySent(ctx context.Context, ref pipeline.Ref, sink string, from, to time.Time) (int64, error) {
+	q := url.Values{"pipeline": {ref.String()}, "sink": {sink}}
+	setTime(q, "from", from)
+	setTime(q, "to", to)
+	return c.count(ctx, http.MethodPost, "/v1/queues/replay", q)
+}
+
+func setTime(q url.Values, name string, at time.Time) {
+	if !at.IsZero() {
+		q.Set(name, at.UTC().Format(time.RFC3339Nano))
+	}
 }
 
 // DeadLetters calls show with the dead letters of a pipeline, the oldest first.

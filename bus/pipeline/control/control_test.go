@@ -86,6 +86,11 @@ func (p *program) Drop(_ context.Context, ref pipeline.Ref, _ string, before tim
 	return int64(n), p.known(ref)
 }
 
+func (p *program) ReplaySent(_ context.Context, ref pipeline.Ref, _ string, from, to time.Time) (int64, error) {
+	p.before = from
+	return int64(to.Sub(from) / time.Second), p.known(ref)
+}
+
 func (p *program) DeadLetters(_ context.Context, ref pipeline.Ref, show func(string, pipeline.DeadLetter) error) error {
 	for id, l := range p.dead {
 		if err := show(id, l); err != nil {
@@ -186,6 +191,15 @@ func TestControl(t *testing.T) {
 	}
 	before := time.Unix(5, 17).UTC()
 	if n, err := c.Drop(ctx, plant, "up", before); n != 3 || err != nil || !p.before.Equal(before) {
+		t.Error(n, err, p.before)
+	}
+}
+
+func TestReplaySent(t *testing.T) {
+	p := &program{}
+	c := serve(t, control.Config{Runner: p, Queues: p})
+	from := time.Unix(5, 17).UTC()
+	if n, err := c.ReplaySent(t.Context(), plant, "up", from, from.Add(time.Minute)); n != 60 || err != nil || !p.before.Equal(from) {
 		t.Error(n, err, p.before)
 	}
 }

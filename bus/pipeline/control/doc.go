@@ -14,6 +14,7 @@
 //	GET    /v1/tap?pipeline=NS/NAME&step=                live events, one JSON in each line; events=, rate= and bytes= are limits
 //	GET    /v1/queues/events?pipeline=NS/NAME&sink=      what waits for a sink, one CloudEvent in each line
 //	DELETE /v1/queues/events?pipeline=NS/NAME&sink=      drops it; before= is a time in RFC 3339
+//	POST   /v1/queues/replay?pipeline=NS/NAME&sink=      sends again what was sent and kept; from= and to= are times
 //	GET    /v1/dead-letters?pipeline=NS/NAME             one JSON in each line
 //	DELETE /v1/dead-letters?pipeline=NS/NAME&id=         drops those with the ids, or all
 //	POST   /v1/dead-letters/replay?pipeline=NS/NAME&id=  gives them back to their sinks

@@ -26,6 +26,9 @@ type Queues interface {
 	Export(ctx context.Context, ref pipeline.Ref, sink string, show func(pipeline.Event) error) error
 	// Drop removes the events that were appended before a time, or all if it is zero, and returns how many.
 	Drop(ctx context.Context, ref pipeline.Ref, sink string, before time.Time) (int64, error)
+	// ReplaySent has the events sent again that were stored in a time and sent since, as far as they
+	// are kept (queue.keep of the sink), and returns how many. A zero to means now.
+	ReplaySent(ctx context.Context, ref pipeline.Ref, sink string, from, to time.Time) (int64, error)
 	// DeadLetters calls show with each dead letter of a pipeline, the oldest first. Its id stays the
 	// same while it is kept.
 	DeadLetters(ctx context.Context, ref pipeline.Ref, show func(id string, l pipeline.DeadLetter) error) error
@@ -66,6 +69,7 @@ func New(cfg Config) (*Handler, error) {
 	h.mux.HandleFunc("GET /v1/tap", h.tap)
 	h.mux.HandleFunc("GET /v1/queues/events", h.queues(h.export))
 	h.mux.HandleFunc("DELETE /v1/queues/events", h.queues(h.drop))
+	h.mux.HandleFunc("POST /v1/queues/replay", h.queues(h.replaySent))
 	h.mux.HandleFunc("GET /v1/dead-letters", h.queues(h.deadLetters))
 	h.mux.HandleFunc("DELETE /v1/dead-letters", h.queues(h.dropDead))
 	h.mux.HandleFunc("POST /v1/dead-letters/replay", h.queues(h.replay))
@@ -135,16 +139,38 @@ func (h *Handler) export(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) drop(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	var before time.Time
-	if text := q.Get("before"); text != "" {
-		var err error
-		if before, err = time.Parse(time.RFC3339Nano, text); err != nil || before.IsZero() {
-			refuse(w, &RequestError{http.StatusBadRequest, "before must be a time as in RFC 3339"})
-			return
-		}
+	before, err := timeOf(q, "before")
+	if err != nil {
+		refuse(w, err)
+		return
 	}
 	n, err := h.cfg.Queues.Drop(r.Context(), ref(q), q.Get("sink"), before)
 	counted(w, n, err)
+}
+
+func (h *Handler) replaySent(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	from, err1 := timeOf(q, "from")
+	to, err2 := timeOf(q, "to")
+	if err := errors.Join(err1, err2); err != nil {
+		refuse(w, err)
+		return
+	}
+	n, err := h.cfg.Queues.ReplaySent(r.Context(), ref(q), q.Get("sink"), from, to)
+	counted(w, n, err)
+}
+
+// timeOf reads a time of a query; the zero time if it is not there.
+func timeOf(q url.Values, name string) (time.Time, error) {
+	text := q.Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || at.IsZero() {
+		return time.Time{}, &RequestError{http.StatusBadRequest, name + " must be a time as in RFC 3339"}
+	}
+	return at, nil
 }
 
 func (h *Handler) deadLetters(w http.ResponseWriter, r *http.Request) {
