@@ -15,6 +15,8 @@ import (
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/bus/pipeline/child"
+	"github.com/edgekit/edgekit/bus/pipeline/host"
 	"github.com/edgekit/edgekit/bus/rules"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
@@ -35,6 +37,8 @@ type runner interface {
 type noReports struct{}
 
 func (noReports) Update(context.Context, meta.Object) error { return errors.New("no outbox") }
+
+func (noReports) Delete(context.Context, meta.Object) error { return errors.New("no outbox") }
 
 // running gives a twin engine and a bus that run until the test ends.
 func running(t *testing.T) (*twin.Engine, *bus.Bus) {
@@ -91,6 +95,12 @@ func TestLifecycleOfDevices(t *testing.T) {
 		"device/dmi.Manager": {func() (runner, error) {
 			return dmi.New(dmi.Config{Engine: engine, Store: memstore.New(), Socket: filepath.Join(sockets, "dmi.sock")})
 		}, dmi.ErrStarted},
+		"bus/pipeline/host.Host": {func() (runner, error) {
+			return host.New(host.Config{Store: memstore.New(), Reporter: noReports{}, Node: "edge-7", Folder: filepath.Join(sockets, "pipelines"), Program: "/nonexistent"})
+		}, bus.ErrStarted},
+		"bus/pipeline/child.Child": {func() (runner, error) {
+			return child.New(child.Config{Program: "/nonexistent"})
+		}, child.ErrStarted},
 		"bus/rules.Rules": {func() (runner, error) {
 			return rules.New(rules.Config{Store: memstore.New(), Bus: messages, Node: "edge-7"})
 		}, bus.ErrStarted},

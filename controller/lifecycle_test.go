@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
@@ -20,12 +21,14 @@ import (
 	"github.com/edgekit/edgekit/controller/edge"
 	"github.com/edgekit/edgekit/controller/groups"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/delivery"
 	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/jobs"
 	"github.com/edgekit/edgekit/controller/kubeletproxy"
 	"github.com/edgekit/edgekit/controller/nodeapi"
 	"github.com/edgekit/edgekit/controller/nodeidentity"
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
+	"github.com/edgekit/edgekit/controller/pipelines"
 	"github.com/edgekit/edgekit/controller/rules"
 	"github.com/edgekit/edgekit/controller/sites"
 	"github.com/edgekit/edgekit/controller/twins"
@@ -76,6 +79,10 @@ func runners(t *testing.T) map[string]func(context.Context) error {
 	add("groups.Controller", g.Run, err)
 	syncs, err := sites.New(sites.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store()})
 	add("sites.Controller", syncs.Run, err)
+	flows, err := pipelines.New(pipelines.Config{Cloud: kube, Dynamic: noDevices(), Nodes: store(), ID: "x"})
+	add("pipelines.Controller", flows.Run, err)
+	queues, err := delivery.New(delivery.Config{Resources: []string{"x"}, Try: func(context.Context, string, hub.Event, time.Time) error { return nil }})
+	add("delivery.Queues", queues.Run, err)
 	ids, err := nodeidentity.New(nodeidentity.Config{Client: kube})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
+	pipelinesv1alpha1 "github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	rulesv1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller"
 	"github.com/edgekit/edgekit/controller/controllertest"
@@ -69,6 +70,7 @@ func noDevices() dynamic.Interface {
 	utilruntime.Must(v1alpha2.AddToScheme(scheme))
 	utilruntime.Must(groupsv1alpha1.AddToScheme(scheme))
 	utilruntime.Must(sitesv1alpha1.AddToScheme(scheme))
+	utilruntime.Must(pipelinesv1alpha1.AddToScheme(scheme))
 	utilruntime.Must(appsv1.AddToScheme(scheme))
 	utilruntime.Must(batchv1.AddToScheme(scheme))
 	return dynamicfake.NewSimpleDynamicClient(scheme)

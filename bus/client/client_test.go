@@ -117,7 +117,7 @@ func TestConfigErrors(t *testing.T) {
 func Example() {
 	c, err := client.New(client.Config{URL: "mqtt.example.org"})
 	fmt.Println(c, err)
-	// Output: <nil> bus/client: Config.URL is "mqtt.example.org": use tcp://host:port or tls://host:port
+	// Output: <nil> bus/client: Config.URL is "mqtt.example.org": use tcp://host:port, tls://host:port or unix:///path
 }
 
 // TestAway publishes to a client's session while the program of the client is not running.

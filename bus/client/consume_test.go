@@ -12,6 +12,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/broker"
 	"github.com/edgekit/edgekit/bus/client"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // consumer runs Consume until enough messages have come, and acknowledges those that ack says.
@@ -100,15 +101,8 @@ func TestConsume(t *testing.T) {
 	if err := client.EndSession(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
-	tick, limit := time.NewTicker(time.Millisecond), time.After(time.Minute)
-	defer tick.Stop()
-	for b.Stats().Sessions > 0 { // the broker sees the end of the connection a moment later
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal("the session is left")
-		}
-	}
+	// The broker sees the end of the connection a moment later.
+	hubtest.Until(t, "the session ends", func() bool { return b.Stats().Sessions == 0 })
 }
 
 // TestConsumeAlone: a client has other subscriptions or Consume.

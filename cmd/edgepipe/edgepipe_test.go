@@ -71,6 +71,7 @@ func TestStatus(t *testing.T) {
 	})
 	e.apply(t, "wrong", 2, `{`+source+`,"steps":[{"name":"hot","filter":{"expression":"event.data.value > 1.0"}}],`+sink+`}`)
 	e.until(t, "wrong", func(r *wire.Report) bool { return r.State == wire.Running && r.Generation == 2 })
+	e.memory(t, "edgepipe_idle")
 	if info, err := os.Stat(filepath.Join(e.folder, wire.Socket)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket: %v, %v", info, err)
 	}

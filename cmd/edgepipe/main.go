@@ -49,13 +49,13 @@ func main() {
 	}
 }
 
-// lastWish is how long edgepipe has to end in order once edgecore has ended.
-const lastWish = 10 * time.Second
+// endAfter is how long edgepipe has to end in order once edgecore has ended.
+const endAfter = 10 * time.Second
 
 // endWithParent ends edgepipe when its standard input ends: edgecore holds the other end.
 func endWithParent(cancel func()) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // whatever ends it
 	cancel()
-	time.Sleep(lastWish)
+	time.Sleep(endAfter)
 	os.Exit(1)
 }

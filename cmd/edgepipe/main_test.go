@@ -104,6 +104,9 @@ func newEdge(t *testing.T) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if file := os.Getenv("EDGEPIPE"); file != "" {
+		self = file // a built edgepipe, to measure its memory
+	}
 	script := fmt.Sprintf("#!/bin/sh\necho $$ > %s/pid\n%s=1 exec %s \"$@\"\n", folder, asProgram, self)
 	if err := os.WriteFile(filepath.Join(folder, "edgepipe"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -230,8 +233,8 @@ func decode(t *testing.T, b *wire.Batch) []event {
 	return list
 }
 
-// kill kills edgepipe as a crash or the kernel does.
-func (e *edge) kill(t *testing.T) {
+// pid is edgepipe's.
+func (e *edge) pid(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(e.folder, "pid"))
 	if err != nil {
@@ -241,7 +244,27 @@ func (e *edge) kill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	return pid
+}
+
+// memory prints what edgepipe has in memory: RESULT lines in KiB.
+func (e *edge) memory(t *testing.T, name string) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.pid(t)))
+	if err != nil {
+		t.Skip("the memory is not measured here: ", err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if field, value, _ := strings.Cut(line, ":"); field == "VmRSS" || field == "RssAnon" {
+			fmt.Printf("RESULT %s_%s %s KiB\n", name, strings.ToLower(field), strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+		}
+	}
+}
+
+// kill kills edgepipe as a crash or the kernel does.
+func (e *edge) kill(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(e.pid(t), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }

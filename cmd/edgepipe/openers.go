@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/extra"
 	"github.com/edgekit/edgekit/bus/pipeline/sinks"
 	"github.com/edgekit/edgekit/bus/pipeline/sources"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
@@ -19,7 +20,7 @@ import (
 
 // openers make the sources and sinks of all kinds.
 func openers() pipeline.Openers {
-	return pipeline.Openers{Source: sources.Open, Sink: sinks.Open}
+	return pipeline.Openers{Source: sources.Open, Sink: extra.Open(sinks.Open)}
 }
 
 // addSources adds what sources need besides MQTT and twins.

@@ -33,6 +33,7 @@ import (
 	"github.com/edgekit/edgekit/controller/nodelifecycle"
 	"github.com/edgekit/edgekit/controller/pipelines"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // pipelinesWorld is a cluster with Pipelines, and one cloudcore's part for them with the rights
@@ -104,19 +105,16 @@ func (w *pipelinesWorld) status(t *testing.T, name string) *v1alpha1.Pipeline {
 // soon waits until check returns nil.
 func soon(t *testing.T, what string, check func() error) {
 	t.Helper()
-	tick, limit := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
+	var last error
+	defer func() {
+		if last != nil {
+			t.Log(last)
 		}
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
+	}()
+	hubtest.Until(t, what, func() bool {
+		last = check()
+		return last == nil
+	})
 }
 
 func condition(p *v1alpha1.Pipeline, kind string) metav1.Condition {

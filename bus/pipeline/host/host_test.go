@@ -19,6 +19,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/pipeline/host"
 	"github.com/edgekit/edgekit/bus/pipeline/wire"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -165,20 +166,16 @@ func pipelineText(name string) string {
 // client is a client of the Host's socket.
 func (n *node) client(t *testing.T) *http.Client {
 	t.Helper()
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.folder, wire.HostSocket))
-			if err == nil {
-				return conn, nil
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return nil, err
-			}
+	socket := filepath.Join(n.folder, wire.HostSocket)
+	hubtest.Until(t, "the socket is served", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
 		}
+		return err == nil
+	})
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
 	return c
 }
@@ -357,22 +354,10 @@ func TestRemovedWhileAway(t *testing.T) {
 	n.put(t, key("a"), pipelineText("a"))
 	_, stop := n.run(t)
 	// The session is recorded at the start.
-	tick, limit := time.NewTicker(5*time.Millisecond), time.After(patience)
-	defer tick.Stop()
-	for {
+	hubtest.Until(t, "the session is recorded", func() bool {
 		keys, _, err := n.store.Keys(t.Context(), meta.Local+"pipelines/session/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(keys) == 1 {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatal("the session is not recorded")
-		}
-	}
+		return err == nil && len(keys) == 1
+	})
 	stop()
 	n.remove(t, key("a"))
 	up := meta.Key{Resource: wire.Reports, Namespace: "plant", Name: "a"}
