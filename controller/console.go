@@ -22,6 +22,9 @@ func (c *Controller) newConsole(nodes *cache.Store[*corev1.Node], live *console.
 	if own.Nodes != nil || own.Pods != nil || own.Devices != nil || own.Jobs != nil || own.Live != nil {
 		return nil, errors.New("Config.Console.Nodes, Pods, Devices, Jobs and Live must be nil: the Controller gives its own")
 	}
+	if own.Listener == nil || own.Certificate == nil {
+		return nil, errors.New("Config.Console.Listener and Certificate are required")
+	}
 	own.Nodes, own.Pods, own.Devices, own.Jobs, own.Live = nodes, c.edge, c.devices, c.jobs, live
 	own.REST = cmp.Or(own.REST, cfg.REST)
 	own.Cloud = cmp.Or(own.Cloud, cfg.Cloud)

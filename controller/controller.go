@@ -88,7 +88,8 @@ type Config struct {
 	// rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
 	Jobs *jobs.Config
 	// Console sets up the web console, which the Controller serves; nil has none. It is not
-	// changed; its Nodes, Pods, Devices, Jobs and Live must be nil.
+	// changed; its Nodes, Pods, Devices, Jobs and Live must be nil, and it needs a Listener and a
+	// Certificate. If it ends with an error, the Controller logs that and goes on.
 	Console *console.Config
 	// Groups sets up NodeGroups and EdgeApplications (apps.kubeedge.io), which then need their
 	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
@@ -457,7 +458,7 @@ func (c *Controller) Run(ctx context.Context, links Links) error {
 		parts = append(parts, c.jobs.Run)
 	}
 	if c.console != nil {
-		parts = append(parts, func(ctx context.Context) error { return c.console.Run(ctx, linkOf(links)) })
+		parts = append(parts, func(ctx context.Context) error { return c.runConsole(ctx, links) })
 	}
 	if c.groups != nil {
 		parts = append(parts, c.groups.Run)
@@ -492,6 +493,15 @@ func (c *Controller) HandedOver(ctx context.Context) {
 	if c.kubelet != nil {
 		c.kubelet.HandedOver(ctx)
 	}
+}
+
+// runConsole serves the console until ctx ends. A console that can no longer listen must not end the
+// work for nodes: the log says what is left to do.
+func (c *Controller) runConsole(ctx context.Context, links Links) error {
+	if err := c.console.Run(ctx, linkOf(links)); err != nil && ctx.Err() == nil {
+		c.cfg.Logger.Error("the console has ended and is not served any more; nodes are served as before: start cloudcore again to have it back", "err", err)
+	}
+	return nil
 }
 
 func (c *Controller) waitSynced(ctx context.Context) error {

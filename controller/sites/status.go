@@ -274,5 +274,5 @@ rules:
 `, p.resource.GroupResource(), shorten(err.Error()), p.resource.Group, p.resource.Resource, AggregateLabel)
 }
 
-// AggregateLabel, with the value "true", is on the ClusterRoles that let cloudcore read further resources.
+// AggregateLabel is, with the value "true", on the ClusterRoles that let cloudcore read further resources.
 const AggregateLabel = "rbac.edgekit.io/aggregate-to-cloudcore"

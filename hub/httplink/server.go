@@ -55,14 +55,15 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream) error {
 	c := newConn(s, req.Node, req.Message.Key.String())
 	c.served = true
-	var handlers sync.WaitGroup
+	var handlers requests
 	var protocols http.Protocols
 	protocols.SetHTTP1(true) // by default the server of each stream would prepare for HTTP/2
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handlers.Add(1)
-			defer handlers.Done()
-			v.cfg.Handler.ServeHTTP(w, r)
+			if handlers.enter() {
+				defer handlers.leave()
+				v.cfg.Handler.ServeHTTP(w, r)
+			}
 		}),
 		// net/http allows 4 KiB more than MaxHeaderBytes.
 		MaxHeaderBytes:    max(v.cfg.MaxHeader-4<<10, 1),
@@ -75,11 +76,42 @@ func (v *Server) ServeStream(ctx context.Context, req hub.Request, s hub.Stream)
 	// Serve returns as soon as it has handed the stream to a goroutine.
 	_ = server.Serve(&single{conn: c})
 	<-c.closed
-	handlers.Wait()
+	handlers.close()
 	if err := s.SetDeadline(time.Time{}); err != nil { // the session still writes the stream's status
 		return fmt.Errorf("httplink: %w", err)
 	}
 	return nil
+}
+
+// requests counts the handlers of a stream. net/http may still start one while the stream closes,
+// which a WaitGroup alone does not allow: Add would race with Wait. The zero value is ready.
+// controller/internal/runguard has the same for servers, and is above this package.
+type requests struct {
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+// enter counts a handler, which calls leave when it returns. It reports false after close: the
+// request is not served.
+func (r *requests) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.running.Add(1)
+	}
+	return !r.closed
+}
+
+// leave ends a handler for which enter reported true.
+func (r *requests) leave() { r.running.Done() }
+
+// close lets no further handler begin, and waits for those that run.
+func (r *requests) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.running.Wait()
 }
 
 // single is a listener with one connection.
