@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers
+MODULES := cmd/cluster cmd/demo cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers examples/pipelines
 
 .DEFAULT_GOAL := help
 .PHONY: help
