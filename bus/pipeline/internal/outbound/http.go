@@ -126,19 +126,25 @@ func (c *Client) prepare(ctx context.Context) (http.RoundTripper, error) {
 // does not mend wraps pipeline.ErrRefused. What the answer says is not part of the error: it may
 // be what the receiver shows to this node alone.
 func (c *Client) Post(ctx context.Context, contentType string, body []byte) error {
+	_, err := c.PostAnswer(ctx, contentType, body)
+	return err
+}
+
+// PostAnswer is Post for a receiver whose answer says more; at most 64 KiB of it.
+func (c *Client) PostAnswer(ctx context.Context, contentType string, body []byte) ([]byte, error) {
 	transport, err := c.prepare(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	packed, err := compress.Encode(c.packing, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(packed))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Header = c.header.Clone()
 	r.Header.Set("Content-Type", contentType)
@@ -152,11 +158,11 @@ func (c *Client) Post(ctx context.Context, contentType string, body []byte) erro
 		err = fmt.Errorf("%s: %w", r.URL.Host, wrapped.Err) // without the query, in which there may be a token
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer)) // the status says all
-	return statusError(answer.StatusCode)
+	said, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // the status says what counts
+	return said, statusError(answer.StatusCode)
 }
 
 // statusError is the error of a status. Those that an operator mends at the other side, or that

@@ -106,6 +106,15 @@ func Name(file string, at time.Time) string {
 	return strings.TrimSuffix(file, ext) + "." + at.UTC().Format(timeFormat) + ext
 }
 
+// Time reads the time out of a name that Name has made.
+func Time(file, rotated string) (time.Time, bool) {
+	ext := path.Ext(file)
+	rest, ok1 := strings.CutPrefix(rotated, strings.TrimSuffix(file, ext)+".")
+	stamp, ok2 := strings.CutSuffix(rest, ext)
+	at, err := time.Parse(timeFormat, stamp)
+	return at, ok1 && ok2 && err == nil
+}
+
 // Rotated lists the rotated files of a file, oldest first.
 func Rotated(root *os.Root, file string) ([]string, error) {
 	dir, base := path.Split(filepath.ToSlash(file))
@@ -119,12 +128,9 @@ func Rotated(root *os.Root, file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ext := path.Ext(base)
 	var out []string
 	for _, e := range entries {
-		rest, ok1 := strings.CutPrefix(e.Name(), strings.TrimSuffix(base, ext)+".")
-		stamp, ok2 := strings.CutSuffix(rest, ext)
-		if _, err := time.Parse(timeFormat, stamp); ok1 && ok2 && err == nil && e.Type().IsRegular() {
+		if _, ok := Time(base, e.Name()); ok && e.Type().IsRegular() {
 			out = append(out, path.Join(dir, e.Name()))
 		}
 	}
