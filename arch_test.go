@@ -38,6 +38,7 @@ var joiners = map[string][]string{
 	"meta/manager":     {"hub"},
 	"bus/metastore":    {"meta"},
 	"bus/rules":        {"hub", "meta"},
+	"bus/pipeline":     {"meta"},
 	"twin/mqtt":        {"bus"},
 	"twin/devicespec":  {"device"},
 	"twin/devicesync":  {"device", "meta"},
@@ -68,6 +69,9 @@ var fences = map[string][]string{
 	"k8s.io/component-helpers":                    {"edged"},
 	"github.com/opencontainers/cgroups":           {"edged/cgroup"},
 	"github.com/godbus/dbus":                      {"edged/shutdown/logind", "edged/shutdown/shutdowntest"}, // the bus of systemd-logind
+	"github.com/google/cel-go":                    {"bus/pipeline/cel"},                                     // 5 MiB of memory merely linked
+	"github.com/santhosh-tekuri/jsonschema":       {"bus/pipeline/codec"},                                   // schemas of events
+	"github.com/fxamacker/cbor":                   {},                                                       // a reference for tests
 	"github.com/robfig/cron":                      {"controller/jobs"},                                      // the parser of windows
 	"github.com/coreos/go-systemd":                {"cmd/internal/sdnotify", "cmd/internal/systemd"},
 	"golang.org/x/crypto/ssh":                     {"cmd/internal/sshhost"},
@@ -116,6 +120,11 @@ var light = map[string][]string{
 	"device":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"bus/topics":     {"k8s.io/", "github.com/", "google.golang.org/"},
 	"bus/rules":      {"k8s.io/", "github.com/", "google.golang.org/grpc"},
+	// The engine of pipelines and its codecs are for gateways; expressions are a package of their own.
+	"bus/pipeline":             {"k8s.io/client-go", "k8s.io/cri-api", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/santhosh-tekuri", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/codec":       {"k8s.io/client-go", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/cloudevents": {"k8s.io/client-go", "k8s.io/apiserver", "github.com/google/cel-go", "github.com/dgraph-io", "google.golang.org/grpc", "os/exec"},
+	"bus/pipeline/cel":         {"k8s.io/client-go", "k8s.io/apiserver", "github.com/dgraph-io", "os/exec"},
 	// Drivers and gateways use the types of the resources without Kubernetes.
 	"device/v1beta1/schema": {"k8s.io/", "github.com/", "google.golang.org/grpc"},
 	"meta/memstore":         {"k8s.io/", "github.com/", "google.golang.org/grpc"},
@@ -127,7 +136,8 @@ var light = map[string][]string{
 	"edged/devices": {"k8s.io/client-go", "k8s.io/kubelet/pkg/apis/deviceplugin", "google.golang.org/grpc"},
 	"edged/runtime": {"k8s.io/", "github.com/", "google.golang.org/"},
 	"edged/upgrade": {"k8s.io/", "github.com/", "google.golang.org/", "oras.land/"},
-	"cmd/edgecore":  {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver"},
+	// Pipelines that need expressions run in a program of their own.
+	"cmd/edgecore": {"k8s.io/client-go/kubernetes", "k8s.io/apiextensions-apiserver", "github.com/google/cel-go", "github.com/santhosh-tekuri"},
 }
 
 type goPackage struct {

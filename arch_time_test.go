@@ -44,6 +44,8 @@ var realTime = map[string]string{
 	"device/inprocess.wait":                    "measures a mapper, in real time",
 	"device/mqtt.TestExtras":                   "calls again until a mapper has subscribed, of which nothing tells",
 
+	"bus/pipeline.pass":       "in bubbles: a method of the world that all tests of a Runner use in one",
+	"bus/pipeline.Send":       "in bubbles: a method of an interface",
 	"cmd/cloudcore.dribble":   "in bubbles: TestSlowPeers has a table of functions",
 	"device.Subscribe":        "in bubbles: a method of an interface",
 	"device.call":             "in bubbles: a method behind an interface",

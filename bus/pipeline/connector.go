@@ -16,15 +16,15 @@ import (
 // that they go to, in the state of windows, or dropped. The source then acknowledges them to
 // where they come from. It may be nil. It is called on a goroutine of the engine, in the
 // order of the calls of Emit, and must not block. It is not called if the pipeline ends
-// before; the source emits the events again when it is opened anew, with the same ids.
+// before; the source emits the events again when it runs anew, with the same ids.
 type Emit func(ctx context.Context, events []Event, safe func()) error
 
 // Source is where events come from. A Source with data of type []byte leaves decoding to
 // the engine.
 type Source interface {
 	// Run emits events until ctx ends, then returns nil. After an error, and after nil while
-	// ctx goes on, the engine opens the source anew with a pause. It may call emit from
-	// several goroutines, all of which it joins.
+	// ctx goes on, the engine calls Run again after a pause. It may call emit from several
+	// goroutines, all of which it joins.
 	Run(ctx context.Context, emit Emit) error
 }
 

@@ -17,7 +17,7 @@ type failures struct {
 }
 
 // add records a failure at a time and reports whether there was none of its step and reason.
-func (f *failures) add(one v1alpha1.Failure, now time.Time) (news bool) {
+func (f *failures) add(one v1alpha1.Failure, now time.Time) (first bool) {
 	one.Time, one.Count = metav1.NewTime(now.Truncate(time.Second)), 1
 	i := slices.IndexFunc(f.all, func(o v1alpha1.Failure) bool {
 		return o.Step == one.Step && o.Reason == one.Reason && (one.Reason != v1alpha1.ReasonInvalid || o.Message == one.Message)

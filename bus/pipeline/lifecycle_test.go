@@ -8,6 +8,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/pipelinetest"
 )
 
 // TestLifecycle holds "pipeline.Runner" to the rules of every Run.
@@ -51,4 +52,29 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// TestSourceLifecycle holds "pipelinetest.Source" to the rules of a Source: cancel returns nil,
+// and it may be run again.
+func TestSourceLifecycle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &pipelinetest.Source{}
+		s.Emit(pipeline.Event{ID: "1"})
+		for range 2 { // what is not safe is emitted again
+			emitted := 0
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() {
+				done <- s.Run(ctx, func(_ context.Context, events []pipeline.Event, _ func()) error {
+					emitted += len(events)
+					return nil
+				})
+			}()
+			synctest.Wait()
+			cancel()
+			if err := <-done; err != nil || emitted != 1 {
+				t.Errorf("%d events, %v", emitted, err)
+			}
+		}
+	})
 }

@@ -53,6 +53,8 @@ type node struct {
 	step  step
 	state stateful // the step, if it has state
 	stats StepStats
+
+	eventSource, eventType string // of events that do not say
 }
 
 // step is a step at work. push handles one event and passes what comes out to Machine.out.
@@ -88,6 +90,7 @@ func NewMachine(p *Plan, cfg MachineConfig) (*Machine, error) {
 	m := &Machine{plan: p, cfg: cfg, clock: math.MinInt64}
 	for _, pn := range p.nodes {
 		n := &node{planNode: pn, stats: StepStats{Name: pn.name, Kind: pn.kind, Part: [...]Part{PartSource, PartStep, PartSink}[pn.role]}}
+		n.eventSource, n.eventType = m.eventSource(n.name), "io.edgekit."+n.kind
 		m.nodes = append(m.nodes, n)
 	}
 	for _, i := range p.order {
@@ -152,10 +155,10 @@ const sampled = 64
 // source completes and decodes an event.
 func (m *Machine) source(n *node, e *Event) error {
 	if e.Source == "" {
-		e.Source = m.eventSource(n.name)
+		e.Source = n.eventSource
 	}
 	if e.Type == "" {
-		e.Type = "io.edgekit." + n.kind
+		e.Type = n.eventType
 	}
 	if e.Time.IsZero() {
 		e.Time = m.now
@@ -244,6 +247,15 @@ func Timestamp(v any) (time.Time, error) {
 func (m *Machine) eval(p Program, e *Event) (any, error) {
 	m.vars.Event, m.vars.Node, m.vars.Now = e, m.cfg.Node, m.now
 	return p.Eval(&m.vars)
+}
+
+// data is eval for what becomes data of an event: a time is a text as in RFC 3339 there.
+func (m *Machine) data(p Program, e *Event) (any, error) {
+	v, err := m.eval(p, e)
+	if t, ok := v.(time.Time); ok {
+		return t.UTC().Format(time.RFC3339Nano), err
+	}
+	return v, err
 }
 
 // out passes an event on to all that take it.

@@ -21,7 +21,7 @@ type Config struct {
 	Openers Openers
 	Env     Env
 	Queues  Queues
-	// Store keeps the state of steps below the prefix "pipeline/state/". With Queues on the
+	// Store keeps the state of steps, below meta.Local. With Queues on the
 	// same store an event's way into state and queues is one batch.
 	Store meta.Store
 	// MaxPipelines is how many pipelines run at once; 0 means 64. One more is not run, and its
@@ -128,7 +128,7 @@ var ErrNotFound = errors.New("pipeline: no such pipeline or step")
 type Runner struct {
 	cfg   Config
 	store *stateStore
-	poke  chan struct{} // Apply was called, or a supervisor has ended
+	wakes chan struct{} // Apply was called, or a supervisor has ended
 	work  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -156,7 +156,7 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("pipeline: Config.MaxPipelines is %d and Commit %v: they must not be negative", cfg.MaxPipelines, cfg.Commit)
 	}
 	return &Runner{
-		cfg: cfg.withDefaults(), store: &stateStore{cfg.Store}, poke: make(chan struct{}, 1),
+		cfg: cfg.withDefaults(), store: &stateStore{cfg.Store}, wakes: make(chan struct{}, 1),
 		supers: make(map[Ref]*supervisor), changed: make(chan struct{}),
 	}, nil
 }
@@ -182,7 +182,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			again.Stop()
 			return nil
-		case <-r.poke:
+		case <-r.wakes:
 		case <-again.C():
 		}
 		again.Stop()
@@ -218,7 +218,7 @@ func (r *Runner) Apply(pipelines []*v1alpha1.Pipeline) {
 
 func (r *Runner) wake() {
 	select {
-	case r.poke <- struct{}{}:
+	case r.wakes <- struct{}{}:
 	default:
 	}
 }
@@ -273,7 +273,7 @@ func (r *Runner) reconcile(ctx context.Context) (retry bool) {
 	}
 	if err := errors.Join(r.store.prune(ctx, func(ref Ref) bool { return keep(ref, "") }), r.cfg.Queues.Prune(ctx, keep)); err != nil {
 		if ctx.Err() == nil {
-			r.cfg.Logger.Error("the state of pipelines that are gone was not removed", "error", err)
+			r.cfg.Logger.Error("the state of pipelines that are gone was not removed", "err", err)
 		}
 		return true
 	}

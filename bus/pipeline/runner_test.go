@@ -372,7 +372,7 @@ func TestWhatIsGoneIsRemoved(t *testing.T) {
 		w.run(parse(t, both))
 		w.emit("a", obj(1.0))
 		count := func() int {
-			entries, _, err := w.store.Keys(t.Context(), "pipeline/state/")
+			entries, _, err := w.store.Keys(t.Context(), meta.Local+"pipeline-state/")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/pipeline/internal/aggregate"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/keyed"
+	"github.com/edgekit/edgekit/bus/pipeline/internal/value"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/window"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
@@ -38,7 +39,7 @@ func (p *keyPlan) key(m *Machine, e *Event) (string, error) {
 type table[T any] struct {
 	*keyed.Table[T]
 	encode func(T) []byte
-	decode func(r *values.Reader) T
+	decode func(r *value.Reader) T
 	at     func(T) int64 // when it was written
 }
 
@@ -62,10 +63,10 @@ func (t *table[T]) sort() {
 }
 
 func (t *table[T]) restore(_ *Machine, key string, state []byte) error {
-	r := values.NewReader(state)
+	r := value.NewReader(state)
 	v := t.decode(r)
-	if r.Err() != nil || !r.Empty() {
-		return values.ErrDamaged
+	if r.Err() != nil || r.Len() > 0 {
+		return value.ErrDamaged
 	}
 	t.Restore(key, v)
 	return nil
@@ -81,7 +82,7 @@ func (p *dedupePlan) signature() string { return p.sign }
 
 func (p *dedupePlan) start(*Machine, *node) (step, error) {
 	return &dedupeStep{p, table[int64]{keyed.New[int64](p.max),
-		func(v int64) []byte { return binary.AppendVarint(nil, v) }, (*values.Reader).Int,
+		func(v int64) []byte { return binary.AppendVarint(nil, v) }, (*value.Reader).Int,
 		func(v int64) int64 { return v }}}, nil
 }
 
@@ -127,7 +128,7 @@ func (p *ratePlan) signature() string { return p.sign }
 func (p *ratePlan) start(*Machine, *node) (step, error) {
 	return &rateStep{p, table[rate]{keyed.New[rate](p.max),
 		func(v rate) []byte { return binary.AppendVarint(binary.AppendVarint(nil, v.start), v.n) },
-		func(r *values.Reader) rate { return rate{r.Int(), r.Int()} },
+		func(r *value.Reader) rate { return rate{r.Int(), r.Int()} },
 		func(v rate) int64 { return v.start }}}, nil
 }
 
@@ -177,9 +178,9 @@ func (p *changePlan) start(*Machine, *node) (step, error) {
 	return &changeStep{changePlan: p, table: table[passed]{keyed.New[passed](p.max),
 		func(v passed) []byte {
 			b := binary.AppendVarint(nil, v.at)
-			return values.AppendString(binary.BigEndian.AppendUint64(b, math.Float64bits(v.number)), v.text)
+			return value.AppendText(binary.AppendUvarint(b, math.Float64bits(v.number)), v.text)
 		},
-		func(r *values.Reader) passed { return passed{r.Int(), r.Float(), r.String()} },
+		func(r *value.Reader) passed { return passed{r.Int(), math.Float64frombits(r.Uint()), r.Text()} },
 		func(v passed) int64 { return v.at }}}, nil
 }
 
@@ -196,7 +197,7 @@ func (s *changeStep) push(m *Machine, n *node, e *Event) error {
 	}
 	v := e.Data
 	if s.value != nil {
-		if v, err = m.eval(s.value, e); err != nil {
+		if v, err = m.data(s.value, e); err != nil {
 			return fmt.Errorf("value: %w", err)
 		}
 	}
@@ -204,7 +205,9 @@ func (s *changeStep) push(m *Machine, n *node, e *Event) error {
 	if f, ok := values.Number(v); ok {
 		now.number = f
 	} else {
-		s.buf = values.Append(s.buf[:0], v)
+		if s.buf, err = value.Append(s.buf[:0], v); err != nil {
+			return fmt.Errorf("value: %w", err)
+		}
 		if now.text = string(s.buf); len(s.buf) > 64 {
 			sum := sha256.Sum256(s.buf)
 			now.text = string(sum[:])
@@ -246,7 +249,7 @@ func (p *windowPlan) signature() string { return p.sign }
 
 func (p *windowPlan) start(m *Machine, n *node) (step, error) {
 	s := &windowStep{windowPlan: p, m: m, n: n, values: make([]any, len(p.aggregates))}
-	s.source = m.eventSource(n.name)
+	s.source = n.eventSource
 	s.prefix = m.plan.ref.String() + "/" + n.name + "/"
 	if m.cfg.Node != "" {
 		s.prefix = m.cfg.Node + "/" + s.prefix
@@ -275,7 +278,7 @@ func (s *windowStep) push(m *Machine, n *node, e *Event) error {
 		if a.program == nil {
 			continue
 		}
-		if s.values[i], err = m.eval(a.program, e); err == nil {
+		if s.values[i], err = m.data(a.program, e); err == nil {
 			err = a.kind.Check(s.values[i])
 		}
 		if err != nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// statePrefix is where the state of steps is in the store:
+// statePrefix is where the state of steps is in the store; below it:
 //
-//	pipeline/state/NAMESPACE/NAME/v           the version of the format; written at each start
-//	pipeline/state/NAMESPACE/NAME/s/STEP      the signature of a step with state
-//	pipeline/state/NAMESPACE/NAME/k/STEP/KEY  the state of one key
-//	pipeline/state/NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
+//	NAMESPACE/NAME/v           the version of the format; written at each start
+//	NAMESPACE/NAME/s/STEP      the signature of a step with state
+//	NAMESPACE/NAME/k/STEP/KEY  the state of one key
+//	NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
 //
 // All parts are escaped as in a URL's path.
-const statePrefix = "pipeline/state/"
+const statePrefix = meta.Local + "pipeline-state/"
 
 // stateStore is the part of a meta.Store that has the state of steps.
 type stateStore struct {

@@ -85,7 +85,7 @@ func (s *mapStep) push(m *Machine, n *node, e *Event) (err error) {
 	r := &s.result
 	*r = *e
 	if s.data != nil {
-		if r.Data, err = m.eval(s.data, e); err != nil {
+		if r.Data, err = m.data(s.data, e); err != nil {
 			return fmt.Errorf("data: %w", err)
 		}
 	}
@@ -123,7 +123,7 @@ func (s *mapStep) fields(m *Machine, e *Event, data any) (any, error) {
 		delete(out, name)
 	}
 	for i := range s.set {
-		v, err := m.eval(s.set[i].program, e)
+		v, err := m.data(s.set[i].program, e)
 		if err != nil {
 			return nil, fmt.Errorf("set[%q]: %w", s.set[i].name, err)
 		}

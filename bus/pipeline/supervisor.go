@@ -34,11 +34,11 @@ func pause(n int) time.Duration {
 // supervisor runs one pipeline: it compiles the spec that is wanted and runs an instance of
 // it until another is wanted.
 type supervisor struct {
-	r    *Runner
-	ref  Ref
-	log  interface{ Error(msg string, args ...any) }
-	poke chan struct{}
-	taps taps
+	r     *Runner
+	ref   Ref
+	log   interface{ Error(msg string, args ...any) }
+	wakes chan struct{}
+	taps  taps
 
 	mu       sync.Mutex
 	want     *v1alpha1.Pipeline // nil: end
@@ -51,7 +51,7 @@ type supervisor struct {
 }
 
 func newSupervisor(r *Runner, ref Ref, p *v1alpha1.Pipeline) *supervisor {
-	return &supervisor{r: r, ref: ref, want: p, state: Starting, poke: make(chan struct{}, 1), log: r.cfg.Logger.With("pipeline", ref.String())}
+	return &supervisor{r: r, ref: ref, want: p, state: Starting, wakes: make(chan struct{}, 1), log: r.cfg.Logger.With("pipeline", ref.String())}
 }
 
 // set sets the spec that is wanted.
@@ -60,7 +60,7 @@ func (s *supervisor) set(p *v1alpha1.Pipeline) {
 	s.want = p
 	s.mu.Unlock()
 	select {
-	case s.poke <- struct{}{}:
+	case s.wakes <- struct{}{}:
 	default:
 	}
 }
@@ -119,9 +119,9 @@ func (s *supervisor) setState(state State) {
 // fail records a failure of a step, "" for the pipeline.
 func (s *supervisor) fail(step, reason, message string, e *Event) {
 	s.mu.Lock()
-	news := s.failures.add(v1alpha1.Failure{Node: s.r.cfg.Env.Node, Step: step, Reason: reason, Message: cut(message, 1024), Event: brief(e)}, s.r.cfg.Env.Clock.Now())
+	first := s.failures.add(v1alpha1.Failure{Node: s.r.cfg.Env.Node, Step: step, Reason: reason, Message: cut(message, 1024), Event: brief(e)}, s.r.cfg.Env.Clock.Now())
 	s.mu.Unlock()
-	if news {
+	if first {
 		s.r.notify()
 	}
 }
@@ -168,7 +168,7 @@ func (s *supervisor) run(ctx context.Context) {
 			continue
 		}
 		s.setState(Failed)
-		s.log.Error("the pipeline does not run", "error", err)
+		s.log.Error("the pipeline does not run", "err", err)
 		if s.r.cfg.Env.Clock.Now().Sub(began) > 2*lastPause {
 			tries = 0
 		}
@@ -183,7 +183,7 @@ func (s *supervisor) sleep(ctx context.Context, d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.poke:
+	case <-s.wakes:
 	case <-t.C():
 	}
 }
@@ -231,7 +231,7 @@ func (s *supervisor) until(ctx context.Context, p *v1alpha1.Pipeline, tables map
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.poke:
+		case <-s.wakes:
 		}
 		want := s.wanted()
 		if want == nil || !sameSpec(want, p) || !maps.EqualFunc(tables, s.tables(ctx, want), bytes.Equal) {

@@ -2,7 +2,6 @@ package cel
 
 import (
 	"fmt"
-	"math"
 	"reflect"
 	"time"
 
@@ -152,36 +151,22 @@ func convert(v any, want pipeline.Type) (any, error) {
 	return nil, fmt.Errorf("the result is %s, %s is wanted", kind(v), article(want))
 }
 
-// toTime reads a text as in RFC 3339 and a number of milliseconds since 1970 as a time.
+// toTime makes a time of what pipeline.Timestamp knows, within the years 1 to 9999: others
+// cannot be written as in RFC 3339.
 func toTime(v any) (any, error) {
-	switch v := v.(type) {
-	case time.Time:
-		return v, nil
-	case string:
-		t, err := time.Parse(time.RFC3339Nano, v)
-		if err != nil {
-			return nil, fmt.Errorf("the text is no time as in RFC 3339: %q", shorten(v))
-		}
-		return t, nil
-	case int64:
-		return milliseconds(float64(v))
-	case uint64:
-		return milliseconds(float64(v))
-	case float64:
-		return milliseconds(v)
+	switch v.(type) {
+	case time.Time, string, int64, uint64, float64:
+	default:
+		return nil, fmt.Errorf("the result is %s: a timestamp, a text as in RFC 3339 or a number of milliseconds since 1970 is wanted", kind(v))
 	}
-	return nil, fmt.Errorf("the result is %s: a timestamp, a text as in RFC 3339 or a number of milliseconds since 1970 is wanted", kind(v))
-}
-
-// maxMillis is the end of the year 9999, in milliseconds since 1970.
-const maxMillis = 253402300799999
-
-func milliseconds(ms float64) (any, error) {
-	if math.IsNaN(ms) || math.Abs(ms) > maxMillis {
-		return nil, fmt.Errorf("the number is no time in milliseconds since 1970: %v", ms)
+	t, err := pipeline.Timestamp(v)
+	if err != nil {
+		return nil, fmt.Errorf("the result: %w", err)
 	}
-	whole, part := math.Modf(ms)
-	return time.UnixMilli(int64(whole)).Add(time.Duration(part * float64(time.Millisecond))).UTC(), nil
+	if y := t.Year(); y < 1 || y > 9999 {
+		return nil, fmt.Errorf("the result is out of range: the year %d is not within 1 and 9999", y)
+	}
+	return t, nil
 }
 
 func kind(v any) string {

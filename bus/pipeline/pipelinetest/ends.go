@@ -18,6 +18,7 @@ type Source struct {
 	waiting [][]pipeline.Event // not safe, in order
 	next    int                // of waiting, to be emitted
 	changed chan struct{}
+	acked   chan struct{}
 	fail    error
 	safe    int
 }
@@ -38,11 +39,32 @@ func (s *Source) Fail(err error) {
 	s.notifyLocked()
 }
 
-// Safe returns how many events are safe, Waiting how many are not.
+// Safe returns how many events are safe.
 func (s *Source) Safe() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.safe
+}
+
+// Wait waits until n events are safe.
+func (s *Source) Wait(ctx context.Context, n int) error {
+	for {
+		s.mu.Lock()
+		if s.safe >= n {
+			s.mu.Unlock()
+			return nil
+		}
+		if s.acked == nil {
+			s.acked = make(chan struct{})
+		}
+		acked := s.acked
+		s.mu.Unlock()
+		select {
+		case <-acked:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Waiting returns how many events are not safe yet.
@@ -103,6 +125,10 @@ func (s *Source) acknowledge(events []pipeline.Event) {
 		if len(events) > 0 && &s.waiting[i][0] == &events[0] {
 			s.waiting = slices.Delete(s.waiting, i, i+1)
 			s.safe += len(events)
+			if s.acked != nil {
+				close(s.acked)
+				s.acked = nil
+			}
 			if i < s.next {
 				s.next--
 			}

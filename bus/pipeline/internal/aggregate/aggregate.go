@@ -8,6 +8,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/edgekit/edgekit/bus/pipeline/internal/value"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 )
 
@@ -72,11 +73,12 @@ type collected struct {
 // Check reports whether v can be added.
 func (k Kind) Check(v any) error {
 	switch {
-	case k == First || k == Last:
-		if n := len(values.Append(nil, v)); n > MaxBytes {
-			return fmt.Errorf("%s keeps values of at most %d bytes, not %d", k, MaxBytes, n)
+	case k.Large():
+		raw, err := value.Append(nil, v)
+		if err == nil && len(raw) > MaxBytes {
+			err = fmt.Errorf("%s keeps values of at most %d bytes, not %d", k, MaxBytes, len(raw))
 		}
-		return nil
+		return err
 	case !k.Numeric():
 		return nil
 	}
@@ -150,11 +152,11 @@ func (k Kind) collect(a, b *Acc, single bool) {
 }
 
 func (c *collected) add(at int64, v any) {
-	n := len(values.Append(nil, v))
-	if len(c.v) >= MaxCollect || c.bytes+n > MaxBytes {
+	raw, err := value.Append(nil, v)
+	if err != nil || len(c.v) >= MaxCollect || c.bytes+len(raw) > MaxBytes {
 		return
 	}
-	c.at, c.v, c.bytes = append(c.at, at), append(c.v, v), c.bytes+n
+	c.at, c.v, c.bytes = append(c.at, at), append(c.v, v), c.bytes+len(raw)
 }
 
 // Result returns the aggregate's value: int64 for count, float64 for numbers, nil if there
@@ -201,7 +203,7 @@ func (k Kind) Append(b []byte, a *Acc) []byte {
 	switch k {
 	case Count:
 	case First, Last:
-		b = values.Append(binary.AppendVarint(b, a.at), a.v)
+		b = appendChecked(binary.AppendVarint(b, a.at), a.v)
 	case Collect:
 		c, _ := a.v.(*collected)
 		if c == nil {
@@ -209,7 +211,7 @@ func (k Kind) Append(b []byte, a *Acc) []byte {
 		}
 		b = binary.AppendUvarint(b, uint64(len(c.v)))
 		for i, v := range c.v {
-			b = values.Append(binary.AppendVarint(b, c.at[i]), v)
+			b = appendChecked(binary.AppendVarint(b, c.at[i]), v)
 		}
 	case Stddev:
 		b = appendFloat(b, a.b)
@@ -220,12 +222,21 @@ func (k Kind) Append(b []byte, a *Acc) []byte {
 	return b
 }
 
-func appendFloat(b []byte, f float64) []byte {
-	return binary.BigEndian.AppendUint64(b, math.Float64bits(f))
+func appendFloat(b []byte, f float64) []byte { return binary.AppendUvarint(b, math.Float64bits(f)) }
+
+func readFloat(r *value.Reader) float64 { return math.Float64frombits(r.Uint()) }
+
+// appendChecked appends a value that Check has passed.
+func appendChecked(b []byte, v any) []byte {
+	out, err := value.Append(b, v)
+	if err != nil {
+		panic("aggregate: a value was added without Check: " + err.Error())
+	}
+	return out
 }
 
 // Read reads what Append has written.
-func (k Kind) Read(r *values.Reader) Acc {
+func (k Kind) Read(r *value.Reader) Acc {
 	a := Acc{n: r.Int()}
 	switch k {
 	case Count:
@@ -234,16 +245,16 @@ func (k Kind) Read(r *values.Reader) Acc {
 		a.v = r.Value()
 	case Collect:
 		c := &collected{}
-		for n := r.Len(); n > 0 && r.Err() == nil; n-- {
+		for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
 			at := r.Int()
 			c.add(at, r.Value())
 		}
 		a.v = c
 	case Stddev:
-		a.b = r.Float()
+		a.b = readFloat(r)
 		fallthrough
 	default:
-		a.a = r.Float()
+		a.a = readFloat(r)
 	}
 	return a
 }

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/edgekit/edgekit/bus/pipeline/internal/aggregate"
-	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
+	"github.com/edgekit/edgekit/bus/pipeline/internal/value"
 )
 
 // Changes calls f with the state of each key that changed since the last call, nil for those
@@ -41,7 +41,7 @@ func (s *Set) encode(k *keyState) []byte {
 	for _, w := range k.open {
 		b = binary.AppendVarint(b, w.start)
 		b = binary.AppendVarint(b, w.end)
-		b = values.AppendString(b, w.first)
+		b = value.AppendText(b, w.first)
 		b = binary.AppendVarint(b, w.n)
 		b = binary.AppendVarint(b, w.due)
 		for i, kind := range s.spec.Aggregates {
@@ -54,12 +54,12 @@ func (s *Set) encode(k *keyState) []byte {
 // Restore sets the state of a key to what Changes has given. The time of the key goes on
 // from now. Damaged state is an error, and the key begins anew.
 func (s *Set) Restore(now int64, key string, state []byte) error {
-	r := values.NewReader(state)
+	r := value.NewReader(state)
 	version, flags := r.Byte(), r.Byte()
 	k := &keyState{key: key, heap: -1, known: flags&1 != 0, any: flags&2 != 0, seen: now}
 	k.max, k.closed = r.Int(), r.Int()
-	for n := r.Len(); n > 0 && r.Err() == nil; n-- {
-		w := &open{start: r.Int(), end: r.Int(), first: r.String(), n: r.Int(), due: r.Int()}
+	for n := r.Count(5); n > 0 && r.Err() == nil; n-- {
+		w := &open{start: r.Int(), end: r.Int(), first: r.Text(), n: r.Int(), due: r.Int()}
 		w.due = min(w.due, now+s.spec.Max)
 		w.accs = make([]aggregate.Acc, len(s.spec.Aggregates))
 		for i, kind := range s.spec.Aggregates {
@@ -67,11 +67,11 @@ func (s *Set) Restore(now int64, key string, state []byte) error {
 		}
 		k.open = append(k.open, w)
 		if len(k.open) > s.most {
-			return values.ErrDamaged
+			return value.ErrDamaged
 		}
 	}
-	if r.Err() != nil || !r.Empty() || version != 1 {
-		return values.ErrDamaged
+	if r.Err() != nil || r.Len() > 0 || version != 1 {
+		return value.ErrDamaged
 	}
 	if len(s.keys) >= s.spec.MaxKeys || s.keys[key] != nil {
 		return ErrKeys
