@@ -28,7 +28,8 @@
 //
 // Numbers mix: JSON has one kind of number, so the operators + - * / take an int and a double
 // and give a double, as comparisons do. An expression that plain CEL accepts has the result
-// that it has in plain CEL.
+// that it has in plain CEL. A number of JSON is a double: the operator %, and functions that take
+// an int, need int(event.data.n).
 //
 // # Limits
 //

@@ -56,26 +56,27 @@ func Schema(text string) (pipeline.Validator, error) {
 	if v.check, err = c.Compile(checkURL); err != nil {
 		return nil, schemaError(err)
 	}
-	if n := workOf(v.full); n > maxWork {
-		return nil, fmt.Errorf("schema.json: %s schemas may be applied to one value, %d are allowed: let fewer of allOf, anyOf, oneOf and $ref lead to the same schema", workText(n), maxWork)
+	switch n := workOf(v.full); {
+	case n == math.MaxInt:
+		return nil, errors.New("schema.json: a $ref leads back to the schema that has it, for the same value: remove it")
+	case n > maxWork:
+		return nil, fmt.Errorf("schema.json: %d schemas may be applied to one value, %d are allowed: let fewer of allOf, anyOf, oneOf and $ref lead to the same schema", n, maxWork)
 	}
 	return v, nil
 }
 
 var _ pipeline.SchemaMaker = Schema
 
-func workText(n int) string {
-	if n == math.MaxInt {
-		return "without a limit"
-	}
-	return fmt.Sprint(n)
-}
-
 // schemaError shortens what the compiler says.
 func schemaError(err error) error {
 	var load *jsonschema.LoadURLError
 	if errors.As(err, &load) {
 		return fmt.Errorf("schema.json: $ref or $schema leads to %.200q: nothing is loaded, put it into $defs", load.URL)
+	}
+	var schema *jsonschema.SchemaValidationError
+	var wrong *jsonschema.ValidationError
+	if errors.As(err, &schema) && errors.As(schema.Err, &wrong) {
+		return fmt.Errorf("schema.json: it is not a JSON Schema: %w", explain("the schema", wrong))
 	}
 	return fmt.Errorf("schema.json: %s", strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), schemaURL, "")), " "))
 }
@@ -111,15 +112,15 @@ func (v *validator) Validate(data any) error {
 	if !errors.As(err, &wrong) {
 		return fmt.Errorf("the data do not match the schema: %w", err)
 	}
-	return explain(wrong)
+	return explain("the data", wrong)
 }
 
-// explain is the first thing that does not match.
-func explain(e *jsonschema.ValidationError) error {
+// explain is the first thing that does not match. all names the whole.
+func explain(all string, e *jsonschema.ValidationError) error {
 	for len(e.Causes) > 0 {
 		e = e.Causes[0]
 	}
-	where := "the data"
+	where := all
 	if len(e.InstanceLocation) > 0 {
 		where = "/" + strings.Join(e.InstanceLocation, "/")
 	}

@@ -63,11 +63,11 @@ func double(n int) string {
 
 func TestSchemaRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		`{`: "it is not JSON", `5`: "schema.json: ", `{"type": "thing"}`: "schema.json: ", `{"pattern": "["}`: "schema.json: ",
+		`{`: "it is not JSON", `5`: "not a JSON Schema: the schema: got number", `{"type": "thing"}`: "not a JSON Schema: /type: value must be one of", `{"pattern": "["}`: "/pattern: '[' is not valid regex",
 		`{"$ref": "https://example.com/a"}`: "\"https://example.com/a\": nothing is loaded", `{"$ref": "file:///etc/passwd"}`: "\"file:///etc/passwd\": nothing is loaded", `{"$ref": "other.json"}`: "nothing is loaded",
-		`{"$schema": "https://example.com/draft"}`: "nothing is loaded", `{"$ref": "#/$defs/none"}`: "schema.json: ",
-		`{"$ref": "#"}`: "schema.json: ", `{"allOf": [{"$ref": "#"}]}`: "without a limit",
-		double(40): "schemas may be applied",
+		`{"$schema": "https://example.com/draft"}`: "nothing is loaded", `{"$ref": "#/$defs/none"}`: "\"#/$defs/none\" not found",
+		`{"$ref": "#"}`: "leads back", `{"allOf": [{"$ref": "#"}]}`: "leads back",
+		double(40): "schemas may be applied", double(200): "schemas may be applied",
 		`{"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}`:                        "schemas may be applied",
 		`{"items": {"anyOf": [{"$ref": "#"}, {"not": {"$ref": "#"}}]}}`:                           "schemas may be applied",
 		`{"description": "` + strings.Repeat("a", MaxSchema) + `"}`:                               "65536 are allowed",

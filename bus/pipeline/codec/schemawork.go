@@ -32,10 +32,14 @@ type work struct {
 	open  map[place]bool // being computed
 }
 
-// add adds without overflow.
+// add adds without overflow: a sum that is too large stays below math.MaxInt, which says that
+// there is no end.
 func add(a, b int) int {
-	if a > math.MaxInt-b {
+	switch {
+	case a == math.MaxInt || b == math.MaxInt:
 		return math.MaxInt
+	case a > math.MaxInt-1-b:
+		return math.MaxInt - 1
 	}
 	return a + b
 }
