@@ -6,7 +6,7 @@ BIN     := bin
 TOOL    := go tool -modfile=$(CURDIR)/.tools/go.mod
 # grpcnotrace leaves grpc's request traces out, which nothing reads: html/template and 650 KB of a program.
 BUILD   := CGO_ENABLED=0 go build -trimpath -tags=grpcnotrace -ldflags='-s -w'
-MODULES := cmd/cluster cmd/demo cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers examples/pipelines
+MODULES := bus/pipeline/extra cmd/cluster cmd/demo cmd/edgepipe cmd/release controller/console/pagetest controller/install/monitoring/alertstest controller/install/rendertest device/sinks examples/mappers examples/pipelines
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -28,9 +28,10 @@ cluster-down: ## Remove the development cluster (root)
 
 ## Build
 .PHONY: build release generate packages mapper-images console
-build: ## Build cloudcore, edgecore and edgectl into bin/
+build: ## Build cloudcore, edgecore, edgectl and edgepipe into bin/
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/cloudcore ./cmd/edgecore ./cmd/edgectl
+	cd cmd/edgepipe && $(BUILD) -o $(CURDIR)/$(BIN)/ .
 mapper-images: ## Build a container image of each mapper into bin/images, without a container engine
 	@cd cmd/cluster && go run ./mapperimages --out $(CURDIR)/$(BIN)/images
 console: ## Build the console's web page into controller/console/page/dist, which is committed (node, npm); SHOTS=1 makes the screenshots anew, NODES=100000 measures it with so many nodes (RESULT lines)
@@ -45,7 +46,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-pipeline e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -105,6 +106,8 @@ e2e-modbus: ## Run the device test of e2e: a Modbus device follows the cloud and
 	cd cmd/demo && MODBUS=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestModbus$$' ./e2e
 e2e-rules: ## Run rules in the cluster: all pairs with curl and mosquitto's clients, and an outage of the link (root)
 	cd cmd/demo && RULES=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v -run 'TestRules$$' ./e2e
+e2e-pipeline: ## 1,000 sensors at 10 Hz into edgepipe for three minutes of their time, with the link cut: all aggregates once, and the bytes on the link against raw messages (RESULT lines); SENSORS=1000
+	cd cmd/edgepipe && SENSORS=$(or $(SENSORS),1000) go test -count=1 -timeout=60m -v -run 'TestSensors$$' .
 e2e-cluster: ## Two edge nodes with node-exporter, fluent-bit, kube-state-metrics, Prometheus, metrics-server, CoreDNS, kube-proxy, an operator, an ingress and a StatefulSet, online and cut off; 15 minutes (root; RESULT lines)
 	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=100m -v -run 'TestCluster$$' ./e2e
 monitoring: ## Build Prometheus and promtool (the first time only: 10 minutes on two busy cores), test the alerts, then have each fire and resolve in the real Prometheus; 4 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built

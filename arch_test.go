@@ -35,16 +35,18 @@ var levels = map[string]int{
 // joiners are the packages besides cmd and examples that may import more than
 // one domain, with the domains that each of them joins to its own.
 var joiners = map[string][]string{
-	"meta/manager":     {"hub"},
-	"bus/metastore":    {"meta"},
-	"bus/rules":        {"hub", "meta"},
-	"bus/pipeline":     {"meta"},
-	"twin/mqtt":        {"bus"},
-	"twin/devicespec":  {"device"},
-	"twin/devicesync":  {"device", "meta"},
-	"device/mqtt":      {"bus"},
-	"device/inprocess": {"twin"},
-	"device/dmi":       {"twin", "meta"},
+	"meta/manager":      {"hub"},
+	"bus/metastore":     {"meta"},
+	"bus/rules":         {"hub", "meta"},
+	"bus/pipeline":      {"meta"},
+	"bus/pipeline/host": {"hub", "meta"},
+	"bus/pipeline/wire": {"meta"},
+	"twin/mqtt":         {"bus"},
+	"twin/devicespec":   {"device"},
+	"twin/devicesync":   {"device", "meta"},
+	"device/mqtt":       {"bus"},
+	"device/inprocess":  {"twin"},
+	"device/dmi":        {"twin", "meta"},
 
 	"device/internal/edgetest": {"twin"},
 }
@@ -87,7 +89,8 @@ var fences = map[string][]string{
 	// comes over the network goes to their standard input.
 	// cmd/edgectl/internal/journal runs journalctl with arguments that are constants, for the operator at
 	// the machine. cmd/edgectl/internal/browser hands a file of its own to the user's browser.
-	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal", "cmd/edgectl/internal/browser"},
+	// bus/pipeline/child runs edgepipe beside edgecore: its file and arguments are the operator's.
+	"os/exec": {"hub/hubbench/processtest", "controller/install/apiservertest", "meta/internal/disktest", "edged/volume/mounthelper", "edged/credentialprovider", "cmd/edgectl/internal/journal", "cmd/edgectl/internal/browser", "bus/pipeline/child"},
 	"plugin":  {},
 	// edged/upgrade/artifact unpacks the one archive that there is, a signed one, with two names.
 	// cmd/edgectl/internal/bundle writes one, and unpacks none.

@@ -58,13 +58,14 @@ type runCmd struct {
 	DeviceStatusEvery time.Duration `help:"Least time between two writes of one DeviceStatus." default:"1s"`
 	DeviceWrites      int           `help:"How many writes about devices the API server gets in a second, whatever their number: DeviceStatuses, summaries in Devices, events. The newest values are written. -1 means no limit." default:"100" name:"device-writes-per-second"`
 
-	Twins   twinsFlags   `embed:"" prefix:"twins-"`
-	Trust   trustFlags   `embed:""`
-	Kubelet kubeletFlags `embed:"" prefix:"kubelet-"`
-	Rules   rulesFlags   `embed:"" prefix:"rules-"`
-	Jobs    jobsFlags    `embed:"" prefix:"jobs-"`
-	Console consoleFlags `embed:"" prefix:"console-"`
-	Groups  groupsFlags  `embed:"" prefix:"groups-"`
+	Twins     twinsFlags     `embed:"" prefix:"twins-"`
+	Trust     trustFlags     `embed:""`
+	Kubelet   kubeletFlags   `embed:"" prefix:"kubelet-"`
+	Rules     rulesFlags     `embed:"" prefix:"rules-"`
+	Pipelines pipelinesFlags `embed:"" prefix:"pipelines-"`
+	Jobs      jobsFlags      `embed:"" prefix:"jobs-"`
+	Console   consoleFlags   `embed:"" prefix:"console-"`
+	Groups    groupsFlags    `embed:"" prefix:"groups-"`
 }
 
 // Run serves until ctx ends or a part fails.
@@ -150,6 +151,10 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	if err != nil {
 		return nil, err
 	}
+	pipelines, err := r.Pipelines.config(log)
+	if err != nil {
+		return nil, err
+	}
 	rules, err := r.rules(cfg, kubelets, trust, log)
 	if err != nil {
 		return nil, err
@@ -174,7 +179,7 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	ctl, err := controller.New(controller.Config{
 		Console: page, PodsNotReadyAfter: orNever(r.PodsNotReadyAfter), ReconnectGrace: reconnectGrace(r.Keepalive),
 		DeviceStatusEvery: r.DeviceStatusEvery, DeviceWrites: r.DeviceWrites, Live: live.reports(),
-		REST: cfg, Rules: rules, Jobs: jobs, Groups: nodeGroups, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
+		REST: cfg, Rules: rules, Pipelines: pipelines, Jobs: jobs, Groups: nodeGroups, NodeClient: nodeClient, NodeServices: nodeapi.Services(r.NodeServices), NodeRequests: r.NodeRequests, NodeRequestsEach: r.NodeRequestsEach, Metrics: registry, Namespace: r.Namespace, ID: id, Kubelet: kubelets, Logger: log.With("component", "controller"),
 	})
 	if err != nil {
 		return nil, err
@@ -204,6 +209,9 @@ func (r *runCmd) assemble(ctx context.Context, cfg *rest.Config, listener net.Li
 	registry.MustRegister(links, newLifecycleMetrics(ctl.LifecycleStats))
 	if rules != nil {
 		registry.MustRegister(newRulesMetrics(ctl.RulesStats))
+	}
+	if pipelines != nil {
+		registry.MustRegister(newPipelinesMetrics(ctl.PipelinesStats))
 	}
 	if nodeGroups != nil {
 		registry.MustRegister(newGroupsMetrics(ctl.GroupsStats))

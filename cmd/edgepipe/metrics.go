@@ -99,7 +99,7 @@ func (m *pipelineMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range m.runner.Status() {
 		for _, step := range s.Steps {
 			for _, c := range m.all {
-				if !c.sink || step.Part == "sink" {
+				if !c.sink || step.Part == pipeline.PartSink {
 					ch <- prometheus.MustNewConstMetric(c.desc, c.kind, c.of(step), s.Ref.Namespace, s.Ref.Name, step.Name, step.Kind)
 				}
 			}

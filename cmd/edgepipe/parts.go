@@ -62,11 +62,10 @@ func scope(env *pipeline.Env) {
 	if t, ok := env.Twins.(scopedTwins); ok {
 		env.Twins = scopedTwins{t.twins, env.Ref.Namespace}
 	}
+	if l, ok := env.Logs.(scopedLogs); ok {
+		env.Logs = scopedLogs{l.ContainerLogs, env.Ref.Namespace}
+	}
 }
-
-// inputsAnnotation has a hash of what a Pipeline names: when that changes, the Pipeline is opened
-// again.
-const inputsAnnotation = "pipelines.edgekit.io/inputs"
 
 // apply has the Pipelines of a Set run.
 func (p *parts) apply(s *wire.Set, runner *pipeline.Runner) {
@@ -87,7 +86,7 @@ func (p *parts) apply(s *wire.Set, runner *pipeline.Runner) {
 			if v.Annotations == nil {
 				v.Annotations = make(map[string]string)
 			}
-			v.Annotations[inputsAnnotation] = sum
+			v.Annotations[v1alpha1.AnnotationInputs] = sum // it is opened again when that changes
 		}
 		uids[pipeline.Ref{Namespace: v.Namespace, Name: v.Name}] = string(v.UID)
 		all = append(all, &v)

@@ -31,6 +31,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("MQTT for pods", func(t *testing.T) { mqttForPods(t, s) })
 	t.Run("Modbus", func(t *testing.T) { modbusDevice(t, s) })
 	t.Run("rules", func(t *testing.T) { rulePairs(t, s) })
+	t.Run("pipelines", func(t *testing.T) { pipelines(t, s) })
 	t.Run("node API", func(t *testing.T) { nodeAPI(t, s) })
 	t.Run("admission", func(t *testing.T) { admission(t, s.Kube()) })
 	t.Run("udp blocked", func(t *testing.T) { udpBlocked(t, s) })

@@ -87,6 +87,11 @@ func (s *Site) Build(ctx context.Context) error {
 			return fmt.Errorf("site: %w", err)
 		}
 	}
+	// edgepipe is a module of its own; edgecore finds it beside itself.
+	t := gobuild.Target{Module: filepath.Join(s.repo, "cmd/edgepipe"), Package: ".", Output: s.Program("edgepipe"), Always: true}
+	if err := gobuild.Build(ctx, s.out, t); err != nil {
+		return fmt.Errorf("site: %w", err)
+	}
 	return nil
 }
 

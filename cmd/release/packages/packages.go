@@ -179,7 +179,7 @@ func (b Build) edgecore(dir string) *nfpm.Info {
 			"a connection to the cloud. edgectl is its tool: 'edgectl join' makes the machine a node.",
 		Overridables: nfpm.Overridables{
 			Contents: append(b.service(dir, "edgecore"),
-				b.program("edgecore"), b.program("edgectl"),
+				b.program("edgecore"), b.program("edgectl"), b.program("edgepipe"),
 				b.folder("/etc/edgekit"), b.folder("/etc/edgekit/trust"),
 				b.config(filepath.Join(dir, "edgecore.yaml"), "/etc/edgekit/edgecore.yaml")),
 			Scripts: scripts(dir, "edgecore"),

@@ -61,7 +61,10 @@ func Select(archs []string) ([]Platform, error) {
 }
 
 // Names are the programs of a release.
-func Names() []string { return []string{"cloudcore", "edgecore", "edgectl"} }
+func Names() []string { return []string{"cloudcore", "edgecore", "edgectl", edgepipe} }
+
+// edgepipe is a module of its own: it links what no other program should.
+const edgepipe = "edgepipe"
 
 // versionVariable is what cmd/internal/program has for the version.
 const versionVariable = "github.com/edgekit/edgekit/cmd/internal/program.version"
@@ -75,23 +78,49 @@ type Build struct {
 
 // Programs builds the named programs for the platform into the folder dir.
 func (b Build) Programs(ctx context.Context, p Platform, dir string, names ...string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("programs: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("programs: %w", err)
 	}
+	var packages []string
+	for _, name := range names {
+		if name == edgepipe {
+			if err := b.build(ctx, p, dir, filepath.Join(b.Source, "cmd", edgepipe), "."); err != nil {
+				return err
+			}
+			continue
+		}
+		packages = append(packages, "./cmd/"+name)
+	}
+	if len(packages) > 0 {
+		if err := b.build(ctx, p, dir, b.Source, packages...); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
+			return fmt.Errorf("programs: %w", err)
+		}
+	}
+	return nil
+}
+
+// build builds packages of the module in the folder source.
+func (b Build) build(ctx context.Context, p Platform, dir, source string, packages ...string) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags=grpcnotrace", "-ldflags=-s -w -buildid= -X " + versionVariable + "=" + b.Version, "-o", dir + "/"}
 	if p.narrow() {
-		modfile, err := Modfile(ctx, b.Source)
+		modfile, err := Modfile(ctx, source)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(filepath.Dir(modfile)) }() // a temporary folder
 		args = append(args, "-modfile="+modfile)
 	}
-	for _, name := range names {
-		args = append(args, "./cmd/"+name)
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = b.Source
+	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
+	cmd.Dir = source
 	// What the user has set for Go must not change the bytes.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.Arch, "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0", "GORISCV64=rva20u64")
 	cmd.Env = append(cmd.Env, p.env...)
@@ -100,11 +129,6 @@ func (b Build) Programs(ctx context.Context, p Platform, dir string, names ...st
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("programs: %s: %w\n%s", p, err, out)
-	}
-	for _, name := range names {
-		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
-			return fmt.Errorf("programs: %w", err)
-		}
 	}
 	return nil
 }
