@@ -37,7 +37,9 @@ func TestWay(t *testing.T) {
 	twins := &pipelinetest.Twins{}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	done := make(chan error, 2)
-	go func() { done <- library.Run(ctx, library.Config{Broker: url, Dir: t.TempDir(), Pipelines: all, Twins: twins}) }()
+	go func() {
+		done <- library.Run(ctx, library.Config{Broker: url, Dir: t.TempDir(), Pipelines: all, Twins: twins})
+	}()
 	go func() { done <- (&flags{Broker: url}).run(ctx, slog.New(slog.DiscardHandler)) }()
 	defer func() {
 		cancel()
