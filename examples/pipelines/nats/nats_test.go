@@ -18,6 +18,7 @@ import (
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/extra"
 	"github.com/edgekit/edgekit/bus/pipeline/sinks"
+	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/examples/pipelines/internal/library"
 )
 
@@ -68,7 +69,7 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := all[0]
-	p.Spec.Sinks[0].NATS.URL = "nats://" + "127.0.0.1" + s.ClientURL()[len("nats://127.0.0.1"):]
+	p.Spec.Sinks[0].NATS.URL = v1alpha1.URL(s.ClientURL())
 	p.Spec.Steps[0].Window.Tumbling = &metav1.Duration{Duration: 200 * time.Millisecond} // instead of a minute
 	inside, broker := bustest.Broker(t)
 	done := make(chan error, 1)
@@ -106,8 +107,8 @@ func TestStream(t *testing.T) {
 				return 0, 0
 			}
 			var event struct {
-				ID   string
-				Data struct {
+				ID, Source string
+				Data       struct {
 					Key   string
 					Avg   float64
 					Count int
@@ -118,7 +119,7 @@ func TestStream(t *testing.T) {
 				t.Fatalf("%s: %s: %v", m.Subject, m.Data, err)
 			}
 			id := m.Header.Get(jetstream.MsgIDHeader)
-			if id != event.ID || ids[id] {
+			if id != event.Source+"/"+event.ID || ids[id] {
 				doubles++
 			}
 			ids[id] = true
