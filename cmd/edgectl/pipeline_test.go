@@ -175,7 +175,7 @@ func (n *nodeWithPipelines) Status() []pipeline.Status {
 func (n *nodeWithPipelines) Tap(_ context.Context, req pipeline.TapRequest, show func(pipeline.TapEvent) error) error {
 	n.asked = req
 	for i := range req.Events {
-		if err := show(pipeline.TapEvent{Event: pipeline.Event{ID: fmt.Sprint(i), Subject: "plant/d1/temp", Data: map[string]any{"text": "\x1b[2J"}}, Skipped: int64(i)}); err != nil {
+		if err := show(pipeline.TapEvent{Event: pipeline.Event{ID: fmt.Sprint(i), Source: "s", Type: "t", Subject: "plant/d1/temp", Data: map[string]any{"text": "\x1b[2J"}}, Skipped: int64(i)}); err != nil {
 			return err
 		}
 	}
