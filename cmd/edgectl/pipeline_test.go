@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/control"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const hotPipeline = `apiVersion: pipelines.edgekit.io/v1alpha1
@@ -175,7 +176,7 @@ func (n *nodeWithPipelines) Status() []pipeline.Status {
 func (n *nodeWithPipelines) Tap(_ context.Context, req pipeline.TapRequest, show func(pipeline.TapEvent) error) error {
 	n.asked = req
 	for i := range req.Events {
-		if err := show(pipeline.TapEvent{Event: pipeline.Event{ID: fmt.Sprint(i), Subject: "plant/d1/temp", Data: map[string]any{"text": "\x1b[2J"}}, Skipped: int64(i)}); err != nil {
+		if err := show(pipeline.TapEvent{Event: pipeline.Event{ID: fmt.Sprint(i), Source: "s", Type: "t", Subject: "plant/d1/temp", Data: map[string]any{"text": "\x1b[2J"}}, Skipped: int64(i)}); err != nil {
 			return err
 		}
 	}

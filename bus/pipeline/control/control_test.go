@@ -148,7 +148,7 @@ func event(id string, data any) pipeline.Event {
 var plant = pipeline.Ref{Namespace: "plant", Name: "hot"}
 
 func TestControl(t *testing.T) {
-	p := &program{waiting: []pipeline.Event{event("1", map[string]any{"v": 1.5}), event("2", []byte{1, 2}), event("3", math.NaN())},
+	p := &program{waiting: []pipeline.Event{event("1", map[string]any{"v": 1.5}), event("2", []byte{1, 2}), event("3", math.NaN()), {Data: 4.0}},
 		dead: map[string]pipeline.DeadLetter{"7": {Step: "up", Reason: "Refused", Message: "400", Time: time.Unix(2, 0), Event: event("9", "x")}}}
 	c := serve(t, control.Config{Runner: p, Queues: p})
 	ctx := t.Context()
@@ -163,14 +163,14 @@ func TestControl(t *testing.T) {
 
 	var lines bytes.Buffer
 	n, err := c.Export(ctx, plant, "up", &lines)
-	want := `{"data":{"v":1.5},"datacontenttype":"application/json","id":"1","shift":"a","source":"mqtt","specversion":"1.0","subject":"plant/d1/temp","time":"1970-01-01T00:00:01Z","type":"t"}` + "\n"
-	if err != nil || n != 3 || !strings.HasPrefix(lines.String(), want) || !strings.Contains(lines.String(), `"data_base64":"AQI="`) || !strings.Contains(lines.String(), `"data":"NaN"`) {
+	want := `{"specversion":"1.0","id":"1","source":"mqtt","type":"t","subject":"plant/d1/temp","time":"1970-01-01T00:00:01Z","shift":"a","data":{"v":1.5}}` + "\n"
+	if err != nil || n != 4 || !strings.HasPrefix(lines.String(), want) || !strings.Contains(lines.String(), `"data":4,"notACloudEvent":`) || !strings.Contains(lines.String(), `"data_base64":"AQI="`) || !strings.Contains(lines.String(), `"data":"NaN"`) {
 		t.Errorf("%d events, %v:\n%s", n, err, &lines)
 	}
 
 	var tapped []control.TapEvent
 	req := pipeline.TapRequest{Ref: plant, Step: "hot", Events: 3, PerSec: 5, Bytes: 100}
-	if err := c.Tap(ctx, req, func(e control.TapEvent) error { tapped = append(tapped, e); return nil }); err != nil || len(tapped) != 3 || tapped[2].Skipped != 2 || p.asked != req {
+	if err := c.Tap(ctx, req, func(e control.TapEvent) error { tapped = append(tapped, e); return nil }); err != nil || len(tapped) != 4 || tapped[2].Skipped != 2 || p.asked != req {
 		t.Errorf("%v %+v, asked %+v", err, tapped, p.asked)
 	}
 	ending, cancel := context.WithCancel(ctx)
@@ -190,7 +190,7 @@ func TestControl(t *testing.T) {
 		t.Error(err)
 	}
 	before := time.Unix(5, 17).UTC()
-	if n, err := c.Drop(ctx, plant, "up", before); n != 3 || err != nil || !p.before.Equal(before) {
+	if n, err := c.Drop(ctx, plant, "up", before); n != 4 || err != nil || !p.before.Equal(before) {
 		t.Error(n, err, p.before)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/cloudevents"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
@@ -93,29 +94,26 @@ func statusOf(s pipeline.Status) Status {
 	return out
 }
 
-// cloudEvent is an event in the JSON format of CloudEvents 1.0. Data that JSON cannot carry, as NaN,
-// become text.
+// cloudEvent is an event in the JSON format of CloudEvents. Data that JSON cannot carry, as NaN, become
+// text; an event that still is none, as one without an id, has its data and the reason.
 func cloudEvent(e *pipeline.Event) json.RawMessage {
-	m := map[string]any{"specversion": "1.0", "id": e.ID, "source": e.Source, "type": e.Type}
-	for k, v := range e.Extensions {
-		if _, taken := m[k]; !taken {
-			m[k] = v
-		}
+	b, err := cloudevents.AppendJSON(nil, e)
+	if err == nil {
+		return b
 	}
-	if e.Subject != "" {
-		m["subject"] = e.Subject
+	plain := *e
+	plain.Data = finite(e.Data)
+	if b, err = cloudevents.AppendJSON(nil, &plain); err == nil {
+		return b
 	}
-	if !e.Time.IsZero() {
-		m["time"] = e.Time.UTC().Format(time.RFC3339Nano)
-	}
-	if b, ok := e.Data.([]byte); ok {
-		m["data_base64"] = b
-	} else if e.Data != nil {
-		m["datacontenttype"], m["data"] = "application/json", finite(e.Data)
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		b, _ = json.Marshal(failure{err.Error()}) // not for data of the types of an Event
+	rest := struct {
+		ID      string `json:"id"`
+		Subject string `json:"subject,omitempty"`
+		Data    any    `json:"data"`
+		Reason  string `json:"notACloudEvent"`
+	}{e.ID, e.Subject, plain.Data, err.Error()}
+	if b, err = json.Marshal(rest); err != nil {
+		b, _ = json.Marshal(failure{err.Error()}) // data that is no Event's
 	}
 	return b
 }

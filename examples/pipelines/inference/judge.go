@@ -48,7 +48,7 @@ func judge(ctx context.Context, b *bus.Bus, d *detector, log *slog.Logger) error
 			}
 		}
 		if err != nil {
-			log.Warn("window is not judged", "device", device, "error", err)
+			log.Warn("window is not judged", "device", device, "err", err)
 		}
 	})
 	if err != nil {
