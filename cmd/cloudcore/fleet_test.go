@@ -136,6 +136,10 @@ func TestFleetReal(t *testing.T) {
 	t.Logf("the three cloudcores have %.0f MiB together", all)
 	x.profile(fmt.Sprintf("rest-%d", nodes))
 
+	if os.Getenv("CONSOLE") != "" {
+		x.clickConsole(nodes)
+	}
+
 	var held []string
 	x.clouds[0].Call("Nodes", struct{}{}, &held)
 	x.fleet.ResetLatencies()

@@ -45,6 +45,12 @@ type trio struct {
 
 func newTrio(t *testing.T, args ...string) *trio {
 	t.Helper()
+	return newClouds(t, 3, args...)
+}
+
+// newClouds starts so many cloudcores before a real API server.
+func newClouds(t *testing.T, n int, args ...string) *trio {
+	t.Helper()
 	api := apiservertest.Start(t, "--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000")
 	if err := install.Ensure(t.Context(), install.Config{REST: api.Admin}); err != nil {
 		t.Fatal(err)
@@ -54,18 +60,18 @@ func newTrio(t *testing.T, args ...string) *trio {
 		t.Fatal(err)
 	}
 	x := &trio{t: t, api: api, client: client, front: startBalancer(t)}
-	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--kubelet-off", "--rules-off", "--advertise", "127.0.0.1:10000"}, args...)
-	for range 3 {
+	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--kubelet-off", "--rules-off", "--console-listen=", "--advertise", "127.0.0.1:10000"}, args...)
+	for range n {
 		x.add()
 	}
 	x.balance()
 	return x
 }
 
-// add starts one more cloudcore.
-func (x *trio) add() {
+// add starts one more cloudcore, with these flags besides.
+func (x *trio) add(further ...string) {
 	x.t.Helper()
-	p, s := startChild(x.t, "127.0.0.1:0", x.args...)
+	p, s := startChild(x.t, "127.0.0.1:0", slices.Concat(x.args, further)...)
 	x.clouds, x.states = append(x.clouds, p), append(x.states, s)
 }
 
