@@ -272,6 +272,29 @@ func (x *trio) readyPods(ctx context.Context) int {
 	return ready
 }
 
+// unready counts the pods that are not Ready by the reason of that; "unknown" are those whose node has not
+// reported them.
+func (x *trio) unready(ctx context.Context) map[string]int {
+	x.t.Helper()
+	list, err := x.client.CoreV1().Pods("edgekit-simulation").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	reasons := make(map[string]int)
+	for _, p := range list.Items {
+		reason, ready := "unknown", false
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				reason, ready = c.Reason, c.Status == corev1.ConditionTrue
+			}
+		}
+		if !ready {
+			reasons[reason]++
+		}
+	}
+	return reasons
+}
+
 // held counts the nodes whose record names a cloudcore that runs and has the node's session, and
 // whose Node says so.
 func (x *trio) held(ctx context.Context) int {
