@@ -33,10 +33,12 @@ func TestCluster(t *testing.T) {
 	p.click("Nodes")
 	p.title("Nodes")
 	p.see("sim-000000")
-	p.click("Next")
-	p.see("sim-000050")
-	p.click("Previous")
-	p.see("sim-000000")
+	if n > 50 { // more than one page
+		p.click("Next")
+		p.see("sim-000050")
+		p.click("Previous")
+		p.see("sim-000000")
+	}
 	p.do(chromedp.SendKeys("input[type=search]", "000042"))
 	p.until("document.querySelectorAll('tbody tr').length === 1")
 	p.click("sim-000042")
