@@ -28,6 +28,7 @@ func TestCluster(t *testing.T) {
 	p.open("/console/") // as a user who is logged in
 	p.title("Fleet")
 	p.measure()
+	p.until("performance.getEntriesByName('first-contentful-paint').length > 0")
 	paint := eval[float64](p, `performance.getEntriesByName('first-contentful-paint')[0].startTime`)
 
 	p.click("Nodes")
