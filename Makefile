@@ -46,7 +46,7 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet sites e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-pipeline e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
+.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet console-fleet sites e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-pipeline e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
@@ -87,11 +87,13 @@ model: ## Test the protocol against a model, with cuts and crashes at every effe
 crash: ## Kill a process with an open store N times (2000) and cut its disk's power N/20 times (RESULT lines; the disk needs root)
 	CRASH_KILLS=$(or $(N),2000) CRASH_CUTS=$$(($(or $(N),2000) / 20 + 1)) DAMAGE_SEEDS=$(or $(N),2000) \
 		go test -count=1 -timeout 0 -v -run 'TestKill$$|TestPowerCut|TestRandomDamage' ./meta/badgerstore
-fleet: ## Run 2,000 nodes on one server: memory of each, delivery, a restart of the server; 1,000 simulated nodes at three cloudcores and a real API server
+fleet: ## Run 2,000 nodes on one server: memory of each, delivery, a restart of the server; 1,000 simulated nodes at three cloudcores and a real API server, with a browser clicking through the console
 	NODES=2000 go test -count=1 -v -run 'TestFleet$$' ./hub/hubbench
-	NODES=1000 PODS=1 REST=5 go test -count=1 -v -run 'TestFleetReal$$' ./cmd/cloudcore
+	NODES=1000 PODS=1 TWINS=1 REST=5 CONSOLE=1 go test -count=1 -v -run 'TestFleetReal$$' ./cmd/cloudcore
 sites: ## Run EdgeSyncs against a real API server with OBJECTS (10000) custom resources; the short form is part of make test
 	OBJECTS=$(or $(OBJECTS),10000) go test -count=1 -v -run 'TestSites$$' ./controller/install
+console-fleet: ## Have a real browser click through the console of a cloudcore with NODES=n (1000) simulated nodes and a real API server behind it (needs Chromium and 'make cluster-up' once; RESULT lines)
+	CONSOLE=1 NODES=$(or $(NODES),1000) go test -count=1 -timeout 20m -v -run 'TestConsoleFleet$$' ./cmd/cloudcore
 e2e: ## Run the end-to-end tests: real cluster, container runtime and network (root)
 	cd cmd/demo && $(CURDIR)/.ci/failures go test -count=1 -timeout=30m -v ./e2e
 e2e-autonomy: ## Cut a node off, reboot it, kill edgecore KILLS times (200): no container may restart; also policies, expiring certificates and tokens, a full disk; 22 minutes (root)

@@ -136,6 +136,10 @@ func TestFleetReal(t *testing.T) {
 	t.Logf("the three cloudcores have %.0f MiB together", all)
 	x.profile(fmt.Sprintf("rest-%d", nodes))
 
+	if os.Getenv("CONSOLE") != "" {
+		x.clickConsole(nodes)
+	}
+
 	var held []string
 	x.clouds[0].Call("Nodes", struct{}{}, &held)
 	x.fleet.ResetLatencies()
@@ -152,6 +156,9 @@ func TestFleetReal(t *testing.T) {
 	result("reconnect_reads", r, "requests")
 	result("reconnect_writes", w, "requests")
 	begun, before = time.Now(), x.cost()
+	if unready := x.unready(t.Context()); len(unready) > 0 {
+		t.Logf("pods that are not Ready when all nodes are back, by reason: %v", unready)
+	}
 	x.check(nodes, pods)
 	t.Logf("all is as it should be %v later: %s", time.Since(begun).Round(time.Second), most(since(before.requests, x.cost().requests), 6))
 	largest, _ = x.memory()

@@ -48,11 +48,12 @@ type trio struct {
 
 func newTrio(t *testing.T, args ...string) *trio {
 	t.Helper()
-	return newTrioWith(t, nil, args...)
+	return newClouds(t, 3, nil, args...)
 }
 
-// newTrioWith has the API server reach the nodes' kubelet endpoints as kubelets says.
-func newTrioWith(t *testing.T, kubelets *kubeletClient, args ...string) *trio {
+// newClouds starts so many cloudcores before a real API server, which reaches the nodes' kubelet
+// endpoints as kubelets says.
+func newClouds(t *testing.T, n int, kubelets *kubeletClient, args ...string) *trio {
 	t.Helper()
 	api := apiservertest.Start(t, append(kubelets.apiServer(), "--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000")...)
 	if err := install.Ensure(t.Context(), install.Config{REST: api.Admin}); err != nil {
@@ -63,18 +64,18 @@ func newTrioWith(t *testing.T, kubelets *kubeletClient, args ...string) *trio {
 		t.Fatal(err)
 	}
 	x := &trio{t: t, api: api, client: client, front: startBalancer(t), kubelets: kubelets}
-	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--rules-off", "--advertise", "127.0.0.1:10000"}, args...)
-	for range 3 {
+	x.args = append([]string{"--kubeconfig", api.Kubeconfig(t), "--metrics-listen=", "--rules-off", "--console-listen=", "--advertise", "127.0.0.1:10000"}, args...)
+	for range n {
 		x.add()
 	}
 	x.balance()
 	return x
 }
 
-// add starts one more cloudcore.
-func (x *trio) add() {
+// add starts one more cloudcore, with these flags besides.
+func (x *trio) add(further ...string) {
 	x.t.Helper()
-	p, s := startChild(x.t, "127.0.0.1:0", append(x.kubelets.cloudcore(x.started), x.args...)...)
+	p, s := startChild(x.t, "127.0.0.1:0", slices.Concat(x.kubelets.cloudcore(x.started), x.args, further)...)
 	x.started++
 	x.clouds, x.states = append(x.clouds, p), append(x.states, s)
 }
@@ -276,6 +277,29 @@ func (x *trio) readyPods(ctx context.Context) int {
 	return ready
 }
 
+// unready counts the pods that are not Ready by the reason of that; "unknown" are those whose node has not
+// reported them.
+func (x *trio) unready(ctx context.Context) map[string]int {
+	x.t.Helper()
+	list, err := x.client.CoreV1().Pods("edgekit-simulation").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	reasons := make(map[string]int)
+	for _, p := range list.Items {
+		reason, ready := "unknown", false
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				reason, ready = c.Reason, c.Status == corev1.ConditionTrue
+			}
+		}
+		if !ready {
+			reasons[reason]++
+		}
+	}
+	return reasons
+}
+
 // held counts the nodes whose record names a cloudcore that runs and has the node's session, and
 // whose Node says so.
 func (x *trio) held(ctx context.Context) int {
@@ -373,7 +397,7 @@ func (x *trio) profile(name string) {
 // link is down, every node moves once for each cloudcore that held it, and nothing is lost.
 func TestRollingRestart(t *testing.T) {
 	nodes, pods := number(t, "NODES", 60), 1
-	x := newTrioWith(t, newKubeletClient(t), "--no-quic", "--drain=1s")
+	x := newClouds(t, 3, newKubeletClient(t), "--no-quic", "--drain=1s")
 	x.simulate(simulate.Config{Servers: []string{x.front.listener.Addr().String()}, Nodes: nodes, Pods: pods, Twins: 1, PodDelay: 10 * time.Millisecond, ReportInterval: 2 * time.Second})
 	x.check(nodes, pods)
 	x.awaitLogs()

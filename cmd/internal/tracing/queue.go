@@ -34,7 +34,6 @@ type queue struct {
 	spans   chan sdktrace.ReadOnlySpan
 	options []otlptracehttp.Option
 	log     *slog.Logger
-	stopped atomic.Bool
 
 	exported, dropped, failed atomic.Uint64
 }

@@ -48,7 +48,6 @@ type Tracer struct {
 	queue    *queue
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
-	node     attribute.KeyValue
 	reports  reportLimits
 	waiting  *tracks[nodeKey] // cloudcore: what was not delivered when the link ended
 	tracks   *tracks[string]  // edgecore: which trace an object belongs to

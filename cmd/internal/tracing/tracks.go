@@ -97,9 +97,3 @@ func (t *tracks[K]) take(key K) (track, bool) {
 	}
 	return at, ok
 }
-
-func (t *tracks[K]) len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.all)
-}

@@ -78,7 +78,7 @@ func must[T any](t *testing.T) func(T, error) T {
 }
 
 // cloudHalf runs what cloudcore has, at the API server, for the nodes of a network.
-func cloudHalf(t *testing.T, g *errgroup.Group, ctx context.Context, server *apiservertest.Server, network *memconn.Network, tracer *tracing.Tracer) {
+func cloudHalf(ctx context.Context, t *testing.T, g *errgroup.Group, server *apiservertest.Server, network *memconn.Network, tracer *tracing.Tracer) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c := must[*controller.Controller](t)(controller.New(controller.Config{REST: server.Admin, ID: "cloudcore-test", DeviceStatusEvery: 100 * time.Millisecond, Logger: log}))
@@ -96,7 +96,7 @@ func cloudHalf(t *testing.T, g *errgroup.Group, ctx context.Context, server *api
 }
 
 // nodeHalf runs what edgecore has, with a runtime in memory, and a mapper that does what it is told over MQTT.
-func nodeHalf(t *testing.T, g *errgroup.Group, ctx context.Context, network *memconn.Network, tracer *tracing.Tracer) {
+func nodeHalf(ctx context.Context, t *testing.T, g *errgroup.Group, network *memconn.Network, tracer *tracing.Tracer) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	dir, store, rt := t.TempDir(), memstore.New(), runtimetest.New()
@@ -113,7 +113,7 @@ func nodeHalf(t *testing.T, g *errgroup.Group, ctx context.Context, network *mem
 	mqtt := must[*bus.Bus](t)(bus.New(bus.Config{Internal: bustest.New()}))
 	bridge := must[*twinmqtt.Bridge](t)(twinmqtt.New(twinmqtt.Config{Engine: engine, Bus: mqtt, Node: edgeNode, Published: tracer.Published(), Logger: log}))
 	syncer := must[*devicesync.Syncer](t)(devicesync.New(devicesync.Config{Engine: engine, Store: store, Reporter: tracer.Reporter(mgr), Interval: 50 * time.Millisecond, Logger: log}))
-	if _, err := mqtt.Subscribe("$hw/events/device/+/+/twin/update/delta", func(ctx context.Context, m bus.Message) { obey(t, ctx, mqtt, m) }); err != nil {
+	if _, err := mqtt.Subscribe("$hw/events/device/+/+/twin/update/delta", func(ctx context.Context, m bus.Message) { obey(ctx, t, mqtt, m) }); err != nil {
 		t.Fatal(err)
 	}
 	ends := hub.Endpoints{Down: tracer.Sink(mgr.Down()), Up: tracer.Outbox(mgr.StateOutbox()), Outbox: mgr.EventOutbox(), Mux: &hub.Mux{}}
@@ -127,7 +127,7 @@ func nodeHalf(t *testing.T, g *errgroup.Group, ctx context.Context, network *mem
 }
 
 // obey is a mapper: it reports each desired value as the actual one.
-func obey(t *testing.T, ctx context.Context, mqtt *bus.Bus, m bus.Message) {
+func obey(ctx context.Context, t *testing.T, mqtt *bus.Bus, m bus.Message) {
 	var delta topics.TwinDeltaMessage
 	if err := json.Unmarshal(m.Payload, &delta); err != nil {
 		t.Error(err)
@@ -165,17 +165,17 @@ func TestWay(t *testing.T) {
 		}
 	}()
 	network := memconn.New(memconn.Config{})
-	cloudHalf(t, g, run, server, network, newTracer(t, tracing.Config{Endpoint: collector.URL, Sampling: 1, Service: "cloudcore"}))
-	nodeHalf(t, g, run, network, newTracer(t, tracing.Config{Endpoint: collector.URL, Sampling: 0, Service: "edgecore", Node: edgeNode}))
+	cloudHalf(run, t, g, server, network, newTracer(t, tracing.Config{Endpoint: collector.URL, Sampling: 1, Service: "cloudcore"}))
+	nodeHalf(run, t, g, network, newTracer(t, tracing.Config{Endpoint: collector.URL, Sampling: 0, Service: "edgecore", Node: edgeNode}))
 
-	createPod(t, ctx, client)
+	createPod(ctx, t, client)
 	one := collector.wait(t, "trace of a pod", chains(
 		[]string{"pod.mirror", "pod.send", "pod.store", "pod.start", "pod.image"}, []string{"pod.store", "pod.sandbox"}, []string{"pod.store", "pod.volumes"},
 		[]string{"pod.store", "pod.report", "pod.report.send", "pod.report.write"}))
 	if s := named(one, "pod.image")[0]; s.attributes["container.image.name"] != "busybox" || s.attributes["k8s.container.name"] != "main" || s.attributes["k8s.pod.name"] != "web" || s.attributes["k8s.node.name"] != edgeNode {
 		t.Errorf("attributes of pod.image: %v", s.attributes)
 	}
-	createDevice(t, ctx, must[*dynamic.DynamicClient](t)(dynamic.NewForConfig(server.Admin)))
+	createDevice(ctx, t, must[*dynamic.DynamicClient](t)(dynamic.NewForConfig(server.Admin)))
 	collector.wait(t, "trace of a device", chains(
 		[]string{"device.mirror", "device.send", "device.store", "twin.apply", "twin.publish", "twin.report", "device.report", "device.report.send", "device.report.write"}))
 	if err := client.CoreV1().Pods("default").Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
@@ -231,7 +231,7 @@ func hasChain(all []span, names []string) bool {
 	return len(above) > 0
 }
 
-func createPod(t *testing.T, ctx context.Context, client kubernetes.Interface) {
+func createPod(ctx context.Context, t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	no := false
 	if _, err := client.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
@@ -270,7 +270,7 @@ spec:
     visitors: {protocolName: modbus, configData: {register: HoldingRegister, offset: 3}}
 `
 
-func createDevice(t *testing.T, ctx context.Context, client dynamic.Interface) {
+func createDevice(ctx context.Context, t *testing.T, client dynamic.Interface) {
 	t.Helper()
 	for resource, text := range map[string]string{"devicemodels": modelYAML, "devices": deviceYAML} {
 		u := &unstructured.Unstructured{}

@@ -57,7 +57,7 @@ func chromium(t *testing.T) context.Context {
 		t.Skip("no Chromium: install it (apt-get install chromium) to test the page")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("force-color-profile", "srgb"), chromedp.WSURLReadTimeout(patience))
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("ignore-certificate-errors", os.Getenv("CONSOLE_URL") != ""), chromedp.WSURLReadTimeout(patience))
 	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
@@ -91,20 +91,26 @@ func open(browser context.Context, t *testing.T, cfg Config, width int) *tab {
 	t.Cleanup(server.Close)
 	t.Cleanup(server.CloseClientConnections)
 	p.url = server.URL
+	p.start(browser, width)
+	return p
+}
+
+// start opens the window.
+func (p *tab) start(browser context.Context, width int) {
+	p.t.Helper()
 	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx)
 		end()
 	})
 	p.ctx = ctx
 	if err := chromedp.Listen(ctx, p.observe); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.size(width)
-	return p
 }
 
 // observe keeps what should not happen.
