@@ -71,8 +71,8 @@ arch: ## Check the architecture: import direction, heavy dependencies, house sty
 api: ## Compare the exported API with the last closed version; list incompatible changes in .ci/api-changes
 	@.ci/api
 generated: ## Fail if generated files differ from what their sources produce
-	@sum() { find device bus/rules edged/jobs controller/devices/client controller/groups controller/sites controller/install/monitoring -name 'zz_generated*' -o -path '*crds*' -type f -o -path '*devices/client/*' -type f -o -name METRICS.md -o -name EVENTS.md -o -name TRACES.md | sort | xargs sha256sum; }; \
-	before=$$(sum); go generate ./device/... ./bus/rules/... ./edged/jobs/... ./controller/groups/... ./controller/sites/... ./controller/devices/client ./cmd/cloudcore ./cmd/edgecore ./cmd/internal/metricstest ./cmd/internal/tracing && [ "$$before" = "$$(sum)" ] || { echo "run 'make generate' and commit what it changed"; exit 1; }
+	@sum() { find device bus/rules bus/pipeline/v1alpha1 edged/jobs controller/devices/client controller/groups controller/sites controller/install/monitoring -name 'zz_generated*' -o -path '*crds*' -type f -o -path '*devices/client/*' -type f -o -name METRICS.md -o -name EVENTS.md -o -name TRACES.md | sort | xargs sha256sum; }; \
+	before=$$(sum); go generate ./device/... ./bus/rules/... ./bus/pipeline/v1alpha1 ./edged/jobs/... ./controller/groups/... ./controller/sites/... ./controller/devices/client ./cmd/cloudcore ./cmd/edgecore ./cmd/internal/metricstest ./cmd/internal/tracing && [ "$$before" = "$$(sum)" ] || { echo "run 'make generate' and commit what it changed"; exit 1; }
 cross: ## Build for other platforms: ARM for edge nodes, macOS and Windows for developers
 	@for t in linux/arm64 linux/arm darwin/arm64 windows/amd64; do echo "build $$t"; \
 		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} go build ./... || exit 1; done
