@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -316,7 +317,22 @@ func (p *protoParser) mapEntry(f protoreflect.FieldDescriptor, m map[string]any,
 	if err := p.spend(2 * costText); err != nil {
 		return err
 	}
-	return p.set(all, fmt.Sprint(k), v)
+	return p.set(all, keyText(k), v)
+}
+
+// keyText is the key of a map as text: a string, an integer or a boolean.
+func keyText(k any) string {
+	switch k := k.(type) {
+	case string:
+		return k
+	case int64:
+		return strconv.FormatInt(k, 10)
+	case uint64:
+		return strconv.FormatUint(k, 10)
+	case bool:
+		return strconv.FormatBool(k)
+	}
+	return fmt.Sprint(k)
 }
 
 // finish adds defaults to a message and those in it, and converts the well-known types.
