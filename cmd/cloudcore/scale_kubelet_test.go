@@ -40,6 +40,7 @@ func newKubeletClient(t *testing.T) *kubeletClient {
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() && p.Addr().Is4() {
 			k.address = p.Addr()
+			break // later ones may be of bridges, which come and go
 		}
 	}
 	if !k.address.IsValid() {
