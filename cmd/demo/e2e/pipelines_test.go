@@ -56,6 +56,17 @@ func pipelines(t *testing.T, s *site.Site) {
 		}
 		return nil
 	})
+	edgectl := func(args ...string) string {
+		t.Helper()
+		out, err := s.RunOnNode(ctx, "edgectl", append([]string{"pipeline"}, append(args, "--data-dir", s.DataDir(tour.Node))...)...)
+		if err != nil {
+			t.Error(err)
+		}
+		return out
+	}
+	if out := edgectl("status"); !strings.Contains(out, tour.Namespace+"/means") || !strings.Contains(out, "Running") {
+		t.Errorf("edgectl pipeline status: %s", out)
+	}
 	const messages = 200
 	publish := func(from, to int) {
 		t.Helper()
@@ -89,6 +100,12 @@ func pipelines(t *testing.T, s *site.Site) {
 		}
 		return nil
 	})
+	if out := edgectl("queue", "inspect", tour.Namespace+"/means"); !strings.Contains(out, "up") || !strings.Contains(out, "target") {
+		t.Errorf("edgectl pipeline queue inspect: %s", out)
+	}
+	if out := edgectl("dead-letter", "list", tour.Namespace+"/means"); strings.Contains(out, "mean") {
+		t.Errorf("dead letters: %s", out)
+	}
 	if err := s.Network().Mend(ctx); err != nil {
 		t.Fatal(err)
 	}
