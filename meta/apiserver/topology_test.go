@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -101,6 +102,47 @@ func TestEndpointsOfGroup(t *testing.T) {
 			c.change(sc)
 			if got := sc.endpoints(); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTrafficDistribution: kube-proxy on the node decides by a Service's trafficDistribution and the
+// hints of its endpoints. Both reach it as the cloud has them, and the endpoints that a node does not see for
+// its group take their hints along.
+func TestTrafficDistribution(t *testing.T) {
+	for _, kind := range []string{corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode} {
+		t.Run(kind, func(t *testing.T) {
+			sc := newSite(t)
+			for _, name := range []string{"web", "plain"} {
+				service := siteService(map[string]string{"web": wire.TopologyNodeGroup}[name])
+				service.Name, service.Spec.TrafficDistribution = name, ptr(kind)
+				sc.put("services", "2", service)
+				slice := siteSlice("gate-7", "n1", "n2")
+				slice.Name, slice.Labels[discoveryv1.LabelServiceName] = name+"-1", name
+				for i := range slice.Endpoints {
+					e := &slice.Endpoints[i]
+					e.Zone = ptr("zone-" + endpointsOf(&discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{*e}}))
+					e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: *e.Zone}}}
+					if e.NodeName != nil {
+						e.Hints.ForNodes = []discoveryv1.ForNode{{Name: *e.NodeName}}
+					}
+				}
+				sc.put("endpointslices", "2", slice)
+				got, err := sc.client("").CoreV1().Services("shop").Get(t.Context(), name, metav1.GetOptions{})
+				must(t, err)
+				if got.Spec.TrafficDistribution == nil || *got.Spec.TrafficDistribution != kind {
+					t.Errorf("%s: trafficDistribution is %v", name, got.Spec.TrafficDistribution)
+				}
+				served, err := sc.client("").DiscoveryV1().EndpointSlices("shop").Get(t.Context(), slice.Name, metav1.GetOptions{})
+				must(t, err)
+				want := slice.Endpoints
+				if name == "web" {
+					want = want[:3] // n2 is in another group
+				}
+				if !equality.Semantic.DeepEqual(served.Endpoints, want) {
+					t.Errorf("%s: %+v, want %+v", name, served.Endpoints, want)
+				}
 			}
 		})
 	}
