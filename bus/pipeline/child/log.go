@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -31,7 +32,7 @@ func copyLog(ctx context.Context, log *slog.Logger, r io.Reader) {
 		if len(line) > 0 && limit.take(time.Now()) {
 			logLine(ctx, log, line)
 		}
-		for err == bufio.ErrBufferFull { // the rest of a long line
+		for errors.Is(err, bufio.ErrBufferFull) { // the rest of a long line
 			_, err = in.ReadSlice('\n')
 		}
 		if err != nil {
