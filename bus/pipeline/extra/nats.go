@@ -68,7 +68,7 @@ func (s *natsSink) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream
 	}
 	options := []nats.Option{
 		nats.Name("edgekit pipeline " + s.env.Ref.String() + "/" + string(s.spec.Name)), nats.Timeout(10 * time.Second), nats.MaxReconnects(-1),
-		nats.ReconnectWait(time.Second), nats.ReconnectBufSize(-1), nats.NoEcho(), nats.SetCustomDialer(natsDialer{outbound.Dialer()}), //nolint:staticcheck // the option for a dialer with a context does not see the address that a name resolves to
+		nats.ReconnectWait(time.Second), nats.ReconnectBufSize(-1), nats.NoEcho(), nats.SetCustomDialer(natsDialer{outbound.Dialer()}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.env.Logger.Debug("nats", "err", err) }),
 	}
 	switch {
