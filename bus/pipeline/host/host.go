@@ -52,7 +52,9 @@ type Config struct {
 	// StatusEvery is the least time between two reports of one Pipeline; 0 means 5s.
 	StatusEvery time.Duration
 	// MaxBatches is how many batches of one sink wait for the cloud; 0 means 8. MaxBytes is
-	// how many bytes of all sinks wait; 0 means 16 MiB.
+	// how many bytes of all sinks wait; 0 means 16 MiB. A sink of which nothing waits may store
+	// one batch beyond it, up to four times MaxBytes: a sink whose URL takes nothing must not
+	// hold up the others.
 	MaxBatches int
 	MaxBytes   int64
 	Logger     *slog.Logger // nil discards
@@ -66,6 +68,7 @@ type Host struct {
 	started atomic.Bool
 	counts  counters
 	wake    chan struct{} // holds a value when reports may be due
+	writing chan struct{} // holds a value while append works
 
 	mu        sync.Mutex
 	pipelines map[meta.Key]*item
@@ -117,13 +120,13 @@ func New(cfg Config) (*Host, error) {
 	}
 	// The queues drop nothing: append refuses what would be too much.
 	queues, err := manager.NewEventQueues(manager.EventQueuesConfig{
-		Store: cfg.Store, Area: queueArea, MaxEvents: 2 * cfg.MaxBatches, MaxBytes: cfg.MaxBytes + 2*wire.MaxBody, Logger: cfg.Logger,
+		Store: cfg.Store, Area: queueArea, MaxEvents: 2 * cfg.MaxBatches, MaxBytes: hardLimit*cfg.MaxBytes + 2*wire.MaxBody, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bus/pipeline/host: %w", err)
 	}
 	return &Host{
-		cfg: cfg, log: cfg.Logger, queues: queues, wake: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, queues: queues, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		pipelines: make(map[meta.Key]*item), inputs: make(map[meta.Key]wire.NamedInput), statuses: make(map[meta.Key]wire.Report),
 		reported: make(map[meta.Key]time.Time), changed: make(chan struct{}), sessions: make(map[string]struct{}),
 	}, nil

@@ -136,14 +136,25 @@ func (h *Host) serveEvents(w http.ResponseWriter, req *http.Request) {
 // errFull says that so much waits for the cloud that edgepipe keeps its events.
 var errFull = errors.New("bus/pipeline/host: the batches before wait for the cloud")
 
-// append stores a batch unless too many wait.
+// hardLimit is how many times Config.MaxBytes wait at most, with those of sinks that have one
+// batch each.
+const hardLimit = 4
+
+// append stores a batch unless too many wait. Batches are stored one at a time: the queues would
+// drop the oldest if several were stored at once that fit one by one.
 func (h *Host) append(ctx context.Context, key meta.Key, b *wire.Batch) error {
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	name := key.Namespace + "/" + key.Name + "/" + b.Sink
 	events, total, err := h.queues.Waiting(ctx, name)
 	if err != nil {
 		return err
 	}
-	if events >= h.cfg.MaxBatches || total >= h.cfg.MaxBytes {
+	if events >= h.cfg.MaxBatches || events > 0 && total >= h.cfg.MaxBytes || total >= hardLimit*h.cfg.MaxBytes {
 		return errFull
 	}
 	key.Resource = wire.Events
