@@ -107,7 +107,7 @@ func (r *runCmd) addPipelines(all parts, n *node, mgr *manager.Manager, ends *hu
 		return err
 	}
 	cfg := host.Config{
-		Store: n.store, Reporter: mgr, Node: n.name, Folder: n.pipelinesFolder(), Program: file, MQTT: mqtt,
+		Store: n.store, Reporter: mgr, Node: n.name, Folder: n.pipelinesFolder(), Program: file, Version: program.Version(), MQTT: mqtt,
 		EndSession: func(ctx context.Context, clientID string) error {
 			c := own
 			c.ClientID = clientID

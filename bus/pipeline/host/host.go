@@ -39,6 +39,9 @@ type Config struct {
 	Node     string // the node's name
 	Folder   string // for sockets and edgepipe's store, an absolute path
 	Program  string // the file of edgepipe, an absolute path
+	// Version is edgecore's. An edgepipe of another one is used all the same, and said in the log
+	// and with failures of Pipelines; empty compares nothing.
+	Version string
 	// MQTT says how edgepipe reaches the node's broker.
 	MQTT wire.MQTT
 	// EndSession ends a session at the node's broker; nil leaves sessions to expire.
@@ -74,6 +77,7 @@ type Host struct {
 	pipelines map[meta.Key]*item
 	inputs    map[meta.Key]wire.NamedInput
 	state     child.State              // of edgepipe
+	version   string                   // likewise, as it says
 	statuses  map[meta.Key]wire.Report // of edgepipe, the last
 	reported  map[meta.Key]time.Time   // when each was reported last
 	changed   chan struct{}            // closed when the Set changes
@@ -215,8 +219,9 @@ func (w *worker) adjust(ctx context.Context) {
 		ctx, w.cancel = context.WithCancel(ctx)
 		w.group.Go(func() { w.h.serve(ctx) })
 		w.group.Go(func() { w.h.runProgram(ctx) })
-	case !wanted:
+	case !wanted && w.cancel != nil:
 		w.stop()
+		w.h.removeData()
 	}
 }
 
