@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -81,7 +83,7 @@ func (s *statuses) merge(p *v1alpha1.Pipeline) {
 				part.Running++
 			}
 		}
-		failures = slices.Clone(t.failures)
+		failures = t.failures()
 	}
 	s.mu.Unlock()
 	s.mergeParts(st, part)
@@ -154,7 +156,7 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "the spec can be compiled"}
 	if s.c.cfg.Check == nil {
 		accepted.Message = "the spec has the form of the schema"
-	} else if err := s.c.cfg.Check(p); err != nil {
+	} else if err := s.check(p); err != nil {
 		accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalid, err.Error()
 	}
 	all := []metav1.Condition{accepted, running(&p.Status)}
@@ -172,6 +174,18 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 		inputs.Message = strings.Join(messages, "; ")
 	}
 	return append(all, inputs)
+}
+
+// check is Config.Check. Compilers of expressions, schemas and descriptors read what users write:
+// a defect of one must not end cloudcore.
+func (s *statuses) check(p *v1alpha1.Pipeline) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.c.log.Error("checking a pipeline panicked", "pipeline", p.Namespace+"/"+p.Name, "panic", v, "stack", string(debug.Stack()))
+			err = errors.New("checking it failed by a defect of edgekit or of a library: cloudcore's log has the details")
+		}
+	}()
+	return s.c.cfg.Check(p)
 }
 
 // running is the condition Running.

@@ -23,8 +23,8 @@
 // # Events for the cloud
 //
 // They are durable in the node's store when edgepipe has its answer. Config.MaxBatches of each
-// sink wait here at most, and Config.MaxBytes of all; then edgepipe keeps its events in the sink's own queue, which has the
-// bounds that the Pipeline gives it.
+// sink wait here at most, and Config.MaxBytes of all; then edgepipe keeps its events in the
+// sink's own queue, which has the bounds that the Pipeline gives it.
 //
 // # MQTT sessions
 //
