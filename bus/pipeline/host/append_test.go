@@ -15,22 +15,25 @@ import (
 	"github.com/edgekit/edgekit/meta/memstore"
 )
 
-// slowStore is a store whose writes take a second.
-type slowStore struct{ meta.Store }
+// slowStore is a store that waits before each write.
+type slowStore struct {
+	meta.Store
+	wait func()
+}
 
 func (s slowStore) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
-	time.Sleep(time.Second)
+	s.wait()
 	return s.Store.Apply(ctx, ops...)
 }
 
 // noReporter takes nothing.
 type noReporter struct{ Reporter }
 
-func newAppendHost(t *testing.T, change func(*Config)) *Host {
+func newAppendHost(t *testing.T, wait func(), change func(*Config)) *Host {
 	t.Helper()
 	store := memstore.New()
 	t.Cleanup(func() { store.Close() })
-	cfg := Config{Store: slowStore{store}, Reporter: noReporter{}, Node: "edge-7", Folder: "/f", Program: "/p"}
+	cfg := Config{Store: slowStore{store, wait}, Reporter: noReporter{}, Node: "edge-7", Folder: "/f", Program: "/p"}
 	change(&cfg)
 	h, err := New(cfg)
 	if err != nil {
@@ -43,7 +46,7 @@ func newAppendHost(t *testing.T, change func(*Config)) *Host {
 // same time.
 func TestAppendAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newAppendHost(t, func(c *Config) { c.MaxBytes = 1 << 20 })
+		h := newAppendHost(t, func() { time.Sleep(time.Second) }, func(c *Config) { c.MaxBytes = 1 << 20 })
 		body := make([]byte, 1<<20)
 		var taken atomic.Int64
 		var work sync.WaitGroup
@@ -70,7 +73,7 @@ func TestAppendAtOnce(t *testing.T) {
 // room.
 func TestAppendBesideAFullSink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newAppendHost(t, func(c *Config) { c.MaxBytes = 1000 })
+		h := newAppendHost(t, func() { time.Sleep(time.Second) }, func(c *Config) { c.MaxBytes = 1000 })
 		put := func(sink string) error {
 			key := meta.Key{Resource: wire.Pipelines, Namespace: "plant", Name: "a"}
 			return h.append(t.Context(), key, &wire.Batch{Sink: sink, URL: "http://x", Events: 1, Body: make([]byte, 600)})

@@ -94,7 +94,7 @@ func (h *Host) serveStatus(w http.ResponseWriter, req *http.Request) {
 	}
 	version := wire.Clip(all.Version, wire.MaxWord)
 	h.mu.Lock()
-	news := version != h.version
+	changed := version != h.version
 	h.version = version
 	for _, s := range all.Statuses {
 		key := meta.Key{Resource: wire.Pipelines, Namespace: s.Namespace, Name: s.Name}
@@ -104,7 +104,7 @@ func (h *Host) serveStatus(w http.ResponseWriter, req *http.Request) {
 	}
 	other := h.otherVersionLocked()
 	h.mu.Unlock()
-	if news && other != "" {
+	if changed && other != "" {
 		h.log.Warn("edgepipe is of another release than edgecore; pipelines run all the same", "edgepipe", version, "edgecore", h.cfg.Version,
 			"remedy", "install the package edgekit-edgecore of edgecore's release")
 	}
