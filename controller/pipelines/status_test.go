@@ -3,6 +3,7 @@ package pipelines
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -204,6 +205,28 @@ func TestUrgent(t *testing.T) {
 			t.Errorf("the new generation waits %v", took)
 		}
 	})
+}
+
+// TestCheckOnce: a Pipeline is compiled once for each generation, not at each write of its status.
+func TestCheckOnce(t *testing.T) {
+	s, checks := newServer(), 0
+	one := newCloudcore(t, s, "cloudcore-1", func(c *Config) { c.Check = func(*v1alpha1.Pipeline) error { checks++; return errors.New("no") } })
+	for generation := range int64(2) {
+		s.now.Generation = generation + 1
+		one.pipelineChanged(name, s.now.DeepCopy())
+		for range 3 {
+			if err := one.write(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := s.status()
+		if c := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionAccepted); c == nil || c.Message != "no" || c.ObservedGeneration != generation+1 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if checks != 2 {
+		t.Errorf("two generations were checked %d times", checks)
+	}
 }
 
 // TestCheckPanics: a defect in what checks Pipelines is said in the status, and cloudcore goes on.

@@ -26,6 +26,8 @@ type tally struct {
 	// each report replaces, and those of this cloudcore's deliveries of their events.
 	reported, deliveries []v1alpha1.Failure
 	expired              int64 // events that were given up
+	checked              int64 // the generation that Config.Check has had
+	problem              error // what it said
 }
 
 // failures are all of them, within the bounds.

@@ -156,7 +156,7 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "the spec can be compiled"}
 	if s.c.cfg.Check == nil {
 		accepted.Message = "the spec has the form of the schema"
-	} else if err := s.check(p); err != nil {
+	} else if err := s.checkOnce(p); err != nil {
 		accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalid, err.Error()
 	}
 	all := []metav1.Condition{accepted, running(&p.Status)}
@@ -174,6 +174,24 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 		inputs.Message = strings.Join(messages, "; ")
 	}
 	return append(all, inputs)
+}
+
+// checkOnce is check, which takes a while, once for each generation.
+func (s *statuses) checkOnce(p *v1alpha1.Pipeline) error {
+	s.mu.Lock()
+	t := s.tallies[nameOf(p)]
+	if t != nil && t.uid == string(p.UID) && p.Generation != 0 && t.checked == p.Generation {
+		defer s.mu.Unlock()
+		return t.problem
+	}
+	s.mu.Unlock()
+	err := s.check(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tallies[nameOf(p)]; t != nil && t.uid == string(p.UID) {
+		t.checked, t.problem = p.Generation, err
+	}
+	return err
 }
 
 // check is Config.Check. Compilers of expressions, schemas and descriptors read what users write:
