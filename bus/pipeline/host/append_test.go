@@ -95,3 +95,25 @@ func TestAppendBesideAFullSink(t *testing.T) {
 		}
 	})
 }
+
+// TestBrokerAway: while the broker is away one session is tried at a time: changes of Pipelines wait
+// meanwhile.
+func TestBrokerAway(t *testing.T) {
+	tries, away := 0, true
+	h := newAppendHost(t, func() {}, func(c *Config) {
+		c.EndSession = func(context.Context, string) error {
+			if tries++; away {
+				return errors.New("no broker")
+			}
+			return nil
+		}
+	})
+	h.sessions = map[string]struct{}{"a": {}, "b": {}, "c": {}}
+	if done := h.clean(t.Context()); done || tries != 1 || len(h.sessions) != 3 {
+		t.Errorf("after %d tries: %v", tries, h.sessions)
+	}
+	away = false
+	if done := h.clean(t.Context()); !done || tries != 4 || len(h.sessions) != 0 {
+		t.Errorf("the broker is back: after %d tries %v", tries, h.sessions)
+	}
+}

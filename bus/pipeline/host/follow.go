@@ -239,7 +239,7 @@ func (h *Host) clean(ctx context.Context) bool {
 			if err := h.cfg.EndSession(ctx, h.cfg.MQTT.Session+name); err != nil {
 				h.log.Warn("the MQTT session of a removed source is ended later", "source", name, "err", err)
 				done = false
-				continue
+				break // each try may take long, and changes of Pipelines wait meanwhile
 			}
 		}
 		ops = append(ops, meta.Op{Key: sessionArea + name, Delete: true})
