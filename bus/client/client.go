@@ -282,7 +282,11 @@ func (c *Client) resubscribe(ctx context.Context) {
 		request.Subscriptions = append(request.Subscriptions, c.options(filter))
 	}
 	if len(filters) > 0 {
-		if _, err := conn.Subscribe(ctx, request); err != nil {
+		if answer, err := conn.Subscribe(ctx, request); err != nil {
+			if c.manual != nil && answer != nil {
+				c.manual.refused(err)
+				return
+			}
 			c.log.Warn("MQTT subscriptions failed", "err", err)
 			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 				c.Reconnect() // it answers pings, perhaps, and nothing else

@@ -20,16 +20,32 @@ type manual struct {
 	filter string
 	qos    bus.QoS
 	handle func(m bus.Message, ack func())
-	failed chan error // holds the first error of handle
+	failed chan error // holds the first error
+	cancel func()     // ends Consume
+}
+
+// fail ends Consume with an error.
+func (m *manual) fail(err error) {
+	select {
+	case m.failed <- err:
+	default:
+	}
+	m.cancel()
+}
+
+// refused ends Consume because the broker has refused the subscription.
+func (m *manual) refused(err error) {
+	m.fail(fmt.Errorf("bus/client: the broker refuses the subscription %s: see what its users may read: %w", m.filter, err))
 }
 
 // Consume is Run for a client with one subscription, whose messages are acknowledged when the
 // program says so: it connects, and calls handle with each message that matches the filter, one
-// at a time, until ctx ends, and then returns nil. An error of handle ends it and is returned.
-// ack may be called once by any goroutine, in any order, also after handle has returned; the
-// broker gets the acknowledgements in the order of the messages. A message that was not
-// acknowledged comes again with the next connection, or the next Consume with the same ClientID
-// within Config.SessionExpiry. Beyond Config.ReceiveMaximum of them the broker sends none.
+// at a time, until ctx ends, and then returns nil. An error of handle ends it and is returned,
+// and so does the broker's refusal of the subscription. ack may be called once by any goroutine,
+// in any order, also after handle has returned; the broker gets the acknowledgements in the order
+// of the messages. A message that was not acknowledged comes again with the next connection, or
+// the next Consume with the same ClientID within Config.SessionExpiry. Beyond
+// Config.ReceiveMaximum of them the broker sends none.
 //
 // The client must have no other subscriptions. Publish works meanwhile.
 func (c *Client) Consume(ctx context.Context, filter string, qos bus.QoS, handle func(ctx context.Context, m bus.Message, ack func()) error) error {
@@ -41,17 +57,13 @@ func (c *Client) Consume(ctx context.Context, filter string, qos bus.QoS, handle
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m := &manual{filter: filter, qos: qos, failed: make(chan error, 1)}
+	m := &manual{filter: filter, qos: qos, failed: make(chan error, 1), cancel: cancel}
 	m.handle = func(msg bus.Message, ack func()) {
 		if ctx.Err() != nil {
 			return // it comes again
 		}
 		if err := handle(ctx, msg, ack); err != nil {
-			select {
-			case m.failed <- err:
-			default:
-			}
-			cancel()
+			m.fail(err)
 		}
 	}
 	c.mu.Lock()

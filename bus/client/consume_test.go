@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,5 +120,46 @@ func TestConsumeAlone(t *testing.T) {
 	}
 	if _, err := client.New(client.Config{URL: "unix://host"}); err == nil {
 		t.Error("a socket without path is accepted")
+	}
+}
+
+// noReaders is an Access of a broker whose clients may not subscribe.
+type noReaders struct{}
+
+func (noReaders) Authenticate(context.Context, broker.Login) (broker.User, error) {
+	return broker.User{Name: "anyone"}, nil
+}
+
+func (noReaders) Allow(_ broker.User, _ string, action broker.Action) bool {
+	return action != broker.ActionSubscribe
+}
+
+// TestConsumeRefused: a subscription that the broker refuses ends Consume, which would otherwise wait
+// for messages for ever.
+func TestConsumeRefused(t *testing.T) {
+	socket := "unix://" + filepath.Join(t.TempDir(), "mqtt.sock")
+	b, err := broker.New(broker.Config{Address: socket, Access: noReaders{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	<-b.Ready()
+	c, err := client.New(client.Config{URL: socket, ClientID: "edgepipe/a/b/c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	err = c.Consume(limited, "x/+", bus.AtLeastOnce, func(context.Context, bus.Message, func()) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "x/+") {
+		t.Errorf("Consume of a filter that may not be read: %v", err)
 	}
 }

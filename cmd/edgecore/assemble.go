@@ -165,6 +165,7 @@ func (r *runCmd) assemble(ctx context.Context, n *node, cli *cli, runtime contai
 	if err != nil {
 		return nil, err
 	}
+	n.base = cli.starts.program.Base
 	state.devices, n.health.devices, state.slot = engine.Devices, engine.Devices, cli.starts.program.Slot
 	more := []map[string]http.Handler{unholdPaths(agent, n.name), jobPaths(n.upgrades.runner), machinePaths(agent, engine), linkPaths(n, mgr)}
 	api, err := r.localAPI(n, mgr, link, listener, authority, kubelet, more, engine, log)

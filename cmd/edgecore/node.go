@@ -56,6 +56,7 @@ type node struct {
 	// mqttSocket is where the embedded broker serves edgepipe; empty without pipelines or that
 	// broker.
 	mqttSocket string
+	base       string // the edgecore that was installed here; this one may be of an upgrade. Set by assemble
 	log        *slog.Logger
 }
 

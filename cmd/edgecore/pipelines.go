@@ -37,7 +37,7 @@ import (
 // pipelineFlags are the settings of pipelines (pipelines.edgekit.io).
 type pipelineFlags struct {
 	Pipelines        bool           `help:"Run the cluster's Pipelines for this node, in the program edgepipe, which edgecore starts while there is one. --no-pipelines turns it off." default:"true" negatable:""`
-	PipelinesProgram string         `help:"The file of edgepipe. Default: edgepipe beside edgecore's own file, or else /usr/bin/edgepipe." placeholder:"FILE"`
+	PipelinesProgram string         `help:"The file of edgepipe. Default: edgepipe beside the installed edgecore, or else /usr/bin/edgepipe." placeholder:"FILE"`
 	PipelinesFiles   string         `help:"Folder for sources and sinks of kind file: Pipelines read and write files in it. Empty: they have none." placeholder:"DIR"`
 	PipelinesListen  netip.AddrPort `help:"Where programs on this node reach sources of kind http; a loopback address, for example 127.0.0.1:9070. Empty: nowhere." placeholder:"IP:PORT"`
 	PipelinesMemory  int            `help:"Soft limit of edgepipe's memory in MiB (GOMEMLIMIT)." default:"64" placeholder:"MIB"`
@@ -46,8 +46,9 @@ type pipelineFlags struct {
 // pipelinesProgram is the name of the program's file.
 const pipelinesProgram = "edgepipe"
 
-// programFile is where edgepipe is, or should be.
-func (f *pipelineFlags) programFile() (string, error) {
+// programFile is where edgepipe is, or should be. base is the edgecore that was installed at this
+// machine, "" if it is not known: one that an upgrade has downloaded has no edgepipe beside it.
+func (f *pipelineFlags) programFile(base string) (string, error) {
 	if f.PipelinesProgram != "" {
 		if !filepath.IsAbs(f.PipelinesProgram) {
 			return "", &program.UsageError{Setting: "pipelines-program", Reason: f.PipelinesProgram + " is no absolute path"}
@@ -55,18 +56,19 @@ func (f *pipelineFlags) programFile() (string, error) {
 		return f.PipelinesProgram, nil
 	}
 	packaged := "/usr/bin/" + pipelinesProgram
-	own, err := os.Executable()
-	if err != nil {
-		return packaged, nil //nolint:nilerr // the package has it there
+	places := []string{packaged}
+	if own, err := os.Executable(); err == nil {
+		places = []string{filepath.Join(filepath.Dir(own), pipelinesProgram), packaged}
 	}
-	beside := filepath.Join(filepath.Dir(own), pipelinesProgram)
-	if _, err := os.Stat(beside); err == nil {
-		return beside, nil
+	if filepath.IsAbs(base) {
+		places = append([]string{filepath.Join(filepath.Dir(base), pipelinesProgram)}, places...)
 	}
-	if _, err := os.Stat(packaged); err == nil {
-		return packaged, nil
+	for _, place := range places {
+		if _, err := os.Stat(place); err == nil {
+			return place, nil
+		}
 	}
-	return beside, nil
+	return places[0], nil
 }
 
 // check refuses wrong settings.
@@ -96,7 +98,7 @@ func (r *runCmd) addPipelines(all parts, n *node, mgr *manager.Manager, ends *hu
 	if err := r.check(); err != nil {
 		return err
 	}
-	file, err := r.programFile()
+	file, err := r.programFile(n.base)
 	if err != nil {
 		return err
 	}
@@ -105,7 +107,7 @@ func (r *runCmd) addPipelines(all parts, n *node, mgr *manager.Manager, ends *hu
 		return err
 	}
 	cfg := host.Config{
-		Store: n.store, Reporter: mgr, Node: n.name, Folder: n.pipelinesFolder(), Program: file, MQTT: mqtt,
+		Store: n.store, Reporter: mgr, Node: n.name, Folder: n.pipelinesFolder(), Program: file, Version: program.Version(), MQTT: mqtt,
 		EndSession: func(ctx context.Context, clientID string) error {
 			c := own
 			c.ClientID = clientID

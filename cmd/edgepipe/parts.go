@@ -11,10 +11,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/bus/pipeline/wire"
+	"github.com/edgekit/edgekit/cmd/internal/program"
 )
 
 // parts is what pipelines get of the node.
@@ -26,6 +28,8 @@ type parts struct {
 	mu     sync.Mutex
 	inputs map[inputKey]wire.Input
 	uids   map[pipeline.Ref]string
+	all    map[pipeline.Ref]*v1alpha1.Pipeline // of the last Set
+	unread map[pipeline.Ref]wire.Report        // those that cannot be read
 }
 
 type inputKey struct{ kind, namespace, name string }
@@ -68,33 +72,70 @@ func scope(env *pipeline.Env) {
 }
 
 // apply has the Pipelines of a Set run.
-func (p *parts) apply(s *wire.Set, runner *pipeline.Runner) {
+func (p *parts) apply(s *wire.Set, runner *pipeline.Runner) { runner.Apply(p.read(s)) }
+
+// read notes what is in a Set and returns its Pipelines. One that cannot be read keeps its former
+// form, if it has one: the runner removes what is stored of Pipelines that it no longer gets.
+func (p *parts) read(s *wire.Set) []*v1alpha1.Pipeline {
 	inputs := make(map[inputKey]wire.Input, len(s.Inputs))
 	for _, in := range s.Inputs {
 		inputs[inputKey{in.Kind, in.Namespace, in.Name}] = in.Input
 	}
-	uids := make(map[pipeline.Ref]string)
-	var all []*v1alpha1.Pipeline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	former := p.all
+	p.inputs, p.uids = inputs, make(map[pipeline.Ref]string)
+	p.all, p.unread = make(map[pipeline.Ref]*v1alpha1.Pipeline), make(map[pipeline.Ref]wire.Report)
+	var list []*v1alpha1.Pipeline
 	for _, raw := range s.Pipelines {
-		var v v1alpha1.Pipeline
-		if err := json.Unmarshal(raw, &v); err != nil {
-			p.log.Error("a pipeline cannot be read and does not run; is edgepipe older than cloudcore?", "err", err)
-			continue
+		v := new(v1alpha1.Pipeline)
+		err := json.Unmarshal(raw, v)
+		if err != nil {
+			p.log.Error("a pipeline cannot be read", "err", err)
+			if v = p.unreadLocked(raw, err, former); v == nil {
+				continue
+			}
 		}
-		if sum := hashInputs(&v, inputs); sum != "" {
+		if sum := hashInputs(v, inputs); sum != "" {
 			v.Annotations = maps.Clone(v.Annotations)
 			if v.Annotations == nil {
 				v.Annotations = make(map[string]string)
 			}
 			v.Annotations[v1alpha1.AnnotationInputs] = sum // it is opened again when that changes
 		}
-		uids[pipeline.Ref{Namespace: v.Namespace, Name: v.Name}] = string(v.UID)
-		all = append(all, &v)
+		ref := pipeline.Ref{Namespace: v.Namespace, Name: v.Name}
+		p.uids[ref], p.all[ref] = string(v.UID), v
+		list = append(list, v)
 	}
-	p.mu.Lock()
-	p.inputs, p.uids = inputs, uids
-	p.mu.Unlock()
-	runner.Apply(all)
+	return list
+}
+
+// unreadLocked notes that a Pipeline cannot be read, for its status, and returns a copy of its
+// former form; nil if there is none. It needs mu.
+func (p *parts) unreadLocked(raw json.RawMessage, cause error, former map[pipeline.Ref]*v1alpha1.Pipeline) *v1alpha1.Pipeline {
+	var head struct {
+		Metadata struct {
+			Namespace  string `json:"namespace"`
+			Name       string `json:"name"`
+			UID        string `json:"uid"`
+			Generation int64  `json:"generation"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil // edgecore sends none like that
+	}
+	ref := pipeline.Ref{Namespace: head.Metadata.Namespace, Name: head.Metadata.Name}
+	message := fmt.Sprintf("edgepipe %s on the node cannot read it: %v: if cloudcore is newer, install its release of the package edgekit-edgecore", program.Version(), cause)
+	v := former[ref]
+	if v != nil {
+		message += "; its former form runs"
+		own := *v
+		v = &own
+	}
+	p.unread[ref] = wire.Report{UID: head.Metadata.UID, Generation: head.Metadata.Generation, State: wire.Failed, Failures: []wire.Failure{{
+		Reason: v1alpha1.ReasonInvalid, Message: message, Time: time.Now(),
+	}}}
+	return v
 }
 
 // hashInputs is a hash of the inputs that a Pipeline names; empty if it names none.
@@ -155,13 +196,16 @@ func (p *parts) table(_ context.Context, namespace, name, key string) (string, e
 // statuses are what edgecore gets.
 func (p *parts) statuses(all []pipeline.Status) wire.Statuses {
 	p.mu.Lock()
-	uids := p.uids
+	uids, unread := p.uids, p.unread
 	p.mu.Unlock()
-	out := wire.Statuses{Statuses: make([]wire.Status, 0, len(all))}
+	out := wire.Statuses{Version: program.Version(), Statuses: make([]wire.Status, 0, len(all)+len(unread))}
+	for ref, r := range unread {
+		out.Statuses = append(out.Statuses, wire.Status{Namespace: ref.Namespace, Name: ref.Name, Report: r})
+	}
 	for _, s := range all {
 		uid, ok := uids[s.Ref]
-		if !ok {
-			continue // its Set has just been replaced
+		if _, bad := unread[s.Ref]; !ok || bad {
+			continue // its Set has just been replaced, or it says so above
 		}
 		r := wire.Report{UID: uid, Generation: s.Generation, State: string(s.State)}
 		for _, f := range s.Failures {

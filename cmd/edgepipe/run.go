@@ -32,7 +32,7 @@ func run(ctx context.Context, folder string, log *slog.Logger) error {
 		return ignoreCancel(ctx, err)
 	}
 	store, err := badgerstore.Open(badgerstore.Config{
-		Dir: filepath.Join(folder, "store"), Logger: log.With("component", "store"),
+		Dir: filepath.Join(folder, wire.Store), Logger: log.With("component", "store"),
 		Damaged: func(e *meta.CorruptError) {
 			log.Error("the store of pipelines was damaged and is set aside: events and windows in it are lost", "err", e)
 		},
@@ -49,7 +49,7 @@ func run(ctx context.Context, folder string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	parts, err := newParts(first, host, filepath.Join(folder, "state"), log)
+	parts, err := newParts(first, host, filepath.Join(folder, wire.State), log)
 	if err != nil {
 		return err
 	}

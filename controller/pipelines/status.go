@@ -1,7 +1,6 @@
 package pipelines
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -17,24 +16,6 @@ import (
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 )
-
-// maxNodeFailures is how many failures of one node count for the status of a Pipeline: a node
-// that reports much must not hide the others.
-const maxNodeFailures = 3
-
-// answer is what a node with a session here says of a Pipeline.
-type answer struct {
-	state      string
-	generation int64
-}
-
-// tally is what this cloudcore knows of a Pipeline.
-type tally struct {
-	uid      string
-	nodes    map[string]answer
-	failures []v1alpha1.Failure // of nodes with a session here, the newest first
-	expired  int64              // events that were given up
-}
 
 // statuses keeps what nodes report, and writes it into Pipelines now and then.
 type statuses struct {
@@ -135,42 +116,13 @@ func (s *statuses) report(name cache.Name, node string, r *wire.Report) {
 	s.mu.Lock()
 	t := s.tallyLocked(name)
 	t.nodes[node] = answer{r.State, r.Generation}
-	// What cloudcore itself says of the node's events stays.
-	t.failures = slices.DeleteFunc(t.failures, func(f v1alpha1.Failure) bool { return f.Node == node && !own(f.Reason) })
+	t.reported = slices.DeleteFunc(t.reported, func(f v1alpha1.Failure) bool { return f.Node == node })
 	for _, f := range r.Failures[:min(len(r.Failures), maxNodeFailures)] {
-		t.add(node, f)
+		t.reported = addFailure(t.reported, node, f)
 	}
 	s.dirty[name] = s.dirty[name] || false
 	s.mu.Unlock()
 	s.notify()
-}
-
-// own reports whether a failure is of cloudcore's deliveries.
-func own(reason string) bool {
-	return reason == v1alpha1.ReasonSinkRetrying || reason == v1alpha1.ReasonExpired
-}
-
-// add adds a failure; of each node at most maxNodeFailures stay, of all MaxFailures.
-func (t *tally) add(node string, f wire.Failure) {
-	at := now()
-	if !f.Time.IsZero() && f.Time.Before(at.Time) { // a node's clock may be ahead
-		at.Time = f.Time
-	}
-	t.failures = append(t.failures, v1alpha1.Failure{Node: node, Step: f.Step, Reason: f.Reason, Message: f.Message, Event: f.Event, Count: f.Count, Time: at})
-	sortFailures(t.failures)
-	of := make(map[string]int)
-	t.failures = slices.DeleteFunc(t.failures, func(f v1alpha1.Failure) bool {
-		of[f.Node]++
-		return of[f.Node] > maxNodeFailures
-	})
-	t.failures = t.failures[:min(len(t.failures), v1alpha1.MaxFailures)]
-}
-
-// sortFailures puts the newest first.
-func sortFailures(list []v1alpha1.Failure) {
-	slices.SortStableFunc(list, func(a, b v1alpha1.Failure) int {
-		return cmp.Or(b.Time.Compare(a.Time.Time), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Step, b.Step))
-	})
 }
 
 // failure notes that events of a node were not taken, or given up.
@@ -181,7 +133,7 @@ func (s *statuses) failure(name cache.Name, node string, f wire.Failure, expired
 	s.mu.Lock()
 	t := s.tallyLocked(name)
 	f.Count = 1
-	t.failures = slices.DeleteFunc(t.failures, func(have v1alpha1.Failure) bool {
+	t.deliveries = slices.DeleteFunc(t.deliveries, func(have v1alpha1.Failure) bool {
 		same := have.Node == node && have.Step == f.Step && have.Reason == f.Reason
 		if same {
 			f.Count += have.Count
@@ -189,7 +141,7 @@ func (s *statuses) failure(name cache.Name, node string, f wire.Failure, expired
 		return same
 	})
 	t.expired += int64(expired)
-	t.add(node, f)
+	t.deliveries = addFailure(t.deliveries, node, f)
 	s.dirty[name] = s.dirty[name] || false
 	s.mu.Unlock()
 	s.notify()
@@ -204,11 +156,11 @@ func (s *statuses) taken(name cache.Name, node, sink string, events int) {
 	if t == nil {
 		return
 	}
-	before := len(t.failures)
-	t.failures = slices.DeleteFunc(t.failures, func(f v1alpha1.Failure) bool {
+	before := len(t.deliveries)
+	t.deliveries = slices.DeleteFunc(t.deliveries, func(f v1alpha1.Failure) bool {
 		return f.Node == node && f.Step == sink && f.Reason == v1alpha1.ReasonSinkRetrying
 	})
-	if len(t.failures) != before {
+	if len(t.deliveries) != before {
 		s.dirty[name] = s.dirty[name] || false
 		s.notify()
 	}
@@ -231,7 +183,8 @@ func (s *statuses) removeLocked(name cache.Name, node string) {
 		delete(t.nodes, node)
 		s.dirty[name] = s.dirty[name] || false
 	}
-	t.failures = slices.DeleteFunc(t.failures, func(f v1alpha1.Failure) bool { return f.Node == node })
+	of := func(f v1alpha1.Failure) bool { return f.Node == node }
+	t.reported, t.deliveries = slices.DeleteFunc(t.reported, of), slices.DeleteFunc(t.deliveries, of)
 }
 
 // forget forgets what a node said, whose session has ended.
@@ -332,20 +285,8 @@ func (s *statuses) run(ctx context.Context) error {
 			continue
 		case <-s.wake:
 		}
-		s.mu.Lock()
-		wait := max(urgentDelay, time.Until(last.Add(s.c.cfg.StatusEvery)))
-		for _, urgent := range s.dirty {
-			if urgent {
-				wait = urgentDelay
-			}
-		}
-		s.mu.Unlock()
-		timer := time.NewTimer(max(wait, pause))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !s.wait(ctx, last, pause) {
 			return nil
-		case <-timer.C:
 		}
 		all := time.Since(last) >= s.c.cfg.StatusEvery
 		if all {
@@ -356,6 +297,43 @@ func (s *statuses) run(ctx context.Context) error {
 			pause = 0
 		}
 	}
+}
+
+// wait waits until something is due, and reports whether ctx is still alive. What is urgent does
+// not wait for the time of what is not.
+func (s *statuses) wait(ctx context.Context, last time.Time, pause time.Duration) bool {
+	begun := time.Now()
+	for {
+		due := begun.Add(urgentDelay)
+		if at := last.Add(s.c.cfg.StatusEvery); at.After(due) && !s.urgent() {
+			due = at
+		}
+		if at := begun.Add(pause); at.After(due) {
+			due = at
+		}
+		timer := time.NewTimer(time.Until(due))
+		select {
+		case <-timer.C:
+			return true
+		case <-s.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// urgent reports whether a status of a new generation is to be written.
+func (s *statuses) urgent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, urgent := range s.dirty {
+		if urgent {
+			return true
+		}
+	}
+	return false
 }
 
 // flush writes what is due and reports whether all writes went well.

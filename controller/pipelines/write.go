@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -81,7 +83,7 @@ func (s *statuses) merge(p *v1alpha1.Pipeline) {
 				part.Running++
 			}
 		}
-		failures = slices.Clone(t.failures)
+		failures = t.failures()
 	}
 	s.mu.Unlock()
 	s.mergeParts(st, part)
@@ -154,7 +156,7 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "the spec can be compiled"}
 	if s.c.cfg.Check == nil {
 		accepted.Message = "the spec has the form of the schema"
-	} else if err := s.c.cfg.Check(p); err != nil {
+	} else if err := s.checkOnce(p); err != nil {
 		accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalid, err.Error()
 	}
 	all := []metav1.Condition{accepted, running(&p.Status)}
@@ -172,6 +174,36 @@ func (s *statuses) conditions(p *v1alpha1.Pipeline) []metav1.Condition {
 		inputs.Message = strings.Join(messages, "; ")
 	}
 	return append(all, inputs)
+}
+
+// checkOnce is check, which takes a while, once for each generation.
+func (s *statuses) checkOnce(p *v1alpha1.Pipeline) error {
+	s.mu.Lock()
+	t := s.tallies[nameOf(p)]
+	if t != nil && t.uid == string(p.UID) && p.Generation != 0 && t.checked == p.Generation {
+		defer s.mu.Unlock()
+		return t.problem
+	}
+	s.mu.Unlock()
+	err := s.check(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tallies[nameOf(p)]; t != nil && t.uid == string(p.UID) {
+		t.checked, t.problem = p.Generation, err
+	}
+	return err
+}
+
+// check is Config.Check. Compilers of expressions, schemas and descriptors read what users write:
+// a defect of one must not end cloudcore.
+func (s *statuses) check(p *v1alpha1.Pipeline) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.c.log.Error("checking a pipeline panicked", "pipeline", p.Namespace+"/"+p.Name, "panic", v, "stack", string(debug.Stack()))
+			err = errors.New("checking it failed by a defect of edgekit or of a library: cloudcore's log has the details")
+		}
+	}()
+	return s.c.cfg.Check(p)
 }
 
 // running is the condition Running.

@@ -159,19 +159,9 @@ func (s *statuses) run(ctx context.Context) error {
 			return nil
 		case <-s.wake:
 		}
-		s.mu.Lock()
-		wait := judgeDelay
-		if len(s.judge) == 0 {
-			wait = max(wait, time.Until(counted.Add(s.c.cfg.StatusEvery)))
-		}
-		s.mu.Unlock()
-		timer := time.NewTimer(max(wait, pause))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !s.wait(ctx, counted, pause) {
 			s.last(ctx)
 			return nil
-		case <-timer.C:
 		}
 		due := time.Now()
 		all := due.Sub(counted) >= s.c.cfg.StatusEvery
@@ -185,6 +175,34 @@ func (s *statuses) run(ctx context.Context) error {
 		pause = min(max(2*pause, time.Second), s.c.cfg.StatusEvery)
 		if !failed {
 			pause = 0
+		}
+	}
+}
+
+// wait waits until something is due, and reports whether ctx is still alive. Conditions do not wait
+// for the time of counts.
+func (s *statuses) wait(ctx context.Context, counted time.Time, pause time.Duration) bool {
+	begun := time.Now()
+	for {
+		due := begun.Add(judgeDelay)
+		s.mu.Lock()
+		conditions := len(s.judge) > 0
+		s.mu.Unlock()
+		if at := counted.Add(s.c.cfg.StatusEvery); at.After(due) && !conditions {
+			due = at
+		}
+		if at := begun.Add(pause); at.After(due) {
+			due = at
+		}
+		timer := time.NewTimer(time.Until(due))
+		select {
+		case <-timer.C:
+			return true
+		case <-s.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return false
 		}
 	}
 }

@@ -14,11 +14,17 @@
 // Without the program, or while it crashes, the status of each Pipeline says so, and nothing
 // else on the node suffers.
 //
+// An upgrade of edgecore by a job brings no edgepipe: the installed one is used, whatever its
+// release. The log says so, and so does each failure of a Pipeline.
+//
+// When the last Pipeline goes, edgepipe ends and what it stored is removed. Its data stays when
+// edgecore ends.
+//
 // # Events for the cloud
 //
 // They are durable in the node's store when edgepipe has its answer. Config.MaxBatches of each
-// sink wait here at most; then edgepipe keeps its events in the sink's own queue, which has the
-// bounds that the Pipeline gives it.
+// sink wait here at most, and Config.MaxBytes of all; then edgepipe keeps its events in the
+// sink's own queue, which has the bounds that the Pipeline gives it.
 //
 // # MQTT sessions
 //

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -237,7 +239,7 @@ func (h *Host) clean(ctx context.Context) bool {
 			if err := h.cfg.EndSession(ctx, h.cfg.MQTT.Session+name); err != nil {
 				h.log.Warn("the MQTT session of a removed source is ended later", "source", name, "err", err)
 				done = false
-				continue
+				break // each try may take long, and changes of Pipelines wait meanwhile
 			}
 		}
 		ops = append(ops, meta.Op{Key: sessionArea + name, Delete: true})
@@ -249,6 +251,17 @@ func (h *Host) clean(ctx context.Context) bool {
 		h.log.Warn("names of MQTT sessions cannot be stored", "err", err)
 	}
 	return h.cleanQueues(ctx) && done
+}
+
+// removeData removes what edgepipe stored, once the last Pipeline is gone and edgepipe has ended:
+// it removes what is left of a Pipeline itself only while it has others to run. A Pipeline of the
+// same name that comes later starts afresh.
+func (h *Host) removeData() {
+	for _, name := range []string{wire.Store, wire.State} {
+		if err := os.RemoveAll(filepath.Join(h.cfg.Folder, name)); err != nil {
+			h.log.Warn("what pipelines stored is left behind: it may be removed by hand while the node has none", "err", err)
+		}
+	}
 }
 
 // cleanQueues forgets the empty queues of Pipelines that are gone. One with events stays: the

@@ -39,6 +39,9 @@ type Config struct {
 	Node     string // the node's name
 	Folder   string // for sockets and edgepipe's store, an absolute path
 	Program  string // the file of edgepipe, an absolute path
+	// Version is edgecore's. An edgepipe of another one is used all the same, and said in the log
+	// and with failures of Pipelines; empty compares nothing.
+	Version string
 	// MQTT says how edgepipe reaches the node's broker.
 	MQTT wire.MQTT
 	// EndSession ends a session at the node's broker; nil leaves sessions to expire.
@@ -52,7 +55,9 @@ type Config struct {
 	// StatusEvery is the least time between two reports of one Pipeline; 0 means 5s.
 	StatusEvery time.Duration
 	// MaxBatches is how many batches of one sink wait for the cloud; 0 means 8. MaxBytes is
-	// how many bytes of all sinks wait; 0 means 16 MiB.
+	// how many bytes of all sinks wait; 0 means 16 MiB. A sink of which nothing waits may store
+	// one batch beyond it, up to four times MaxBytes: a sink whose URL takes nothing must not
+	// hold up the others.
 	MaxBatches int
 	MaxBytes   int64
 	Logger     *slog.Logger // nil discards
@@ -66,11 +71,13 @@ type Host struct {
 	started atomic.Bool
 	counts  counters
 	wake    chan struct{} // holds a value when reports may be due
+	writing chan struct{} // holds a value while append works
 
 	mu        sync.Mutex
 	pipelines map[meta.Key]*item
 	inputs    map[meta.Key]wire.NamedInput
 	state     child.State              // of edgepipe
+	version   string                   // likewise, as it says
 	statuses  map[meta.Key]wire.Report // of edgepipe, the last
 	reported  map[meta.Key]time.Time   // when each was reported last
 	changed   chan struct{}            // closed when the Set changes
@@ -117,13 +124,13 @@ func New(cfg Config) (*Host, error) {
 	}
 	// The queues drop nothing: append refuses what would be too much.
 	queues, err := manager.NewEventQueues(manager.EventQueuesConfig{
-		Store: cfg.Store, Area: queueArea, MaxEvents: 2 * cfg.MaxBatches, MaxBytes: cfg.MaxBytes + 2*wire.MaxBody, Logger: cfg.Logger,
+		Store: cfg.Store, Area: queueArea, MaxEvents: 2 * cfg.MaxBatches, MaxBytes: hardLimit*cfg.MaxBytes + 2*wire.MaxBody, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bus/pipeline/host: %w", err)
 	}
 	return &Host{
-		cfg: cfg, log: cfg.Logger, queues: queues, wake: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, queues: queues, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		pipelines: make(map[meta.Key]*item), inputs: make(map[meta.Key]wire.NamedInput), statuses: make(map[meta.Key]wire.Report),
 		reported: make(map[meta.Key]time.Time), changed: make(chan struct{}), sessions: make(map[string]struct{}),
 	}, nil
@@ -212,8 +219,9 @@ func (w *worker) adjust(ctx context.Context) {
 		ctx, w.cancel = context.WithCancel(ctx)
 		w.group.Go(func() { w.h.serve(ctx) })
 		w.group.Go(func() { w.h.runProgram(ctx) })
-	case !wanted:
+	case !wanted && w.cancel != nil:
 		w.stop()
+		w.h.removeData()
 	}
 }
 

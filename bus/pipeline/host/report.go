@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline/child"
@@ -112,5 +113,18 @@ func (h *Host) reportLocked(key meta.Key, now time.Time) (wire.Report, bool) {
 	if r.UID == "" {
 		r.UID, r.Generation = p.uid, p.generation
 	}
+	if other := h.otherVersionLocked(); other != "" && r.State == wire.Failed && len(r.Failures) > 0 {
+		r.Failures = slices.Clone(r.Failures)
+		r.Failures[0].Message = wire.Clip(r.Failures[0].Message, wire.MaxMessage-len(other)) + other
+	}
 	return r, ok || h.reported[key].IsZero() && now.After(h.state.Since)
+}
+
+// otherVersionLocked is what to say with a failure when edgepipe is of another release: it may not
+// know what the Pipeline uses. It is empty when they are of one. It needs mu.
+func (h *Host) otherVersionLocked() string {
+	if h.cfg.Version == "" || h.version == "" || h.version == h.cfg.Version {
+		return ""
+	}
+	return fmt.Sprintf(" (edgepipe is %s and edgecore %.63s: install the package edgekit-edgecore of edgecore's release)", h.version, h.cfg.Version)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline/wire"
@@ -33,12 +34,26 @@ func (h *Host) serve(ctx context.Context) {
 	}
 }
 
+// listen serves until ctx ends, and then joins the connections: a handler must not use the store
+// after Run.
 func (h *Host) listen(ctx context.Context, handler http.Handler) error {
 	l, err := apiserver.ListenSocket(ctx, filepath.Join(h.cfg.Folder, wire.HostSocket), h.log)
 	if err != nil {
 		return err
 	}
+	var connections sync.WaitGroup
+	defer connections.Wait()
 	s := &http.Server{Handler: handler, ReadHeaderTimeout: 15 * time.Second, MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	s.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			connections.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			connections.Done()
+		case http.StateActive, http.StateIdle:
+		}
+	}
+	defer s.Close()
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -77,14 +92,22 @@ func (h *Host) serveStatus(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "statuses cannot be read: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	version := wire.Clip(all.Version, wire.MaxWord)
 	h.mu.Lock()
+	changed := version != h.version
+	h.version = version
 	for _, s := range all.Statuses {
 		key := meta.Key{Resource: wire.Pipelines, Namespace: s.Namespace, Name: s.Name}
 		if p := h.pipelines[key]; p != nil && !p.tooMany {
 			h.statuses[key] = s.Report
 		}
 	}
+	other := h.otherVersionLocked()
 	h.mu.Unlock()
+	if changed && other != "" {
+		h.log.Warn("edgepipe is of another release than edgecore; pipelines run all the same", "edgepipe", version, "edgecore", h.cfg.Version,
+			"remedy", "install the package edgekit-edgecore of edgecore's release")
+	}
 	h.notify()
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -136,14 +159,25 @@ func (h *Host) serveEvents(w http.ResponseWriter, req *http.Request) {
 // errFull says that so much waits for the cloud that edgepipe keeps its events.
 var errFull = errors.New("bus/pipeline/host: the batches before wait for the cloud")
 
-// append stores a batch unless too many wait.
+// hardLimit is how many times Config.MaxBytes wait at most, with those of sinks that have one
+// batch each.
+const hardLimit = 4
+
+// append stores a batch unless too many wait. Batches are stored one at a time: the queues would
+// drop the oldest if several were stored at once that fit one by one.
 func (h *Host) append(ctx context.Context, key meta.Key, b *wire.Batch) error {
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	name := key.Namespace + "/" + key.Name + "/" + b.Sink
 	events, total, err := h.queues.Waiting(ctx, name)
 	if err != nil {
 		return err
 	}
-	if events >= h.cfg.MaxBatches || total >= h.cfg.MaxBytes {
+	if events >= h.cfg.MaxBatches || events > 0 && total >= h.cfg.MaxBytes || total >= hardLimit*h.cfg.MaxBytes {
 		return errFull
 	}
 	key.Resource = wire.Events

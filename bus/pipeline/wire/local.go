@@ -12,6 +12,8 @@ const (
 	HostSocket = "host.sock"     // edgecore serves it, for edgepipe
 	MQTTSocket = "mqtt.sock"     // edgecore's embedded MQTT broker
 	Socket     = "edgepipe.sock" // edgepipe serves it, for edgectl and edgecore's /metrics
+	Store      = "store"         // edgepipe's store: windows, queues and dead letters
+	State      = "state"         // places of sources in files and logs
 )
 
 // Paths of HostSocket.
@@ -80,6 +82,8 @@ type Status struct {
 
 // Statuses are those of all Pipelines of a Set.
 type Statuses struct {
+	// Version is that of edgepipe: after an upgrade of edgecore by a job it may be an older one.
+	Version  string   `json:"version,omitempty"`
 	Statuses []Status `json:"statuses"`
 }
 
