@@ -176,3 +176,30 @@ func TestHandoverCircle(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// TestAttackHandoverHeld: a stranger whose connection was passed on, and who does not close it after the
+// other cloudcore has, holds it for a few seconds only.
+func TestAttackHandoverHeld(t *testing.T) {
+	p := newPair(t)
+	p.leave()
+	p.join(t)
+	p.a.mu.Lock()
+	p.a.Server.handover = 100 * time.Millisecond
+	p.a.mu.Unlock()
+	c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil { // no TLS: b refuses it
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c); err != nil { // what b says to that, and its end
+		t.Fatal(err)
+	}
+	hubtest.Until(t, "the connection is given up", func() bool {
+		p.a.mu.Lock()
+		defer p.a.mu.Unlock()
+		return p.a.forwards == 0
+	})
+}
