@@ -76,13 +76,27 @@ func (s *Server) Leaving(ctx context.Context, node string) {
 // closed: a client then opens another for its next request, which waits for the node or follows it.
 func (s *Server) leftLocked(st *endpoint) {
 	st.left = time.Now()
-	for c, use := range st.conns {
+	st.closeIdleLocked()
+	st.wakeLocked()
+}
+
+// closeIdleLocked closes the connections that wait for a further request.
+func (h *handover) closeIdleLocked() {
+	for c, use := range h.conns {
 		if use.idle {
-			delete(st.conns, c)
+			delete(h.conns, c)
 			c.Close() // the server notices it by itself
 		}
 	}
-	st.wakeLocked()
+}
+
+// closeConnsLocked closes the connections that wait, and follows the others no more: their port is closed.
+func (h *handover) closeConnsLocked() {
+	h.closeIdleLocked()
+	for _, use := range h.conns {
+		close(use.done)
+	}
+	h.conns = nil
 }
 
 // backLocked notes that the node has a session.

@@ -203,3 +203,42 @@ func TestAttackHandoverHeld(t *testing.T) {
 		return p.a.forwards == 0
 	})
 }
+
+// TestPortOfConnections: when a node gets another port, its idle connections to the old one are closed, and
+// those in use are not waited for any more, at whatever port they came.
+func TestPortOfConnections(t *testing.T) {
+	p := newPair(t)
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || !strings.HasPrefix(got, "200 ") {
+		t.Fatalf("%q, %v", got, err)
+	}
+	busy, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	uses := func() (idle, used int) {
+		p.a.mu.Lock()
+		defer p.a.mu.Unlock()
+		for _, use := range p.a.byNode["edge-1"].conns {
+			if use.idle {
+				idle++
+			} else {
+				used++
+			}
+		}
+		return idle, used
+	}
+	hubtest.Until(t, "one is idle and one is in use", func() bool { idle, used := uses(); return idle == 1 && used == 1 })
+	p.a.mu.Lock()
+	p.a.recordLocked("edge-2", p.aPort) // a conflict: the node that is connected gets another port
+	p.a.resolveConflictLocked(p.aPort)
+	p.a.mu.Unlock()
+	if idle, used := uses(); idle != 0 || used != 0 {
+		t.Errorf("%d idle and %d used connections are kept", idle, used)
+	}
+	hubtest.Until(t, "the idle one is closed", func() bool {
+		p.a.limiter.mu.Lock()
+		defer p.a.limiter.mu.Unlock()
+		return p.a.limiter.open == 1
+	})
+}
