@@ -242,3 +242,28 @@ func TestPortOfConnections(t *testing.T) {
 		return p.a.limiter.open == 1
 	})
 }
+
+// TestAttackHandoverAddress: no connection is passed on to an address that serves one machine only.
+func TestAttackHandoverAddress(t *testing.T) {
+	for _, tt := range []struct {
+		own, named string
+		passed     bool
+	}{
+		{"10.0.0.5", "10.0.0.6", true},
+		{"10.0.0.5", "2001:db8::6", true},
+		{"127.0.0.1", "127.0.0.2", true}, // cloudcores of a test
+		{"fe80::5", "fe80::6", true},
+		{"10.0.0.5", "127.0.0.1", false},
+		{"10.0.0.5", "::1", false},
+		{"10.0.0.5", "::ffff:127.0.0.1", false},
+		{"10.0.0.5", "169.254.169.254", false},
+		{"10.0.0.5", "fe80::1", false},
+		{"10.0.0.5", "0.0.0.0", false},
+		{"10.0.0.5", "224.0.0.1", false},
+	} {
+		s := &Server{cfg: Config{Address: netip.MustParseAddr(tt.own)}}
+		if to := s.endpointElsewhere(recordedAt("edge-1", tt.named, 2379)); to.IsValid() != tt.passed {
+			t.Errorf("%s passes on to %s: %v, want %v", tt.own, tt.named, to.IsValid(), tt.passed)
+		}
+	}
+}
