@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/edgekit/edgekit/controller/internal/cache"
 )
 
@@ -76,13 +78,27 @@ func (s *Server) Leaving(ctx context.Context, node string) {
 // closed: a client then opens another for its next request, which waits for the node or follows it.
 func (s *Server) leftLocked(st *endpoint) {
 	st.left = time.Now()
-	for c, use := range st.conns {
+	st.closeIdleLocked()
+	st.wakeLocked()
+}
+
+// closeIdleLocked closes the connections that wait for a further request.
+func (h *handover) closeIdleLocked() {
+	for c, use := range h.conns {
 		if use.idle {
-			delete(st.conns, c)
+			delete(h.conns, c)
 			c.Close() // the server notices it by itself
 		}
 	}
-	st.wakeLocked()
+}
+
+// closeConnsLocked closes the connections that wait, and follows the others no more: their port is closed.
+func (h *handover) closeConnsLocked() {
+	h.closeIdleLocked()
+	for _, use := range h.conns {
+		close(use.done)
+	}
+	h.conns = nil
 }
 
 // backLocked notes that the node has a session.
@@ -104,7 +120,19 @@ func (s *Server) otherEndpoint(node string) netip.AddrPort {
 	if here, _ := s.recordedPort(item.Object); here {
 		return netip.AddrPort{}
 	}
-	to, _ := Endpoint(item.Object)
+	return s.endpointElsewhere(item.Object)
+}
+
+// endpointElsewhere is the endpoint on another cloudcore that a Node's record names; the zero value if it
+// names none. Whoever connects is passed on to it before it is known who that is. Where nothing keeps
+// nodes from the label (NodeRestriction is off), a node could name a program that serves only this machine,
+// or the metadata service of a cloud provider, and so such addresses are none.
+func (s *Server) endpointElsewhere(node *corev1.Node) netip.AddrPort {
+	to, ok := Endpoint(node)
+	a, own := to.Addr().Unmap(), s.cfg.Address.Unmap()
+	if !ok || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() && !own.IsLoopback() || a.IsLinkLocalUnicast() && !own.IsLinkLocalUnicast() {
+		return netip.AddrPort{}
+	}
 	return to
 }
 

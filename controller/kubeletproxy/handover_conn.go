@@ -123,7 +123,8 @@ func (c *handoverConn) Read(p []byte) (int, error) {
 }
 
 // forward copies a connection to and from an endpoint of another cloudcore, until both directions have
-// ended.
+// ended. Once the other cloudcore has ended its one, it answers no more: the client then has a few
+// seconds to end the other.
 func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	if !s.requests.Enter() {
 		return nil
@@ -140,6 +141,7 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { copyHalf(peer, c.Conn) })
 	copyHalf(c.Conn, peer)
+	_ = c.SetReadDeadline(time.Now().Add(s.handover)) // fails where it is closed
 	wg.Wait()
 	return nil
 }

@@ -176,3 +176,94 @@ func TestHandoverCircle(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// TestAttackHandoverHeld: a stranger whose connection was passed on, and who does not close it after the
+// other cloudcore has, holds it for a few seconds only.
+func TestAttackHandoverHeld(t *testing.T) {
+	p := newPair(t)
+	p.leave()
+	p.join(t)
+	p.a.mu.Lock()
+	p.a.Server.handover = 100 * time.Millisecond
+	p.a.mu.Unlock()
+	c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil { // no TLS: b refuses it
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c); err != nil { // what b says to that, and its end
+		t.Fatal(err)
+	}
+	hubtest.Until(t, "the connection is given up", func() bool {
+		p.a.mu.Lock()
+		defer p.a.mu.Unlock()
+		return p.a.forwards == 0
+	})
+}
+
+// TestPortOfConnections: when a node gets another port, its idle connections to the old one are closed, and
+// those in use are not waited for any more, at whatever port they came.
+func TestPortOfConnections(t *testing.T) {
+	p := newPair(t)
+	if got, err := p.get(t.Context(), p.client(t)); err != nil || !strings.HasPrefix(got, "200 ") {
+		t.Fatalf("%q, %v", got, err)
+	}
+	busy, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	uses := func() (idle, used int) {
+		p.a.mu.Lock()
+		defer p.a.mu.Unlock()
+		for _, use := range p.a.byNode["edge-1"].conns {
+			if use.idle {
+				idle++
+			} else {
+				used++
+			}
+		}
+		return idle, used
+	}
+	hubtest.Until(t, "one is idle and one is in use", func() bool { idle, used := uses(); return idle == 1 && used == 1 })
+	p.a.mu.Lock()
+	p.a.recordLocked("edge-2", p.aPort) // a conflict: the node that is connected gets another port
+	p.a.resolveConflictLocked(p.aPort)
+	p.a.mu.Unlock()
+	if idle, used := uses(); idle != 0 || used != 0 {
+		t.Errorf("%d idle and %d used connections are kept", idle, used)
+	}
+	hubtest.Until(t, "the idle one is closed", func() bool {
+		p.a.limiter.mu.Lock()
+		defer p.a.limiter.mu.Unlock()
+		return p.a.limiter.open == 1
+	})
+}
+
+// TestAttackHandoverAddress: no connection is passed on to an address that serves one machine only.
+func TestAttackHandoverAddress(t *testing.T) {
+	for _, tt := range []struct {
+		own, named string
+		passed     bool
+	}{
+		{"10.0.0.5", "10.0.0.6", true},
+		{"10.0.0.5", "2001:db8::6", true},
+		{"127.0.0.1", "127.0.0.2", true}, // cloudcores of a test
+		{"fe80::5", "fe80::6", true},
+		{"10.0.0.5", "127.0.0.1", false},
+		{"10.0.0.5", "::1", false},
+		{"10.0.0.5", "::ffff:127.0.0.1", false},
+		{"10.0.0.5", "169.254.169.254", false},
+		{"10.0.0.5", "fe80::1", false},
+		{"10.0.0.5", "0.0.0.0", false},
+		{"10.0.0.5", "224.0.0.1", false},
+	} {
+		s := &Server{cfg: Config{Address: netip.MustParseAddr(tt.own)}}
+		if to := s.endpointElsewhere(recordedAt("edge-1", tt.named, 2379)); to.IsValid() != tt.passed {
+			t.Errorf("%s passes on to %s: %v, want %v", tt.own, tt.named, to.IsValid(), tt.passed)
+		}
+	}
+}

@@ -129,8 +129,7 @@ func (s *Server) nodeChanged(c cache.Change[*corev1.Node]) {
 	case st.connected && (port != st.port || !s.showsPort(c.New, st.port)):
 		s.queueNodeLocked(name)
 	case !st.connected && !here && c.New.Labels[RecordLabel] != "":
-		to, _ := Endpoint(c.New)
-		s.movedLocked(st, to)
+		s.movedLocked(st, s.endpointElsewhere(c.New))
 	case !st.connected && !here && !st.left.IsZero():
 		s.removeNodeLocked(st)
 	}

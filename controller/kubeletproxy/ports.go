@@ -154,6 +154,7 @@ func (s *Server) closePortLocked(st *endpoint) {
 		st.listener.Close()
 	}
 	st.port, st.listener = 0, nil
+	st.closeConnsLocked()
 	st.wakeLocked()
 	s.sessions.endpoints.Set(float64(len(s.byPort)))
 }

@@ -23,7 +23,9 @@ import (
 )
 
 const (
-	page         = 500              // objects of one list request
+	firstPage    = 50               // objects of the first list request
+	page         = 500              // of a further one, if they are small
+	pageBytes    = 8 << 20          // about as many of JSON in one
 	listTimeout  = time.Minute      // of one list request
 	watchLife    = 5 * time.Minute  // of one watch, to twice as long
 	watchPause   = time.Second      // after a watch that ended at once
@@ -130,8 +132,9 @@ func (m *mirror) list(ctx context.Context) (versions map[string]string, over boo
 	var bytes int64
 	var last cache.Name
 	for _, namespace := range m.namespaces {
-		o := metav1.ListOptions{LabelSelector: m.selector.String(), Limit: page}
+		o := metav1.ListOptions{LabelSelector: m.selector.String()}
 		for {
+			o.Limit = pageSize(len(fresh), bytes)
 			items, err := m.page(ctx, namespace, o)
 			if err != nil {
 				return nil, false, err
@@ -163,6 +166,15 @@ func (m *mirror) list(ctx context.Context) (versions map[string]string, over boo
 	}
 	m.replace(fresh, bytes, versions, over, last)
 	return versions, over, nil
+}
+
+// pageSize is how many objects the next list request asks for, by how large those before were: a page is
+// in memory before any object of it is counted, and an object may have more than 1 MiB.
+func pageSize(objects int, bytes int64) int64 {
+	if objects == 0 {
+		return firstPage
+	}
+	return min(max(pageBytes/max(bytes/int64(objects), 1), 1), page)
 }
 
 func (m *mirror) page(ctx context.Context, namespace string, o metav1.ListOptions) (*unstructured.UnstructuredList, error) {

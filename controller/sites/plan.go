@@ -172,9 +172,15 @@ func choose(node labels.Set, all []*plan) (held, full []*plan) {
 	return held, full
 }
 
-// arrange sorts the plans by age, and gives those beyond maxSyncs a problem.
+// arrange sorts the plans by age, and gives those beyond maxSyncs a problem. One that had that problem and is
+// no longer beyond them is read again.
 func arrange(all []*plan) []*plan {
 	slices.SortFunc(all, older)
+	for i, p := range all[:min(len(all), maxSyncs)] {
+		if p.problem != nil && p.problem.reason == v1alpha1.ReasonTooMany {
+			all[i] = newPlan(p.sync, p.version)
+		}
+	}
 	for i := maxSyncs; i < len(all); i++ {
 		late := *all[i]
 		late.problem = &problem{v1alpha1.ReasonTooMany, fmt.Sprintf("there are %d EdgeSyncs, and cloudcore serves the oldest %d: delete some", len(all), maxSyncs)}

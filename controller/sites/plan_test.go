@@ -140,7 +140,26 @@ func TestChoose(t *testing.T) {
 	if many[maxSyncs-1].problem != nil || many[maxSyncs].problem == nil || many[maxSyncs].problem.reason != v1alpha1.ReasonTooMany {
 		t.Errorf("the one too many: %+v", many[maxSyncs].problem)
 	}
+	many = arrange(many[1:]) // somebody deletes one
+	if p := many[maxSyncs-1]; p.problem != nil || p.sync.Name != "s1000" {
+		t.Errorf("%s, no longer too many: %+v", p.sync.Name, p.problem)
+	}
 	if held, full := choose(nil, many[:30]); len(held) != 30 || len(full) != 0 {
 		t.Errorf("%d held", len(held))
+	}
+}
+
+// TestAttackPageSize: a list request asks for less the larger the objects are.
+func TestAttackPageSize(t *testing.T) {
+	for _, tt := range []struct {
+		objects int
+		bytes   int64
+		want    int64
+	}{
+		{0, 0, firstPage}, {50, 50 * 400, page}, {50, 50 * 32 << 10, 256}, {50, 50 * 1 << 20, 8}, {1, 16 << 20, 1},
+	} {
+		if got := pageSize(tt.objects, tt.bytes); got != tt.want {
+			t.Errorf("after %d objects of %d bytes: %d, want %d", tt.objects, tt.bytes, got, tt.want)
+		}
 	}
 }

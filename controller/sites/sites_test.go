@@ -469,7 +469,7 @@ func TestLimit(t *testing.T) {
 		if c := apimeta.FindStatusCondition(w.status("r").Conditions, v1alpha1.ConditionLimitExceeded); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "700") {
 			t.Errorf("%+v", c)
 		}
-		if n := w.api.count("list recipes"); n != 2 {
+		if n := w.api.count("list recipes"); n != 3 {
 			t.Errorf("%d pages were read", n)
 		}
 		w.api.put(recipes, recipe("plant", "a-first", nil))
@@ -624,4 +624,26 @@ func (w *world) count(n int) {
 	if len(w.node.held) != n {
 		w.t.Errorf("the node holds %d, want %d", len(w.node.held), n)
 	}
+}
+
+// TestAttackSlowStatuses: nodes get what is theirs while the API server does not answer the writes of many
+// statuses.
+func TestAttackSlowStatuses(t *testing.T) {
+	bubble(t, true, nil, func(api *fakeAPI) {
+		api.put(recipes, recipe("plant", "a", nil))
+		for i := range 30 {
+			api.putSync(edgeSync(fmt.Sprintf("r%d", i), func(s *v1alpha1.EdgeSync) {
+				s.Spec.NodeSelector.MatchLabels = map[string]string{"site": "7"}
+			}))
+		}
+	}, func(w *world) {
+		w.pass(30 * time.Second)
+		w.count(0)
+		defer w.api.hold(func(_, path string) bool { return strings.HasSuffix(path, "/status") })()
+		w.api.putNode("edge-8", map[string]string{"site": "7"}) // all statuses count it
+		w.pass(5 * time.Second)
+		w.api.putNode("edge-7", map[string]string{"site": "7"})
+		w.pass(20 * time.Second)
+		w.count(31)
+	})
 }

@@ -136,7 +136,15 @@ func (w *work) writeStatuses(ctx context.Context) (next time.Time) {
 			delete(w.written, uid)
 		}
 	}
-	for _, p := range w.c.plans {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout) // for all: meanwhile nothing else is looked at
+	defer cancel()
+	plans := slices.Clone(w.c.plans)
+	// The one that was written last comes last, so that one that hangs does not keep out the others.
+	slices.SortStableFunc(plans, func(a, b *plan) int { return w.written[a.sync.UID].Compare(w.written[b.sync.UID]) })
+	for _, p := range plans {
+		if ctx.Err() != nil {
+			return earlier(next, now.Add(callTimeout))
+		}
 		item, ok := w.c.syncs.Load(nameOfSync(p.sync))
 		if !ok || item.Object.UID != p.sync.UID || item.Object.Generation != p.sync.Generation || !w.c.cfg.Mine("edgesync/"+p.sync.Name) {
 			continue
@@ -169,8 +177,6 @@ func (w *work) writeStatus(ctx context.Context, p *plan, have *v1alpha1.EdgeSync
 		"apiVersion": v1alpha1.GroupVersion().String(), "kind": v1alpha1.KindEdgeSync, "status": content,
 		"metadata": map[string]any{"name": have.Name, "uid": string(have.UID), "resourceVersion": have.ResourceVersion},
 	}}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	w.c.counts.writes.Add(1)
 	_, err = w.c.cfg.Dynamic.Resource(v1alpha1.GroupVersion().WithResource(v1alpha1.EdgeSyncs)).UpdateStatus(ctx, u, metav1.UpdateOptions{FieldManager: fieldManager})
 	if err == nil || apierrors.IsNotFound(err) {

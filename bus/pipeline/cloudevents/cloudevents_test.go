@@ -191,7 +191,7 @@ func TestHTTP(t *testing.T) {
 
 // TestAttackEvents has batches that take the most memory for their length.
 func TestAttackEvents(t *testing.T) {
-	for _, each := range []string{`{}`, `{"specversion":"1.0","id":"1","source":"a","type":"t"}`, `{"specversion":"1.0","id":"1","source":"a","type":"t","x":"y"}`} {
+	for _, each := range []string{`""`, `{}`, `{"specversion":"1.0","id":"1","source":"a","type":"t"}`, `{"specversion":"1.0","id":"1","source":"a","type":"t","x":"y"}`} {
 		in := []byte("[" + strings.Repeat(each+",", (1<<20)/(len(each)+1)) + each + "]")
 		result := testing.Benchmark(func(b *testing.B) {
 			b.ReportAllocs()

@@ -102,6 +102,9 @@ func (r *Reader) Decode(b []byte) (pipeline.Event, error) {
 	return r.event(v)
 }
 
+// shortest is the length of the shortest event as JSON.
+const shortest = len(`{"specversion":"1.0","id":"1","source":"a","type":"t"}`)
+
 // DecodeBatch reads events in the JSON batch format. A batch is refused as a whole.
 func (r *Reader) DecodeBatch(b []byte) ([]pipeline.Event, error) {
 	v, err := r.json.Decode(b)
@@ -112,11 +115,13 @@ func (r *Reader) DecodeBatch(b []byte) ([]pipeline.Event, error) {
 	if !ok {
 		return nil, wrong("", "a batch must be a list of events")
 	}
-	events := make([]pipeline.Event, len(list))
+	events := make([]pipeline.Event, 0, min(len(list), len(b)/shortest)) // the elements may be no events
 	for i := range list {
-		if events[i], err = r.event(list[i]); err != nil {
+		e, err := r.event(list[i])
+		if err != nil {
 			return nil, at(i, err)
 		}
+		events = append(events, e)
 	}
 	return events, nil
 }

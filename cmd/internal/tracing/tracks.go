@@ -63,6 +63,10 @@ func (t *tracks[K]) roomLocked(key K) {
 func (t *tracks[K]) next(key K) (track, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.nextLocked(key)
+}
+
+func (t *tracks[K]) nextLocked(key K) (track, bool) {
 	at, ok := t.all[key]
 	if !ok {
 		return track{}, false
@@ -89,11 +93,9 @@ func (t *tracks[K]) follow(key K, parent trace.SpanContext, at time.Time) {
 
 // take returns the trace of an object and forgets it.
 func (t *tracks[K]) take(key K) (track, bool) {
-	at, ok := t.next(key)
-	if ok {
-		t.mu.Lock()
-		delete(t.all, key)
-		t.mu.Unlock()
-	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.nextLocked(key)
+	delete(t.all, key)
 	return at, ok
 }
