@@ -44,6 +44,7 @@ type instance struct {
 	ring    [ringSlots][]uint64 // of the events of the last commits
 	seq     uint64
 	pending pending
+	rest    *input    // of what push could not finish, since the pipeline ends; drain goes on with it
 	ops     []meta.Op // of the state, taken from the machine and not applied yet
 }
 
@@ -306,13 +307,14 @@ func (in *instance) full() bool {
 }
 
 // push gives the events of a source to the machine, without those that are known. It makes
-// a part of them durable if they are many.
+// a part of them durable if they are many. If ctx ends meanwhile, in.rest has those that are left.
 func (in *instance) push(ctx context.Context, i input) error {
 	now := in.clock.Now()
 	name := in.plan.nodes[i.source].name
 	for j := range i.events {
 		if in.full() {
 			if err := in.commit(ctx); err != nil || ctx.Err() != nil {
+				in.rest = &input{i.source, i.events[j:], i.safe}
 				return err
 			}
 		}
@@ -363,6 +365,12 @@ func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
 		if failed == nil {
 			failed = in.push(ctx, i)
 		}
+		if failed == nil {
+			failed = ctx.Err() // what comes later must not be safe before the rest of i
+		}
+	}
+	if in.rest != nil {
+		push(*in.rest)
 	}
 	for done := false; !done; {
 		select {
