@@ -247,7 +247,7 @@ func (in *instance) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case i := <-in.inputs:
-			if err := in.push(ctx, i); err != nil {
+			if err := in.push(ctx, i); err != nil || in.rest != nil {
 				return err
 			}
 		case <-timer.C():
