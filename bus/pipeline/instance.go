@@ -131,7 +131,11 @@ func (in *instance) closeSinks() {
 func (in *instance) run(ctx context.Context) error {
 	defer in.closeSinks()
 	in.machine.setTime(in.clock.Now())
-	r, err := in.s.r.store.restore(ctx, in.machine)
+	var r restored
+	err := in.s.r.removeFormer(ctx, in.plan)
+	if err == nil {
+		r, err = in.s.r.store.restore(ctx, in.machine)
+	}
 	if err != nil {
 		in.s.fail("", v1alpha1.ReasonStoreFailed, err.Error(), nil)
 		return err
