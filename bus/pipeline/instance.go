@@ -41,7 +41,7 @@ type instance struct {
 	byName  map[string]*delivery
 
 	ids     map[uint64]struct{} // of the events before the restart
-	ring    [ringSlots][]uint64 // of the events of the last commits
+	ring    [ringSlots][]uint64 // of the events of the last commits, each sorted
 	seq     uint64
 	pending pending
 	rest    *input    // of what push could not finish, since the pipeline ends; drain goes on with it
