@@ -72,6 +72,9 @@ func (q *queue) Take(ctx context.Context) (pipeline.Batch, error) {
 		}
 		if b != nil {
 			b.taken, q.current = q.clock.Now(), b
+			if clockSet(b.taken) && !clockSet(b.since) {
+				b.since = b.taken
+			}
 			return b.give(), nil
 		}
 		if err := q.idle(ctx, wait); err != nil {
@@ -184,7 +187,7 @@ func (q *queue) fill(ctx context.Context, b *batch, which span) error {
 		case d == nil:
 			q.finish(n, stored{}, 0)
 			continue
-		case q.clock.Now().Sub(d.stored) > q.set.maxAge:
+		case q.ageOf(d) > q.set.maxAge:
 			q.finish(n, stored{cost, int64(d.count)}, d.count-skip)
 			continue
 		}
@@ -196,6 +199,20 @@ func (q *queue) fill(ctx context.Context, b *batch, which span) error {
 		q.mu.Unlock()
 	}
 	return nil
+}
+
+// clockSet reports whether a time is one of a clock that was set: a machine without a battery for
+// its clock begins in 1970.
+func clockSet(t time.Time) bool { return t.Year() >= 2020 }
+
+// ageOf is how long a record has waited: 0 if it was stored before the clock was set, since
+// nobody knows.
+func (q *queue) ageOf(d *record) time.Duration {
+	now := q.clock.Now()
+	if clockSet(now) && !clockSet(d.stored) {
+		return 0
+	}
+	return now.Sub(d.stored)
 }
 
 // open is get with the events. It keeps the last result: a large record is taken in several
