@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
+	"slices"
 
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/meta"
@@ -80,6 +81,7 @@ func (in *instance) remember() {
 	in.seq++
 	slot := in.seq % ringSlots
 	in.ring[slot] = append(in.ring[slot][:0], in.pending.ids...)
+	slices.Sort(in.ring[slot])
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+8*len(in.pending.ids)), in.seq)
 	for _, id := range in.pending.ids {
 		b = binary.BigEndian.AppendUint64(b, id)
@@ -135,16 +137,9 @@ func (in *instance) known(id uint64, e *Event) bool {
 		return false
 	}
 	for _, ids := range in.ring {
-		for _, old := range ids {
-			if old == id {
-				return true
-			}
-		}
-	}
-	for _, old := range in.pending.ids {
-		if old == id {
+		if _, ok := slices.BinarySearch(ids, id); ok {
 			return true
 		}
 	}
-	return false
+	return slices.Contains(in.pending.ids, id)
 }

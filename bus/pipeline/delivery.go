@@ -42,6 +42,9 @@ func (d *delivery) run(ctx context.Context) {
 			tries++
 			continue
 		}
+		if tries > 1 {
+			d.in.s.heal(d.name, v1alpha1.ReasonStoreFailed)
+		}
 		tries = 1
 		d.deliver(ctx, b)
 	}
@@ -147,6 +150,9 @@ func (d *delivery) sendSafely(ctx context.Context, events []Event) (err error) {
 func (d *delivery) remove(ctx context.Context, b Batch, letters []DeadLetter) {
 	for tries := 1; ctx.Err() == nil; tries++ {
 		err := d.removeOnce(ctx, b, letters)
+		if err == nil && tries > 1 {
+			d.in.s.heal(d.name, v1alpha1.ReasonStoreFailed)
+		}
 		if err == nil || errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			return
 		}

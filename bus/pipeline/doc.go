@@ -60,7 +60,8 @@
 // the new one goes on with the state of the steps of the same name, if their kind, key and
 // windows are the same; lateness, limits and all else may differ. State of other steps is
 // removed, also windows that are open. Queues go by the sink's name. When a pipeline is gone,
-// its state, queues and dead letters are removed.
+// its state, queues and dead letters are removed; so they are when another one, with another
+// UID, is there under its name.
 //
 // # What fails
 //

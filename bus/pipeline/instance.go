@@ -41,9 +41,10 @@ type instance struct {
 	byName  map[string]*delivery
 
 	ids     map[uint64]struct{} // of the events before the restart
-	ring    [ringSlots][]uint64 // of the events of the last commits
+	ring    [ringSlots][]uint64 // of the events of the last commits, each sorted
 	seq     uint64
 	pending pending
+	rest    *input    // of what push could not finish, since the pipeline ends; drain goes on with it
 	ops     []meta.Op // of the state, taken from the machine and not applied yet
 }
 
@@ -130,7 +131,11 @@ func (in *instance) closeSinks() {
 func (in *instance) run(ctx context.Context) error {
 	defer in.closeSinks()
 	in.machine.setTime(in.clock.Now())
-	r, err := in.s.r.store.restore(ctx, in.machine)
+	var r restored
+	err := in.s.r.removeFormer(ctx, in.plan)
+	if err == nil {
+		r, err = in.s.r.store.restore(ctx, in.machine)
+	}
 	if err != nil {
 		in.s.fail("", v1alpha1.ReasonStoreFailed, err.Error(), nil)
 		return err
@@ -246,7 +251,7 @@ func (in *instance) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case i := <-in.inputs:
-			if err := in.push(ctx, i); err != nil {
+			if err := in.push(ctx, i); err != nil || in.rest != nil {
 				return err
 			}
 		case <-timer.C():
@@ -306,13 +311,14 @@ func (in *instance) full() bool {
 }
 
 // push gives the events of a source to the machine, without those that are known. It makes
-// a part of them durable if they are many.
+// a part of them durable if they are many. If ctx ends meanwhile, in.rest has those that are left.
 func (in *instance) push(ctx context.Context, i input) error {
 	now := in.clock.Now()
 	name := in.plan.nodes[i.source].name
 	for j := range i.events {
 		if in.full() {
 			if err := in.commit(ctx); err != nil || ctx.Err() != nil {
+				in.rest = &input{i.source, i.events[j:], i.safe}
 				return err
 			}
 		}
@@ -363,6 +369,12 @@ func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
 		if failed == nil {
 			failed = in.push(ctx, i)
 		}
+		if failed == nil {
+			failed = ctx.Err() // what comes later must not be safe before the rest of i
+		}
+	}
+	if in.rest != nil {
+		push(*in.rest)
 	}
 	for done := false; !done; {
 		select {

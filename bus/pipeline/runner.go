@@ -283,6 +283,20 @@ func (r *Runner) reconcile(ctx context.Context) (retry bool) {
 	return false
 }
 
+// removeFormer removes what there is of another pipeline that was deleted while this one was
+// created under its name, as when the node was away. The state is last: it has the UID.
+func (r *Runner) removeFormer(ctx context.Context, p *Plan) error {
+	former, err := r.store.former(ctx, p)
+	if err != nil || !former {
+		return err
+	}
+	r.cfg.Logger.Info("another pipeline had this name: its state, queues and dead letters are removed", "pipeline", p.ref.String())
+	if err := r.cfg.Queues.Prune(ctx, func(ref Ref, _ string) bool { return ref != p.ref }); err != nil {
+		return err
+	}
+	return r.store.prune(ctx, func(ref Ref) bool { return ref != p.ref })
+}
+
 // keepLocked returns whether a queue is wanted. Nothing of a pipeline that is refused for
 // being too many is removed.
 func (r *Runner) keepLocked() func(ref Ref, sink string) bool {

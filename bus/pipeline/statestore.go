@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 // statePrefix is where the state of steps is in the store; below it:
 //
-//	NAMESPACE/NAME/v           the version of the format; written at each start
+//	NAMESPACE/NAME/v           the version of the format and the pipeline's UID; written at each start
 //	NAMESPACE/NAME/s/STEP      the signature of a step with state
 //	NAMESPACE/NAME/k/STEP/KEY  the state of one key
 //	NAMESPACE/NAME/r/NUMBER    the ids of the events of one of the last commits
@@ -56,7 +57,7 @@ func (s *stateStore) restore(ctx context.Context, m *Machine) (restored, error) 
 	}
 	defer snap.Close()
 	// The write shows that the store can be written, before sources run.
-	ops := []meta.Op{{Key: prefixOf(ref) + "v", Value: []byte(stateVersion)}}
+	ops := []meta.Op{{Key: prefixOf(ref) + "v", Value: []byte(strings.TrimSpace(stateVersion + " " + string(m.plan.spec.UID)))}}
 	remove := func(key string) { ops = append(ops, meta.Op{Key: key, Delete: true}) }
 	signatures := make(map[string]string)
 	for rec, err := range snap.Records(ctx, prefixOf(ref)+"s/") {
@@ -110,6 +111,17 @@ func (s *stateStore) restore(ctx context.Context, m *Machine) (restored, error) 
 		r.ring(rec.Value)
 	}
 	return r, s.apply(ctx, ops)
+}
+
+// former reports whether the store has state of another pipeline that had the name before.
+// Pipelines from a file have no UID: those are the same by their name.
+func (s *stateStore) former(ctx context.Context, p *Plan) (bool, error) {
+	rec, err := s.store.Get(ctx, prefixOf(p.ref)+"v")
+	if errors.Is(err, meta.ErrNotFound) {
+		return false, nil
+	}
+	_, uid, _ := strings.Cut(string(rec.Value), " ")
+	return err == nil && uid != "" && p.spec.UID != "" && uid != string(p.spec.UID), err
 }
 
 // ring reads the ids of one commit.

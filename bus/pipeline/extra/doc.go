@@ -14,6 +14,7 @@
 //   - kafka: the idempotent producer, which drops doubles of its own retries. After a restart, and
 //     after 30 seconds without an answer, an event may come twice; the CloudEvent in the record has its
 //     id. With user and password the connection is TLS and SASL/PLAIN.
+//   - nats and kafka: a record over the stream's or the topic's limit is refused.
 //   - otlp: logs, or gauges if the endpoint's path ends with /v1/metrics: one for each number in
 //     the data. Each log record has the event's id as the attribute event.id. An event whose data
 //     has no number has no form as a metric and is refused.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
@@ -141,7 +142,7 @@ func (s *kafkaSink) Send(ctx context.Context, events []pipeline.Event) error {
 		records = append(records, r)
 	}
 	if len(records) > 0 {
-		err = client.ProduceSync(ctx, records...).FirstErr()
+		err = produced(client.ProduceSync(ctx, records...))
 	}
 	if err == nil {
 		err = after
@@ -150,6 +151,22 @@ func (s *kafkaSink) Send(ctx context.Context, events []pipeline.Event) error {
 		return fmt.Errorf("bus/pipeline/extra: kafka: %w", err)
 	}
 	return nil
+}
+
+// produced is the error of a Send. A record that the brokers never take fails its whole batch: the
+// engine sends halves until it has found the record.
+func produced(results kgo.ProduceResults) error {
+	var never error
+	for _, r := range results {
+		switch err := r.Err; {
+		case err == nil:
+		case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTimestamp):
+			never = fmt.Errorf("%w: %w", pipeline.ErrRefused, err)
+		default:
+			return err
+		}
+	}
+	return never
 }
 
 func (s *kafkaSink) Close() error {

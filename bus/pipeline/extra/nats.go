@@ -134,6 +134,10 @@ func checkSubject(s string) error {
 	return nil
 }
 
+// tooLargeForStream is the server's error for a message over the stream's limit. The error for a
+// full stream is another one: that passes.
+const tooLargeForStream jetstream.ErrorCode = 10054
+
 // Send publishes all events and waits until the stream has them.
 func (s *natsSink) Send(ctx context.Context, events []pipeline.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
@@ -173,10 +177,13 @@ func (s *natsSink) send(ctx context.Context, events []pipeline.Event) error {
 		}
 		acks = append(acks, ack)
 	}
-	for _, ack := range acks {
+	for i, ack := range acks {
 		select {
 		case <-ack.Ok():
 		case err := <-ack.Err():
+			if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == tooLargeForStream {
+				return refused(i, err)
+			}
 			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -164,10 +164,10 @@ func (s *parquetSink) journals(root *os.Root) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ext := path.Ext(s.path)
 	var out []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), strings.TrimSuffix(path.Base(s.path), ext)+".") && strings.HasSuffix(e.Name(), ext+journalSuffix) && e.Type().IsRegular() {
+		final, ok := strings.CutSuffix(e.Name(), journalSuffix)
+		if _, mine := rotate.Time(path.Base(s.path), final); ok && mine && e.Type().IsRegular() { // another sink's may begin alike
 			out = append(out, path.Join(path.Dir(s.path), e.Name()))
 		}
 	}

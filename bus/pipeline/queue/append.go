@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
@@ -129,6 +130,12 @@ func (q *queue) makeRoom(ctx context.Context, cost int64) (*room, error) {
 			if err != nil || enough {
 				return r, err
 			}
+			if len(r.evicted) >= maxEvicted {
+				if err := q.apply(ctx, r); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			q.mu.Lock()
 			r.restoreLocked(q) // what is kept alone does not make room enough
 			q.mu.Unlock()
@@ -141,6 +148,17 @@ func (q *queue) makeRoom(ctx context.Context, cost int64) (*room, error) {
 			return nil, err
 		}
 	}
+}
+
+// apply removes from the store what makes room, by itself: one batch does not hold all.
+func (q *queue) apply(ctx context.Context, r *room) error {
+	if _, err := q.store.Apply(ctx, r.ops...); err != nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		r.restoreLocked(q)
+		return fmt.Errorf("bus/pipeline/queue: %w", err)
+	}
+	return nil
 }
 
 // waitForRoom waits until something was removed. Nobody else may append meanwhile: the order
@@ -169,11 +187,15 @@ func (q *queue) waitForRoom(ctx context.Context, more <-chan struct{}, cost int6
 	}
 }
 
+// maxEvicted is how many records one batch of the store removes to make room.
+const maxEvicted = 4096
+
 // evict removes records: kept ones first, then, with DropOldest, the oldest that wait. It
-// reports whether they make room enough.
+// reports whether they make room enough; with DropOldest an empty queue has room for anything.
 func (q *queue) evict(ctx context.Context, cost int64) (*room, bool, error) {
 	r := &room{}
-	for cost > 0 && len(r.evicted) < 4096 {
+	all := false
+	for cost > 0 && len(r.evicted) < maxEvicted {
 		q.mu.Lock()
 		n, ok := q.state.kept.next(0)
 		if !ok && q.set.overflow == v1alpha1.DropOldest {
@@ -181,6 +203,7 @@ func (q *queue) evict(ctx context.Context, cost int64) (*room, bool, error) {
 		}
 		q.mu.Unlock()
 		if !ok {
+			all = q.set.overflow == v1alpha1.DropOldest
 			break
 		}
 		d, taken, _, err := q.get(ctx, n)
@@ -220,7 +243,7 @@ func (q *queue) evict(ctx context.Context, cost int64) (*room, bool, error) {
 	}
 	r.cleared, q.removed = q.removed, nil
 	r.ops = append(r.ops, meta.Op{Key: q.stateKey(), Value: q.state.encode()})
-	return r, cost <= 0, nil
+	return r, cost <= 0 || all, nil
 }
 
 // warnFull logs the overflow, once until the queue is empty.

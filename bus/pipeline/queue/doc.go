@@ -12,7 +12,8 @@
 // up to a quarter of a second later; a kill sends so much again. The size of a queue on the
 // disk is bounded by queue.maxSize. When it is full, the oldest events make room (DropOldest),
 // the new ones are dropped (DropNewest), or Stage waits, and with it the sources of the
-// pipeline (Block). What waits longer than queue.maxAge is dropped. All of that is counted. A
+// pipeline (Block). What waits longer than queue.maxAge is dropped, but for what was stored
+// before the machine's clock was set: nobody knows how old that is. All of that is counted. A
 // queue needs memory for one batch and some numbers, however much waits: it is read from the
 // store as it is sent.
 //

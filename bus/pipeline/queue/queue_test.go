@@ -167,6 +167,40 @@ func TestOverflow(t *testing.T) {
 		want(t, drain(t, one), "5", "6", "7", "8", "9", "10")
 		empty(t, one)
 	})
+	t.Run("DropOldest of very many for one", func(t *testing.T) {
+		store := memstore.New()
+		one := openQueue(t, newQueues(t, store, nil), sinkSpec(batchOf(1), sizeOf("1Mi")))
+		for n := range 6000 {
+			appendAll(t, one, pipeline.Event{ID: fmt.Sprint(n)})
+		}
+		big := long(6000)
+		big.Data = strings.Repeat("x", 900<<10)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := one.Append(ctx, []pipeline.Event{big}); err != nil {
+			t.Fatal(err) // it waits for the sink
+		}
+		s := one.Stats()
+		left, _, _ := store.Keys(t.Context(), one.prefix+"d/")
+		if s.Bytes > 1<<20 || s.Events+s.Dropped != 6001 || int64(len(left)) != s.Events {
+			t.Errorf("%+v, %d records", s, len(left))
+		}
+	})
+	t.Run("DropOldest for what is larger than the queue", func(t *testing.T) {
+		one := openQueue(t, newQueues(t, memstore.New(), nil), sinkSpec(batchOf(1), sizeOf("64Ki")))
+		appendAll(t, one, long(0), long(1))
+		big := long(2)
+		big.Data = strings.Repeat("x", 100_000)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := one.Append(ctx, []pipeline.Event{big}); err != nil {
+			t.Fatal(err) // it waits for the sink
+		}
+		if s := one.Stats(); s.Events != 1 || s.Dropped != 2 {
+			t.Errorf("%+v", s)
+		}
+		want(t, drain(t, one), "2")
+	})
 	t.Run("DropNewest", func(t *testing.T) {
 		one := openQueue(t, newQueues(t, memstore.New(), nil), sinkSpec(batchOf(1), sizeOf("64Ki"), overflowOf(v1alpha1.DropNewest)))
 		for n := range 20 {

@@ -72,6 +72,9 @@ func (q *queue) Take(ctx context.Context) (pipeline.Batch, error) {
 		}
 		if b != nil {
 			b.taken, q.current = q.clock.Now(), b
+			if clockSet(b.taken) && !clockSet(b.since) {
+				b.since = b.taken
+			}
 			return b.give(), nil
 		}
 		if err := q.idle(ctx, wait); err != nil {
@@ -184,7 +187,7 @@ func (q *queue) fill(ctx context.Context, b *batch, which span) error {
 		case d == nil:
 			q.finish(n, stored{}, 0)
 			continue
-		case q.clock.Now().Sub(d.stored) > q.set.maxAge:
+		case q.ageOf(d) > q.set.maxAge:
 			q.finish(n, stored{cost, int64(d.count)}, d.count-skip)
 			continue
 		}
@@ -410,34 +413,6 @@ func (q *queue) flush(ctx context.Context, ops ...meta.Op) error {
 		q.touchLocked()
 		q.mu.Unlock()
 		return fmt.Errorf("bus/pipeline/queue: %w", err)
-	}
-	return nil
-}
-
-// expireKept removes sent records that were kept long enough, some at a time.
-func (q *queue) expireKept(ctx context.Context) error {
-	for range 64 {
-		q.mu.Lock()
-		n, ok := q.state.kept.next(0)
-		q.mu.Unlock()
-		if !ok {
-			return nil
-		}
-		d, cost, _, err := q.get(ctx, n)
-		if err != nil && !errors.Is(err, errDamaged) {
-			return err
-		}
-		if d != nil && q.clock.Now().Sub(d.stored) <= q.set.keep {
-			return nil
-		}
-		s := stored{cost: cost}
-		if d != nil {
-			s.events = int64(d.count)
-		}
-		q.mu.Lock()
-		q.state.forget(n, s)
-		q.doneLocked(n)
-		q.mu.Unlock()
 	}
 	return nil
 }

@@ -10,7 +10,7 @@
 // receiver's 2xx, the disk. It is tried again after any other error, with the same ids. MQTT
 // messages have the event's id as the user property event_id; CloudEvents have their id; InfluxDB
 // keeps one point of a measurement, its tags and its time. What does not answer within
-// 30 seconds is tried again.
+// 30 seconds, for mqtt and twin to one event, is tried again.
 //
 // # What is refused
 //

@@ -49,8 +49,6 @@ func openMQTT(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 }
 
 func (s *mqttSink) Send(ctx context.Context, events []pipeline.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
 	for i := range events {
 		e := &events[i]
 		topic, err := s.topic.Render(&pipeline.Vars{Event: e, Node: s.env.Node, Now: s.env.Clock.Now()})
@@ -71,7 +69,7 @@ func (s *mqttSink) Send(ctx context.Context, events []pipeline.Event) error {
 		if err := m.Validate(); err != nil {
 			return refused(i, err)
 		}
-		if err := s.env.Broker.Publish(ctx, m); err != nil {
+		if err := bounded(ctx, func(ctx context.Context) error { return s.env.Broker.Publish(ctx, m) }); err != nil {
 			if _, invalid := errors.AsType[*bus.InvalidError](err); invalid {
 				return refused(i, err)
 			}

@@ -44,8 +44,17 @@ const (
 	formatLines       = "lines"
 )
 
-// sendTimeout bounds one Send: a part of the program that hangs is tried again.
+// sendTimeout bounds what one Send gives to another part of the program at once: a part that
+// hangs is tried again.
 const sendTimeout = 30 * time.Second
+
+// bounded calls f for one event of a Send. A bound for all of them would end a batch that takes
+// longer, which would then begin anew and end again.
+func bounded(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return f(ctx)
+}
 
 // specError says which field of a sink is wrong.
 func specError(spec *v1alpha1.Sink, err error) error {
@@ -127,8 +136,6 @@ func openTwin(spec *v1alpha1.Sink, env pipeline.Env) (pipeline.Sink, error) {
 }
 
 func (s *twinSink) Send(ctx context.Context, events []pipeline.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
 	for i := range events {
 		vars := &pipeline.Vars{Event: &events[i], Node: s.env.Node, Now: s.env.Clock.Now()}
 		device, err := s.device.Eval(vars)
@@ -143,7 +150,7 @@ func (s *twinSink) Send(ctx context.Context, events []pipeline.Event) error {
 		if err != nil {
 			return refused(i, fmt.Errorf("twin.value: %w", err))
 		}
-		err = s.env.Twins.SetDesired(ctx, name, s.property, value)
+		err = bounded(ctx, func(ctx context.Context) error { return s.env.Twins.SetDesired(ctx, name, s.property, value) })
 		if errors.Is(err, pipeline.ErrRefused) {
 			return refused(i, err)
 		}

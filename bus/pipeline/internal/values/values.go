@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 // MaxKey is the greatest length of a key in bytes. Key shortens longer ones.
@@ -24,8 +26,9 @@ func Number(v any) (float64, bool) {
 	return 0, false
 }
 
-// Key returns the text by which a value is a key. Equal values have equal keys. A text
-// longer than MaxKey is cut and gets a hash.
+// Key returns the text by which a value is a key: valid UTF-8, since it becomes the subject of
+// events. Equal values have equal keys. A text longer than MaxKey is cut and gets a hash, and so
+// does one that is not valid.
 func Key(v any) string {
 	var s string
 	switch v := v.(type) {
@@ -48,10 +51,10 @@ func Key(v any) string {
 		}
 		s = string(raw)
 	}
-	if len(s) > MaxKey {
+	if len(s) > MaxKey || !utf8.ValidString(s) {
 		h := fnv.New128a()
 		h.Write([]byte(s))
-		return s[:MaxKey-33] + "#" + fmt.Sprintf("%x", h.Sum(nil))
+		return strings.ToValidUTF8(s[:min(len(s), MaxKey-33)], "") + "#" + fmt.Sprintf("%x", h.Sum(nil))
 	}
 	return s
 }

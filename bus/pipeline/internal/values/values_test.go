@@ -3,6 +3,7 @@ package values_test
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 )
@@ -23,6 +24,15 @@ func TestKey(t *testing.T) {
 	a, b := values.Key(long+"a"), values.Key(long+"b")
 	if a == b || len(a) > values.MaxKey || a != values.Key(long+"a") {
 		t.Errorf("%q and %q", a, b)
+	}
+	// A key becomes the subject of an event, which is valid text.
+	keys := make(map[string]bool)
+	for _, v := range []any{strings.Repeat("\u6e29", 100), "x" + strings.Repeat("\u6e29", 100), "a\xff", "a\xfe", []byte("\xff\xfe"), []byte("\xff")} {
+		key := values.Key(v)
+		if keys[key] || !utf8.ValidString(key) || len(key) > values.MaxKey {
+			t.Errorf("%q", key)
+		}
+		keys[key] = true
 	}
 }
 

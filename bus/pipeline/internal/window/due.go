@@ -11,17 +11,22 @@ const never = math.MaxInt64
 
 // Next is when Advance has something to do, by the node's clock.
 func (s *Set) Next() (int64, bool) {
-	if len(s.due) == 0 || s.due[0].due == never {
-		return 0, false
+	next := int64(never)
+	for _, h := range []dueHeap{s.due, s.idle} {
+		if len(h) > 0 {
+			next = min(next, h[0].due)
+		}
 	}
-	return s.due[0].due, true
+	return next, next != never
 }
 
 // Advance ends the windows that are due, and forgets keys without windows for which nothing
 // can be late any more.
 func (s *Set) Advance(now int64) {
-	for len(s.due) > 0 && s.due[0].due <= now {
-		s.settle(now, s.due[0])
+	for _, h := range []*dueHeap{&s.due, &s.idle} {
+		for len(*h) > 0 && (*h)[0].due <= now {
+			s.settle(now, (*h)[0])
+		}
 	}
 }
 
@@ -34,11 +39,32 @@ func (s *Set) settle(now int64, k *keyState) {
 		s.drop(k)
 		return
 	}
-	due := s.forgetAt(k)
+	s.schedule(k)
+}
+
+// schedule enters when a key's first window ends, or when it is forgotten.
+func (s *Set) schedule(k *keyState) {
+	h, due := &s.idle, s.forgetAt(k)
 	if len(k.open) > 0 {
-		due = s.dueOf(k)
+		h, due = &s.due, s.dueOf(k)
 	}
-	s.due.set(k, due)
+	if k.in == h {
+		if k.due != due {
+			k.due = due
+			heap.Fix(h, k.heap)
+		}
+		return
+	}
+	s.unschedule(k)
+	k.in, k.due = h, due
+	heap.Push(h, k)
+}
+
+func (s *Set) unschedule(k *keyState) {
+	if k.in != nil {
+		heap.Remove(k.in, k.heap)
+		k.in = nil
+	}
 }
 
 // dueOf is when the first open window of a key ends, by the node's clock.
@@ -65,23 +91,6 @@ func (s *Set) forgetAt(k *keyState) int64 {
 
 // dueHeap has the keys, the first due first.
 type dueHeap []*keyState
-
-func (h *dueHeap) set(k *keyState, due int64) {
-	switch {
-	case k.heap < 0:
-		k.due = due
-		heap.Push(h, k)
-	case k.due != due:
-		k.due = due
-		heap.Fix(h, k.heap)
-	}
-}
-
-func (h *dueHeap) remove(k *keyState) {
-	if k.heap >= 0 {
-		heap.Remove(h, k.heap)
-	}
-}
 
 func (h dueHeap) Len() int { return len(h) }
 
@@ -110,6 +119,5 @@ func (h *dueHeap) Pop() any {
 	k := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	k.heap = -1
 	return k
 }

@@ -56,7 +56,7 @@ func (s *Set) encode(k *keyState) []byte {
 func (s *Set) Restore(now int64, key string, state []byte) error {
 	r := value.NewReader(state)
 	version, flags := r.Byte(), r.Byte()
-	k := &keyState{key: key, heap: -1, known: flags&1 != 0, any: flags&2 != 0, seen: now}
+	k := &keyState{key: key, known: flags&1 != 0, any: flags&2 != 0, seen: now}
 	k.max, k.closed = r.Int(), r.Int()
 	for n := r.Count(5); n > 0 && r.Err() == nil; n-- {
 		w := &open{start: r.Int(), end: r.Int(), first: r.Text(), n: r.Int(), due: r.Int()}
@@ -78,10 +78,6 @@ func (s *Set) Restore(now int64, key string, state []byte) error {
 	}
 	s.keys[key] = k
 	s.open += len(k.open)
-	due := s.forgetAt(k)
-	if len(k.open) > 0 {
-		due = s.dueOf(k)
-	}
-	s.due.set(k, due)
+	s.schedule(k)
 	return nil
 }

@@ -100,8 +100,9 @@ type keyState struct {
 	closed int64 // windows up to here have ended
 	any    bool  // a window has ended: closed is set
 	open   []*open
-	due    int64 // by the node's clock: when the first window ends, or the key is forgotten
-	heap   int   // index in Set.due; -1 if not in it
+	due    int64    // by the node's clock: when the first window ends, or the key is forgotten
+	in     *dueHeap // Set.due, Set.idle or nil
+	heap   int      // index in it
 	dirty  bool
 	gone   bool
 }
@@ -111,8 +112,9 @@ type Set struct {
 	spec    Spec
 	most    int // open windows of a key
 	keys    map[string]*keyState
-	due     dueHeap
-	open    int // of all keys
+	due     dueHeap // keys with open windows
+	idle    dueHeap // keys without
+	open    int     // of all keys
 	changed []*keyState
 	gone    map[string]struct{}
 	emit    func(Result)
@@ -166,30 +168,19 @@ func (s *Set) Add(now int64, key string, e Event) (late bool, err error) {
 // newKey makes room for a key: the key that is next to be forgotten anyhow goes.
 func (s *Set) newKey(key string) (*keyState, error) {
 	if len(s.keys) >= s.spec.MaxKeys {
-		victim := s.idle()
-		if victim == nil {
+		if len(s.idle) == 0 {
 			return nil, ErrKeys
 		}
-		s.drop(victim)
+		s.drop(s.idle[0])
 	}
-	k := &keyState{key: key, heap: -1}
+	k := &keyState{key: key}
 	s.keys[key] = k
 	delete(s.gone, key)
 	return k, nil
 }
 
-// idle returns a key without open windows, or nil. It looks at a few only.
-func (s *Set) idle() *keyState {
-	for i := 0; i < len(s.due) && i < 64; i++ {
-		if len(s.due[i].open) == 0 {
-			return s.due[i]
-		}
-	}
-	return nil
-}
-
 func (s *Set) drop(k *keyState) {
-	s.due.remove(k)
+	s.unschedule(k)
 	s.open -= len(k.open)
 	delete(s.keys, k.key)
 	k.gone = true
@@ -283,6 +274,9 @@ func (s *Set) timed(now int64, k *keyState, e Event) (late bool, err error) {
 		return false, ErrFuture
 	}
 	if k.known && k.max > now+ahead && e.At < k.max-ahead { // the event that set max was wrong
+		for n := len(k.open); n > 0 && k.open[n-1].start > e.At+ahead; n-- {
+			s.end(k, n-1) // by the right time it would be open for long
+		}
 		k.max, k.seen, k.any = e.At, now, false
 	}
 	if s.spec.Kind == Hopping {

@@ -319,6 +319,24 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%d keys", w.set.Keys())
 		}
 	})
+	t.Run("idle keys make room, however many are at work", func(t *testing.T) {
+		w := newWorld(window.Spec{Kind: window.Hopping, Size: second, Every: second, MaxKeys: 300})
+		for i := range 200 { // their windows end
+			w.add(t, 0, fmt.Sprint("idle", i), event{})
+		}
+		w.set.Advance(2 * second)
+		w.restart(t, 2*second)
+		for i := range 300 {
+			w.add(t, 2*second, fmt.Sprint("busy", i), event{at: 2 * second})
+		}
+		if err := add(w, "one more", 2*second, 2*second); !errors.Is(err, window.ErrKeys) {
+			t.Error(err)
+		}
+		w.set.Advance(4 * second)
+		if w.set.Keys() != 300 || len(w.out) != 500 {
+			t.Errorf("%d keys, %d windows", w.set.Keys(), len(w.out))
+		}
+	})
 	t.Run("open windows", func(t *testing.T) {
 		w := newWorld(window.Spec{Kind: window.Hopping, Size: second, Every: second, Lateness: 20000 * second, MaxKeys: 1000})
 		var err error
@@ -346,6 +364,10 @@ func TestBounds(t *testing.T) {
 		w.add(t, 0, "b", event{at: second})
 		if w.late != 0 {
 			t.Error("late")
+		}
+		w.set.Advance(3600 * second)
+		if due, ok := w.set.Next(); ok && due > day {
+			t.Errorf("a window of the wrong time is open for another %d days", due/day)
 		}
 		// A node whose clock is wrong takes events of devices whose clocks are right.
 		for i := range int64(10) {
