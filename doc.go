@@ -11,7 +11,9 @@
 //   - EdgeController: [controller/edge.Controller].
 //   - DeviceController: [controller/devices.Controller].
 //   - Router: [controller/rules.Controller].
-//   - Live values of devices, which KubeEdge does not have: [controller/twins.Server].
+//   - DynamicController: [controller/sites.Controller].
+//   - Pipelines and live values of devices, which KubeEdge does not have:
+//     [controller/pipelines.Controller], [controller/twins.Server].
 //   - CloudStream (kubectl logs, exec, port-forward): [controller/kubeletproxy.Server].
 //   - Node lifecycle, autonomy: [controller/nodelifecycle.Controller].
 //   - All of them in one value: [controller.Controller].
@@ -27,6 +29,8 @@
 //   - DeviceTwin: [twin.Engine]; [twin/mqtt.Bridge] puts it on the bus, and
 //     [twin/devicesync.Syncer] puts it in step with Device objects.
 //   - ServiceBus, and the node's part of rules: [bus/rules.Rules].
+//   - Pipelines, which KubeEdge does not have: [bus/pipeline.Runner], in a program of its own;
+//     [bus/pipeline/host.Host] starts it.
 //   - DMI: [device/dmi.Manager]; [device/push.Pusher] sends values where pushMethod says.
 //   - Mapper: [device.Run] with a [device.Driver] of your own.
 //
@@ -99,6 +103,10 @@
 // [controller/devices.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/devices#Controller
 // [controller/rules.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/rules#Controller
 // [controller/twins.Server]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/twins#Server
+// [controller/sites.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/sites#Controller
+// [controller/pipelines.Controller]: https://pkg.go.dev/github.com/edgekit/edgekit/controller/pipelines#Controller
+// [bus/pipeline.Runner]: https://pkg.go.dev/github.com/edgekit/edgekit/bus/pipeline#Runner
+// [bus/pipeline/host.Host]: https://pkg.go.dev/github.com/edgekit/edgekit/bus/pipeline/host#Host
 // [bus/rules.Rules]: https://pkg.go.dev/github.com/edgekit/edgekit/bus/rules#Rules
 // [device/dmi.Manager]: https://pkg.go.dev/github.com/edgekit/edgekit/device/dmi#Manager
 // [device/push.Pusher]: https://pkg.go.dev/github.com/edgekit/edgekit/device/push#Pusher
