@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -361,45 +360,6 @@ func (c *Client) disconnected(reason error) {
 
 // Ready is closed after the first connection to the broker.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
-
-// Publish queues m. It blocks while the queue is full and the broker is connected;
-// the package comment has the rest.
-func (c *Client) Publish(ctx context.Context, m bus.Message) error {
-	return c.publish(ctx, m, nil)
-}
-
-// PublishConfirm queues m, which is never dropped, and blocks while the queue is full. It calls
-// done when the broker has m: after PUBACK or PUBREC, whatever they say, or once m is sent
-// with QoS 0. It implements bus.Confirmer.
-func (c *Client) PublishConfirm(ctx context.Context, m bus.Message, done func()) error {
-	return c.publish(ctx, m, done)
-}
-
-func (c *Client) publish(ctx context.Context, m bus.Message, done func()) error {
-	if !c.running.Load() {
-		return bus.ErrNotRunning
-	}
-	if err := m.Validate(); err != nil {
-		return err
-	}
-	out := paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain}
-	out.Properties = writeProperties(&m)
-	var packet bytes.Buffer
-	if _, err := out.Packet().WriteTo(&packet); err != nil {
-		return fmt.Errorf("bus/client: publish to %s: %w", m.Topic, err)
-	}
-	for {
-		wait := c.outbox.add(&entry{packet: packet.Bytes(), qos: byte(m.QoS), done: done})
-		if wait == nil {
-			return nil
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return fmt.Errorf("bus/client: publish to %s: queue of %d messages is full: %w", m.Topic, c.cfg.Queue, ctx.Err())
-		}
-	}
-}
 
 // Subscribe adds a subscription. While connected, it returns when the broker has
 // confirmed it, has not answered in time, or Run ends. The next connection makes it again

@@ -163,3 +163,48 @@ func TestConsumeRefused(t *testing.T) {
 		t.Errorf("Consume of a filter that may not be read: %v", err)
 	}
 }
+
+// noWriters is an Access of a broker whose clients may not publish.
+type noWriters struct{ noReaders }
+
+func (noWriters) Allow(_ broker.User, _ string, action broker.Action) bool {
+	return action != broker.ActionPublish
+}
+
+// TestPublishWait: a message that the broker has is told from one that it refuses.
+func TestPublishWait(t *testing.T) {
+	for name, access := range map[string]broker.Access{"refused": noWriters{}, "taken": noReaders{}} {
+		t.Run(name, func(t *testing.T) {
+			socket := "unix://" + filepath.Join(t.TempDir(), "mqtt.sock")
+			b, err := broker.New(broker.Config{Address: socket, Access: access})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := client.New(client.Config{URL: socket, ClientID: "one"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 2)
+			go func() { ended <- b.Run(ctx) }()
+			<-b.Ready()
+			go func() { ended <- c.Run(ctx) }()
+			defer func() {
+				cancel()
+				for range 2 {
+					if err := <-ended; err != nil {
+						t.Error(err)
+					}
+				}
+			}()
+			<-c.Ready()
+			limited, stop := context.WithTimeout(ctx, 20*time.Second)
+			defer stop()
+			err = c.PublishWait(limited, bus.Message{Topic: "a/b", QoS: bus.AtLeastOnce})
+			refused, ok := errors.AsType[*client.RefusedError](err)
+			if want := name == "refused"; want != ok || !want && err != nil || ok && refused.Code != 0x87 {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}

@@ -156,9 +156,9 @@ func (o *outbox) Enqueue(r io.Reader) error {
 // in the session of the next connection and not be sent there.
 var errOldConnection = errors.New("bus/client: the connection has ended")
 
-// confirms returns what must be called when the broker has the message that is being sent. It
+// confirms returns what must be called with the broker's answer to the message that is being sent. It
 // fails if the connection that it was meant for has ended.
-func (o *outbox) confirms() (done func(), err error) {
+func (o *outbox) confirms() (done func(byte), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sending == nil {
@@ -187,8 +187,8 @@ type entry struct {
 	owner  *outbox
 	packet []byte
 	qos    byte
-	ended  int    // outbox.ended when Peek gave it
-	done   func() // called when the broker has it; nil if nobody wants to know
+	ended  int             // outbox.ended when Peek gave it
+	done   func(code byte) // called with the broker's answer, 0 without one; nil if nobody wants to know
 }
 
 // Reader returns the packet from its start.
@@ -201,7 +201,7 @@ func (e *entry) Leave() error { return nil }
 func (e *entry) Remove() error {
 	o := e.owner
 	if e.qos == 0 && e.done != nil {
-		defer e.done() // after the lock
+		defer e.done(0) // after the lock
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

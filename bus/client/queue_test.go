@@ -67,7 +67,7 @@ func TestOutbox(t *testing.T) {
 // there and stays for the next one.
 func TestOldConnection(t *testing.T) {
 	o := newOutbox(2, func() {})
-	if o.add(&entry{packet: []byte("1"), done: func() {}}) != nil {
+	if o.add(&entry{packet: []byte("1"), done: func(byte) {}}) != nil {
 		t.Fatal("full")
 	}
 	o.setConnected(true)

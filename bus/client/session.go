@@ -33,8 +33,8 @@ type memory struct {
 
 type unacked struct {
 	id     uint16
-	packet []byte // encoded
-	done   func() // called when the broker has it; may be nil
+	packet []byte          // encoded
+	done   func(code byte) // called with the broker's answer; may be nil
 	sent   time.Time
 }
 
@@ -45,7 +45,7 @@ func newMemory(outbox *outbox, refused func(byte)) *memory {
 // AddToSession remembers a message of QoS 1 or 2 before it is sent.
 func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<- packets.ControlPacket) error {
 	publish, ok := p.(*packets.Publish)
-	var done func()
+	var done func(byte)
 	if ok { // the outbox alone publishes
 		m.life.RLock()
 		defer m.life.RUnlock()
@@ -76,18 +76,19 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 	switch p.Type {
 	case packets.PUBACK, packets.PUBREC:
 		id := p.PacketID()
-		var done func()
+		var done func(byte)
 		m.mu.Lock()
 		if i := slices.IndexFunc(m.unacked, func(u unacked) bool { return u.id == id }); i >= 0 {
 			done = m.unacked[i].done
 			m.unacked = slices.Delete(m.unacked, i, i+1)
 		}
 		m.mu.Unlock()
-		if code := answerCode(p); code >= 0x80 {
+		code := answerCode(p)
+		if code >= 0x80 {
 			m.refused(code)
 		}
 		if done != nil {
-			done()
+			done(code)
 		}
 	}
 	return m.SessionManager.PacketReceived(p, out)

@@ -64,18 +64,19 @@ func (b *broker) config(id string) client.Config {
 	return client.Config{URL: b.mqtt.URL, TLS: b.tls, ClientID: id, Username: b.mqtt.Username, Password: b.mqtt.Password, Logger: b.log}
 }
 
+// Reason codes with which a broker says that it will never take a message (MQTT 5.0, 3.4.2.1).
+const (
+	topicNameInvalid     = 0x90
+	payloadFormatInvalid = 0x99
+)
+
 // Publish returns nil when the broker has the message.
 func (b *broker) Publish(ctx context.Context, m bus.Message) error {
-	done := make(chan struct{})
-	if err := b.publish.PublishConfirm(ctx, m, func() { close(done) }); err != nil {
-		return err
+	err := b.publish.PublishWait(ctx, m)
+	if refused, ok := errors.AsType[*client.RefusedError](err); ok && (refused.Code == topicNameInvalid || refused.Code == payloadFormatInvalid) {
+		return fmt.Errorf("%w: %w", pipeline.ErrRefused, err)
 	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 // Consume has a session of its own at the broker, which keeps messages of QoS 1 while edgepipe is
