@@ -48,7 +48,7 @@ func find(t *testing.T, dir, pattern string) string {
 // contents are the files of each package: path and mode, folders that packages own with a slash.
 func contents(pkg, format string) []string {
 	files := map[string][]string{
-		edgecore: {"0755 /usr/bin/edgecore", "0755 /usr/bin/edgectl", "0755 /etc/edgekit/", "0755 /etc/edgekit/trust/", "0644 /etc/edgekit/edgecore.yaml"},
+		edgecore: {"0755 /usr/bin/edgecore", "0755 /usr/bin/edgectl", "0755 /usr/bin/edgepipe", "0755 /etc/edgekit/", "0755 /etc/edgekit/trust/", "0644 /etc/edgekit/edgecore.yaml"},
 		cloudcore: {
 			"0755 /usr/bin/cloudcore", "0755 /etc/edgekit/", "0644 /etc/edgekit/cloudcore.yaml",
 		},
