@@ -22,6 +22,10 @@ func (b *Broker) listen(ctx context.Context) ([]net.Listener, error) {
 	var all []net.Listener
 	for _, e := range b.endpoints {
 		l, err := b.listenAt(ctx, e)
+		if e.scheme == "unix" && errors.Is(err, syscall.EROFS) {
+			b.log.Warn("the MQTT broker's socket cannot be made on this disk; trying again", "socket", e.host, "every", latePause, "err", err)
+			l, err = newLateListener(e.host, func() (net.Listener, error) { return b.listenAt(ctx, e) }), nil
+		}
 		if err != nil {
 			for _, l := range all {
 				_ = l.Close() // the first error is what counts

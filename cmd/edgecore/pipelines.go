@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
 	"io"
 	"log/slog"
 	"maps"
@@ -18,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -165,7 +165,10 @@ func listenForPipelines(cfg *broker.Config, n *node, users *access.Access) error
 	if n.mqttSocket == "" {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(n.mqttSocket), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(n.mqttSocket), 0o700); errors.Is(err, syscall.EROFS) {
+		n.log.Warn("the disk is read-only, and pipelines had no folder on it yet: their MQTT works after the next start of edgecore", "folder", filepath.Dir(n.mqttSocket))
+		return nil
+	} else if err != nil {
 		return err
 	}
 	cfg.Listen = append(cfg.Listen[:len(cfg.Listen):len(cfg.Listen)], "unix://"+n.mqttSocket)
