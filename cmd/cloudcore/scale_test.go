@@ -405,11 +405,8 @@ func TestRollingRestart(t *testing.T) {
 	var g errgroup.Group
 	var calls, down atomic.Int64
 	var noLogs error
-	g.Go(func() error {
-		var err error
-		noLogs, err = x.readAll(ctx, &calls)
-		return err
-	})
+	g.Go(func() error { return x.readAll(ctx, &calls) })
+	g.Go(func() error { noLogs = x.readLogsUntil(ctx); return nil })
 	g.Go(func() error { return (&world{client: x.client}).disconnections(ctx, &down) })
 	var slowest time.Duration
 	for range 3 {
@@ -442,23 +439,19 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// readAll does what kubectl does, until ctx ends or a call fails. noLogs is the first failure to read the log of a
-// pod, which does not end it.
-func (x *trio) readAll(ctx context.Context, calls *atomic.Int64) (noLogs, err error) {
+// readAll does what kubectl does, until ctx ends, and returns the first error.
+func (x *trio) readAll(ctx context.Context, calls *atomic.Int64) error {
 	const namespace = "edgekit-simulation"
 	for i := 0; ctx.Err() == nil; i++ {
-		pods, listed := x.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		_, listed := x.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		_, labeled := x.client.CoreV1().Nodes().Patch(ctx, "sim-000000", types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{"turn":"%d"}}}`, i), metav1.PatchOptions{})
 		_, got := x.client.CoreV1().Nodes().Get(ctx, "sim-000001", metav1.GetOptions{})
 		if err := errors.Join(listed, labeled, got); err != nil && ctx.Err() == nil {
-			return noLogs, fmt.Errorf("call %d: %w", i, err)
-		}
-		if err := x.readLogs(ctx, pods); noLogs == nil && err != nil && ctx.Err() == nil {
-			noLogs = fmt.Errorf("call %d: %w", i, err)
+			return fmt.Errorf("call %d: %w", i, err)
 		}
 		calls.Add(1)
 	}
-	return noLogs, nil
+	return nil
 }
 
 // TestSimulateOverQUIC has nodes that join by token, as machines do, and connect over QUIC. Cleanup leaves
