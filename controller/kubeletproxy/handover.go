@@ -26,7 +26,8 @@ type handover struct {
 	joined  time.Time      // when the newest session began
 	left    time.Time      // when the newest session ended or was about to; zero while there is one
 	to      netip.AddrPort // the node's endpoint on another cloudcore, once its record names it
-	changed chan struct{}  // closed at the next change of these two; nil while nobody waits
+	moved   time.Time      // when the record named it
+	changed chan struct{}  // closed at the next change of these; nil while nobody waits
 	passed  int            // connections that are being passed on
 	// conns are the open connections that are served here. Upgraded ones are not among them.
 	conns map[*handoverConn]*connUse
@@ -103,7 +104,7 @@ func (h *handover) closeConnsLocked() {
 
 // backLocked notes that the node has a session.
 func (st *endpoint) backLocked() {
-	st.joined, st.left, st.to, st.leaving = time.Now(), time.Time{}, netip.AddrPort{}, false
+	st.joined, st.left, st.to, st.moved, st.leaving = time.Now(), time.Time{}, netip.AddrPort{}, time.Time{}, false
 	st.wakeLocked()
 }
 
@@ -144,9 +145,9 @@ func (s *Server) movedLocked(st *endpoint, to netip.AddrPort) {
 		return
 	}
 	if st.to != to {
-		st.to = to
+		st.to, st.moved = to, time.Now()
 		st.wakeLocked()
-		s.moved = append(s.moved, movedEndpoint{st, to, time.Now()})
+		s.moved = append(s.moved, movedEndpoint{st, st.moved})
 		select {
 		case s.movedWake <- struct{}{}:
 		default:
@@ -158,7 +159,6 @@ func (s *Server) movedLocked(st *endpoint, to netip.AddrPort) {
 // back before.
 type movedEndpoint struct {
 	st    *endpoint
-	to    netip.AddrPort
 	since time.Time
 }
 
@@ -169,7 +169,7 @@ func (s *Server) closeMoved(ctx context.Context) {
 		for len(s.moved) > 0 && time.Since(s.moved[0].since) >= s.handover {
 			m := s.moved[0]
 			s.moved = s.moved[1:]
-			if m.st.to != m.to || s.byNode[m.st.node] != m.st {
+			if m.st.moved != m.since || s.byNode[m.st.node] != m.st { // it came back, or went elsewhere since
 				continue
 			}
 			port := m.st.port

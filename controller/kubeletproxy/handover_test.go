@@ -267,3 +267,27 @@ func TestAttackHandoverAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestHandoverTwice: a node that comes back and leaves again for the same cloudcore has its port as long as
+// after its first move.
+func TestHandoverTwice(t *testing.T) {
+	p := newPair(t)
+	p.a.Server.handover = time.Second
+	p.leave()
+	p.join(t)
+	first := p.a.moved[0].since
+	p.a.Connected(hub.Info{Node: "edge-1", Connected: true, Epoch: 3})
+	p.a.Connected(hub.Info{Node: "edge-1", Epoch: 3})
+	hubtest.Until(t, "half of the time has gone", func() bool { return time.Since(first) > p.a.Server.handover/2 })
+	p.join(t)
+	hubtest.Until(t, "the time after the first move has gone", func() bool {
+		p.a.mu.Lock()
+		defer p.a.mu.Unlock()
+		return len(p.a.moved) == 1
+	})
+	p.a.mu.Lock()
+	defer p.a.mu.Unlock()
+	if p.a.byPort[p.aPort] == nil {
+		t.Error("the port was closed by the first move")
+	}
+}
