@@ -116,17 +116,14 @@ func (h *Host) serveStatus(w http.ResponseWriter, req *http.Request) {
 func (h *Host) serveEvents(w http.ResponseWriter, req *http.Request) {
 	q := req.URL.Query()
 	b := wire.Batch{Sink: q.Get("sink"), URL: q.Get("url"), Encoding: req.Header.Get("Content-Encoding")}
-	var err [2]error
-	b.Events, err[0] = strconv.Atoi(q.Get("events"))
-	if q.Has("retry") {
-		b.Retry, err[1] = time.ParseDuration(q.Get("retry"))
-	}
+	var err error
+	b.Events, err = strconv.Atoi(q.Get("events"))
 	key := meta.Key{Resource: wire.Pipelines, Namespace: q.Get("namespace"), Name: q.Get("name")}
 	h.mu.Lock()
 	known := h.pipelines[key] != nil
 	h.mu.Unlock()
 	switch {
-	case errors.Join(err[:]...) != nil || b.Sink == "" || b.Events < 1 || b.Events > wire.MaxEvents:
+	case err != nil || b.Sink == "" || b.Events < 1 || b.Events > wire.MaxEvents:
 		http.Error(w, "the query must have namespace, name, sink, url and events", http.StatusBadRequest)
 		return
 	case !known:

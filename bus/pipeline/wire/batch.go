@@ -3,7 +3,6 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -22,11 +21,10 @@ const (
 // Batch is CloudEvents on their way to a URL: one in CloudEvents' JSON form if Events is 1, else
 // a JSON list of them.
 type Batch struct {
-	Sink     string        // of the Pipeline
-	URL      string        // where the sink sends; it counts only if the Pipeline has it so
-	Encoding string        // of Body: "" or "gzip"
-	Events   int           // in Body
-	Retry    time.Duration // how long it is tried; 0 means the default
+	Sink     string // of the Pipeline
+	URL      string // where the sink sends; it counts only if the Pipeline has it so
+	Encoding string // of Body: "" or "gzip"
+	Events   int    // in Body
 	Body     []byte
 }
 
@@ -36,7 +34,7 @@ const (
 	fieldURL
 	fieldEncoding
 	fieldEvents
-	fieldRetry
+	_
 	fieldBody
 )
 
@@ -48,16 +46,10 @@ func (b *Batch) Encode() []byte {
 			out = protowire.AppendString(protowire.AppendTag(out, field, protowire.BytesType), s)
 		}
 	}
-	number := func(field protowire.Number, v int64) {
-		if v > 0 {
-			out = protowire.AppendVarint(protowire.AppendTag(out, field, protowire.VarintType), uint64(v))
-		}
-	}
 	text(fieldSink, b.Sink)
 	text(fieldURL, b.URL)
 	text(fieldEncoding, b.Encoding)
-	number(fieldEvents, int64(b.Events))
-	number(fieldRetry, b.Retry.Milliseconds())
+	out = protowire.AppendVarint(protowire.AppendTag(out, fieldEvents, protowire.VarintType), uint64(max(0, b.Events)))
 	return protowire.AppendBytes(protowire.AppendTag(out, fieldBody, protowire.BytesType), b.Body)
 }
 
@@ -89,23 +81,15 @@ func DecodeBatch(raw []byte) (Batch, error) {
 	return b, nil
 }
 
-// maxRetry bounds a time.
-const maxRetry = 10 * 365 * 24 * time.Hour
-
 // set reads the value of one field from the beginning of raw and returns its length.
 func (b *Batch) set(field protowire.Number, kind protowire.Type, raw []byte) (int, error) {
 	switch {
-	case kind == protowire.VarintType && (field == fieldEvents || field == fieldRetry):
+	case kind == protowire.VarintType && field == fieldEvents:
 		v, n := protowire.ConsumeVarint(raw)
-		switch {
-		case n < 0:
-		case field == fieldRetry:
-			b.Retry = time.Duration(min(v, uint64(maxRetry/time.Millisecond))) * time.Millisecond
-		case v > MaxEvents:
+		if n >= 0 && v > MaxEvents {
 			return 0, fmt.Errorf("%w: %d events are over %d", errBatch, v, MaxEvents)
-		default:
-			b.Events = int(v)
 		}
+		b.Events = int(v)
 		return n, nil
 	case kind != protowire.BytesType || field > fieldBody:
 		return protowire.ConsumeFieldValue(field, kind, raw), nil

@@ -47,7 +47,7 @@ func TestReport(t *testing.T) {
 
 // TestBatch: a Batch survives its way; what is none is refused.
 func TestBatch(t *testing.T) {
-	b := wire.Batch{Sink: "up", URL: "https://x/y", Encoding: "gzip", Events: 7, Retry: time.Hour, Body: []byte("body")}
+	b := wire.Batch{Sink: "up", URL: "https://x/y", Encoding: "gzip", Events: 7, Body: []byte("body")}
 	got, err := wire.DecodeBatch(b.Encode())
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(b) {
 		t.Errorf("%+v, %v", got, err)
