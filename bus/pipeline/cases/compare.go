@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
@@ -147,7 +148,7 @@ func diff(path string, want, got any) []string {
 		}
 		return lines
 	case float64:
-		if have, ok := number(got); ok && math.Abs(want-have) <= 1e-9*max(1, math.Abs(want)) {
+		if have, ok := values.Number(got); ok && math.Abs(want-have) <= 1e-9*max(1, math.Abs(want)) {
 			return nil
 		}
 	case string:
@@ -166,18 +167,6 @@ func diff(path string, want, got any) []string {
 		}
 	}
 	return []string{fmt.Sprintf("%s: expected %s, got %s", path, text(want), text(got))}
-}
-
-func number(v any) (float64, bool) {
-	switch v := v.(type) {
-	case float64:
-		return v, true
-	case int64:
-		return float64(v), true
-	case uint64:
-		return float64(v), true
-	}
-	return 0, false
 }
 
 // text is a value as JSON, cut to a line. Bytes that are text are quoted.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/message"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
+	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 )
 
 const (
@@ -134,7 +135,7 @@ func forSchema(data any) (any, error) {
 	if err != nil || !foreign {
 		return data, err
 	}
-	return converted(data), nil
+	return values.Map(data, jsonForm), nil
 }
 
 // isForeign says whether v has values that JSON does not have but as texts.
@@ -171,25 +172,13 @@ func isForeign(v any, depth int) (foreign bool, err error) {
 	return foreign, err
 }
 
-// converted copies v, which isForeign has found to be of bounded depth.
-func converted(v any) any {
+// jsonForm is the form in JSON of a value that is neither a list nor an object.
+func jsonForm(v any) any {
 	switch v := v.(type) {
 	case []byte:
 		return base64.StdEncoding.EncodeToString(v)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = converted(e)
-		}
-		return out
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			out[k] = converted(e)
-		}
-		return out
 	}
 	return v
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/cloudevents"
+	"github.com/edgekit/edgekit/bus/pipeline/internal/values"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
@@ -102,7 +103,7 @@ func cloudEvent(e *pipeline.Event) json.RawMessage {
 		return b
 	}
 	plain := *e
-	plain.Data = finite(e.Data)
+	plain.Data = values.Map(e.Data, finite)
 	if b, err = cloudevents.AppendJSON(nil, &plain); err == nil {
 		return b
 	}
@@ -118,30 +119,17 @@ func cloudEvent(e *pipeline.Event) json.RawMessage {
 	return b
 }
 
-// finite replaces numbers that JSON does not have by their names.
+// finite replaces a number that JSON does not have by its name.
 func finite(v any) any {
-	switch v := v.(type) {
-	case float64:
-		switch {
-		case math.IsNaN(v):
-			return "NaN"
-		case math.IsInf(v, 1):
-			return "Infinity"
-		case math.IsInf(v, -1):
-			return "-Infinity"
-		}
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = finite(e)
-		}
-		return out
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			out[k] = finite(e)
-		}
-		return out
+	n, ok := v.(float64)
+	switch {
+	case !ok:
+	case math.IsNaN(n):
+		return "NaN"
+	case math.IsInf(n, 1):
+		return "Infinity"
+	case math.IsInf(n, -1):
+		return "-Infinity"
 	}
 	return v
 }

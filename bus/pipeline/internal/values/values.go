@@ -26,6 +26,26 @@ func Number(v any) (float64, bool) {
 	return 0, false
 }
 
+// Map returns a copy of v in which leaf has replaced what is neither a list nor an object, at any
+// depth. The caller has bounded the depth.
+func Map(v any, leaf func(any) any) any {
+	switch v := v.(type) {
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = Map(e, leaf)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			out[k] = Map(e, leaf)
+		}
+		return out
+	}
+	return leaf(v)
+}
+
 // Key returns the text by which a value is a key: valid UTF-8, since it becomes the subject of
 // events. Equal values have equal keys. A text longer than MaxKey is cut and gets a hash, and so
 // does one that is not valid.
