@@ -13,6 +13,7 @@ import (
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/bus/pipeline/wire"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/hub"
 )
@@ -303,25 +304,13 @@ func (s *statuses) run(ctx context.Context) error {
 // not wait for the time of what is not.
 func (s *statuses) wait(ctx context.Context, last time.Time, pause time.Duration) bool {
 	begun := time.Now()
-	for {
-		due := begun.Add(urgentDelay)
+	return leader.WaitDue(ctx, s.wake, func() time.Time {
+		due := begun.Add(max(urgentDelay, pause))
 		if at := last.Add(s.c.cfg.StatusEvery); at.After(due) && !s.urgent() {
-			due = at
+			return at
 		}
-		if at := begun.Add(pause); at.After(due) {
-			due = at
-		}
-		timer := time.NewTimer(time.Until(due))
-		select {
-		case <-timer.C:
-			return true
-		case <-s.wake:
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		}
-	}
+		return due
+	})
 }
 
 // urgent reports whether a status of a new generation is to be written.

@@ -17,6 +17,7 @@ import (
 
 	v1 "github.com/edgekit/edgekit/bus/rules/v1"
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 )
 
 // fieldManager is cloudcore's name in server-side apply.
@@ -183,28 +184,16 @@ func (s *statuses) run(ctx context.Context) error {
 // for the time of counts.
 func (s *statuses) wait(ctx context.Context, counted time.Time, pause time.Duration) bool {
 	begun := time.Now()
-	for {
-		due := begun.Add(judgeDelay)
+	return leader.WaitDue(ctx, s.wake, func() time.Time {
 		s.mu.Lock()
 		conditions := len(s.judge) > 0
 		s.mu.Unlock()
+		due := begun.Add(max(judgeDelay, pause))
 		if at := counted.Add(s.c.cfg.StatusEvery); at.After(due) && !conditions {
-			due = at
+			return at
 		}
-		if at := begun.Add(pause); at.After(due) {
-			due = at
-		}
-		timer := time.NewTimer(time.Until(due))
-		select {
-		case <-timer.C:
-			return true
-		case <-s.wake:
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		}
-	}
+		return due
+	})
 }
 
 // lastWrite is how long the counts may take to be written when cloudcore stops.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
 	"github.com/edgekit/edgekit/controller/sites/v1alpha1"
@@ -187,7 +188,7 @@ func (c *Controller) wait(ctx context.Context, next time.Time) {
 	defer t.Stop()
 	select {
 	case <-c.wake:
-		sleep(ctx, c.cfg.Every)
+		leader.Sleep(ctx, c.cfg.Every)
 	case <-t.C:
 	case <-ctx.Done():
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/edgekit/edgekit/controller/internal/cache"
+	"github.com/edgekit/edgekit/controller/internal/leader"
 )
 
 const (
@@ -95,7 +96,7 @@ func (m *mirror) run(ctx context.Context) {
 		case err == nil && over:
 			m.setError(nil)
 			backoff = firstBackoff
-			sleep(ctx, relistEvery+rand.N(relistEvery/4))
+			leader.Sleep(ctx, relistEvery+rand.N(relistEvery/4))
 			continue
 		case err == nil:
 			err = m.follow(ctx, versions)
@@ -109,18 +110,8 @@ func (m *mirror) run(ctx context.Context) {
 		if !errors.Is(err, errRelist) {
 			m.setError(err)
 		}
-		sleep(ctx, backoff/2+rand.N(backoff/2))
+		leader.Sleep(ctx, backoff/2+rand.N(backoff/2))
 		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// sleep waits for a time, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -289,7 +280,7 @@ func (m *mirror) followOne(ctx context.Context, namespace, version string, began
 			return err
 		}
 		if time.Since(at) < watchPause {
-			sleep(ctx, watchPause)
+			leader.Sleep(ctx, watchPause)
 		}
 	}
 }

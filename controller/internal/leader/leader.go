@@ -221,3 +221,20 @@ func Wait(ctx context.Context, wake <-chan struct{}, next time.Time, gap time.Du
 	}
 	return true
 }
+
+// WaitDue waits until the time that due says, and asks due again when something is in wake. It reports
+// whether ctx still lives.
+func WaitDue(ctx context.Context, wake <-chan struct{}, due func() time.Time) bool {
+	for {
+		timer := time.NewTimer(time.Until(due()))
+		select {
+		case <-timer.C:
+			return true
+		case <-wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
