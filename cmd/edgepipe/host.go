@@ -40,6 +40,23 @@ func socketClient(socket string) *http.Client {
 
 func (h *host) close() { h.client.CloseIdleConnections() }
 
+// get opens the body of edgecore's answer, which the caller closes.
+func get(ctx context.Context, client *http.Client, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgecore"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("edgecore answered %s to GET %s", resp.Status, path)
+	}
+	return resp.Body, nil
+}
+
 // retryPause is how long edgecore is left alone when it does not answer.
 const retryPause = time.Second
 
@@ -48,19 +65,12 @@ const maxSet = 256 << 20
 
 // stream calls apply with each Set that edgecore sends, until the stream ends.
 func (h *host) stream(ctx context.Context, apply func(*wire.Set) (more bool)) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgecore"+wire.PathPipelines, nil)
+	answer, err := get(ctx, h.client, wire.PathPipelines)
 	if err != nil {
 		return err
 	}
-	resp, err := h.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("edgecore answered %s", resp.Status)
-	}
-	body := &io.LimitedReader{R: resp.Body}
+	defer answer.Close()
+	body := &io.LimitedReader{R: answer}
 	for d := json.NewDecoder(body); ; {
 		body.N = maxSet
 		var s wire.Set

@@ -89,19 +89,12 @@ type change struct {
 }
 
 func (t *twins) watch(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgecore/twin/v1/watch", nil)
+	answer, err := get(ctx, t.client, "/twin/v1/watch")
 	if err != nil {
 		return err
 	}
-	resp, err := t.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the node's own API answered %s", resp.Status)
-	}
-	lines := bufio.NewScanner(resp.Body)
+	defer answer.Close()
+	lines := bufio.NewScanner(answer)
 	lines.Buffer(make([]byte, 0, 4096), maxEvent)
 	kind := ""
 	for lines.Scan() {
