@@ -171,7 +171,7 @@ func (noWriters) Allow(_ broker.User, _ string, action broker.Action) bool {
 	return action != broker.ActionPublish
 }
 
-// TestPublishWait: a message that the broker has is told from one that it refuses.
+// TestPublishWait: PublishWait returns nil for a message that the broker has, and an error for one that it refuses.
 func TestPublishWait(t *testing.T) {
 	for name, access := range map[string]broker.Access{"refused": noWriters{}, "taken": noReaders{}} {
 		t.Run(name, func(t *testing.T) {

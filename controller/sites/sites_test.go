@@ -294,7 +294,7 @@ func TestSync(t *testing.T) {
 		w.pass(time.Second)
 		w.wants("one is deleted", "edgesyncs//r other/cake")
 		if n := w.api.count("get recipes"); n != 0 {
-			t.Errorf("%d objects were read from the API server for a deletion that the watch told of", n)
+			t.Errorf("%d objects were read from the API server for a deletion that the watch had reported", n)
 		}
 		w.pass(10 * time.Second)
 		w.isReady("at the end", "r", "Synced 1/1")

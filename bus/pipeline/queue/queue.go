@@ -15,7 +15,7 @@ import (
 	"github.com/edgekit/edgekit/meta"
 )
 
-// settings are a sink's wishes for its queue, with the defaults.
+// settings are what a sink asks of its queue, with the defaults.
 type settings struct {
 	maxSize  int64         // bytes on the disk, with events that are kept
 	maxAge   time.Duration // after which waiting events are dropped

@@ -95,7 +95,7 @@ func cloudHalf(ctx context.Context, t *testing.T, g *errgroup.Group, server *api
 	g.Go(func() error { return tracer.Run(ctx) })
 }
 
-// nodeHalf runs what edgecore has, with a runtime in memory, and a mapper that does what it is told over MQTT.
+// nodeHalf runs what edgecore has, with a runtime in memory, and a mapper that sets over MQTT what the twin desires.
 func nodeHalf(ctx context.Context, t *testing.T, g *errgroup.Group, network *memconn.Network, tracer *tracing.Tracer) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
