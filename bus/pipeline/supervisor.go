@@ -273,5 +273,5 @@ func sameSpec(a, b *v1alpha1.Pipeline) bool {
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
-// ErrTaps says that a pipeline has as many readers of live events as it may.
-var ErrTaps = errors.New("pipeline: as many as may do look at this pipeline's events: end another tap")
+// ErrTaps says that a pipeline has as many taps as it may have.
+var ErrTaps = errors.New("pipeline: this pipeline has as many taps as it may have: end one of them")

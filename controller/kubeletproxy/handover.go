@@ -93,7 +93,7 @@ func (h *handover) closeIdleLocked() {
 	}
 }
 
-// closeConnsLocked closes the connections that wait, and follows the others no more: their port is closed.
+// closeConnsLocked closes the connections that wait for a further request and forgets the others: their port is closed.
 func (h *handover) closeConnsLocked() {
 	h.closeIdleLocked()
 	for _, use := range h.conns {

@@ -79,7 +79,7 @@ func Key(v any) string {
 	return s
 }
 
-// Short is the begin of a value's text, for errors.
+// Short is the beginning of a value's text, for errors.
 func Short(v any) string {
 	switch v := v.(type) {
 	case string:
