@@ -46,10 +46,12 @@ packages:
 	@.ci/packages
 
 ## Test
-.PHONY: skew test test-repeat unit race norace real lint arch api generated cross cross-test release-check fleet console-fleet sites e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-pipeline e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
+.PHONY: skew test test-repeat test-alone unit race norace real lint arch api generated cross cross-test release-check fleet console-fleet sites e2e e2e-autonomy e2e-pods e2e-volumes e2e-metrics compare-metrics e2e-modbus e2e-rules e2e-pipeline e2e-cluster conformance fuzz fuzz-quick attacks model crash twin-chaos churn churn-quick stock vm vm-upgrade monitoring
 test: packages arch lint api generated cross cross-test release-check race norace fuzz-quick real fleet e2e churn-quick ## Run all tests and checks; .ci/run runs this (root)
 test-repeat: ## Run TARGET (test) N times (10) beside two busy loops; continue after failures and list them (RESULT lines)
 	@MAKE="$(MAKE)" .ci/repeat $(or $(N),10) $(or $(TARGET),test)
+test-alone: ## Run every test of the root module in a process of its own, so that none needs another one: PACKAGES=./edged/... (RESULT lines); 30 minutes
+	@.ci/alone $(PACKAGES)
 unit: ## Run the unit tests without the race detector
 	go test ./...
 	@for m in $(MODULES); do (cd $$m && go test $$(go list ./... | grep -v /e2e)) || exit 1; done

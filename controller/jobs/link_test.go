@@ -203,12 +203,6 @@ func (p linkPrograms) Switch(_ context.Context, slot nodeupgrade.Slot, h nodeupg
 
 func (p linkPrograms) Rollback(context.Context, string, string) error { return errors.ErrUnsupported }
 
-func (p linkPrograms) Restart() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.restart()
-}
-
 func (p linkPrograms) Log() (string, error) { return "the pods are not ready\n", nil }
 
 func (p linkPrograms) State() nodeupgrade.State {

@@ -245,7 +245,7 @@ func (r *Runner) Rollback(ctx context.Context, want Rollback) (Status, error) {
 	}
 	r.log.Info("edgecore starts again for a rollback that was asked for at the machine", "from", s.Version, "to", s.Before)
 	r.notify()
-	r.cfg.Programs.Restart()
+	r.cfg.Restart()
 	r.back = &Status{Kind: v1alpha2.KindNodeUpgradeJob, Name: "rollback", Local: true, Phase: string(v1alpha2.NodeInProgress), From: s.Version, Version: s.Before}
 	return *r.back, nil
 }

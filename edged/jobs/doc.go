@@ -30,7 +30,7 @@
 //
 // # On the node
 //
-//	r, err := jobs.New(jobs.Config{Store: store, Reporter: mgr, Programs: upgrader, Settings: settings, Images: agent, Version: "v1.2.3"})
+//	r, err := jobs.New(jobs.Config{Store: store, Reporter: mgr, Programs: upgrader, Settings: settings, Restart: upgrader.Restart, Images: agent, Version: "v1.2.3"})
 //	err = r.Run(ctx)
 //
 // A Runner does one job at a time, the oldest that has something to do; others are Pending with

@@ -33,8 +33,6 @@ type Programs interface {
 	Rollback(ctx context.Context, id, reason string) error
 	State() upgrade.State
 	Watch(ctx context.Context) iter.Seq[upgrade.State]
-	// Restart has the program end in order and start again.
-	Restart()
 	// Log returns the end of the log of the latest trial.
 	Log() (string, error)
 }
@@ -103,8 +101,8 @@ type Config struct {
 	SettleTimeout time.Duration
 	// DownloadTimeout bounds one download; 0 means 24 hours.
 	DownloadTimeout time.Duration
-	// Restart has the program end in order and start again, after Settings.Switch. It is
-	// required with Settings.
+	// Restart has the program end in order and start again, after Programs or Settings have
+	// switched. It is required with either. In edgekit it is upgrade.Upgrader.Restart.
 	Restart func()
 	// Event records an event of the Node; kind is corev1.EventTypeNormal or Warning. nil
 	// discards it. It must not wait for the Runner.
@@ -181,8 +179,8 @@ func New(cfg Config) (*Runner, error) {
 		return nil, errors.New("jobs: Config.Store and Reporter are required")
 	case cfg.DownloadTimeout < 0 || cfg.SettleTimeout < 0:
 		return nil, errors.New("jobs: Config.DownloadTimeout or SettleTimeout is negative: leave it 0 for the default")
-	case cfg.Settings != nil && cfg.Restart == nil:
-		return nil, errors.New("jobs: Config.Restart is required with Settings")
+	case (cfg.Programs != nil || cfg.Settings != nil) && cfg.Restart == nil:
+		return nil, errors.New("jobs: Config.Restart is required with Programs and with Settings")
 	}
 	cfg = cfg.withDefaults()
 	return &Runner{
@@ -193,8 +191,8 @@ func New(cfg Config) (*Runner, error) {
 
 // Run does the node's jobs until ctx ends; it then joins all that it started and returns nil. It
 // returns an error when the store is closed. A second call returns edged.ErrStarted. When a job
-// needs the program to start again, Run asks for it by Programs.Restart or Config.Restart and
-// waits for the end of ctx; the job goes on at the next start.
+// needs the program to start again, Run asks for it by Config.Restart and waits for the end of ctx;
+// the job goes on at the next start.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := r.guard.Start(); err != nil {
 		return err

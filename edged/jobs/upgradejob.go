@@ -170,7 +170,7 @@ func (r *Runner) switchProgram(ctx context.Context, name string) error {
 		return r.change(ctx, name, func(next *record) { next.end(v1alpha2.NodeFailure, ReasonSwitchFailed, err.Error(), r.cfg.Now()) })
 	}
 	r.log.Info("edgecore starts again for an upgrade", "job", rec.Job.Name, "version", rec.Job.Upgrade.Version, "slot", slot.String())
-	r.cfg.Programs.Restart()
+	r.cfg.Restart()
 	return nil
 }
 

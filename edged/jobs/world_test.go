@@ -293,8 +293,6 @@ func watch[S any](ctx context.Context, p *process, state func() S) iter.Seq[S] {
 	}
 }
 
-func (p programs) Restart() { p.again() }
-
 func (p *process) again() {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
