@@ -308,6 +308,9 @@ var rooms = map[string][]string{
 	},
 	"edged/volume/mounthelper":   {},
 	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/internal/prober": {
+		"edged/runtime", "edged/probe", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/probemetrics",
+	},
 	"edged/internal/durable":     {},
 	"edged/upgrade":              {"edged/internal/lifecycle"},
 	"edged/internal/topology":    {"edged/internal/durable", "edged/internal/podspec"},

@@ -22,7 +22,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/internal/probemetrics"
+	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/internal/slots"
 	"github.com/edgekit/edgekit/edged/internal/topology"
@@ -42,28 +42,28 @@ const runtimeRetry = time.Second
 // Agent runs the pods of one node. New makes it, Run runs it, once. All its
 // methods may be called by several goroutines.
 type Agent struct {
-	cfg          Config
-	log          *slog.Logger
-	volumes      *volume.Manager
-	node         *nodestatus.Reporter
-	events       *events.Recorder
-	probeCounter probemetrics.Counter
-	stopSlots    slots.Slots // of sandboxes being stopped
-	removeSlots  slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
-	images       *imagepull.Puller
-	evictor      *evictor.Evictor
-	shutdown     *shutdown.Manager // nil if nothing delays a shutdown
-	groups       atomic.Pointer[cgroup.Groups]
-	ownGroups    atomic.Bool // the runtime has groups for pods
-	userns       *userns.Allocator
-	policy       podspec.Policy         // of the resources of pods
-	runtime      atomic.Pointer[string] // the runtime's name
-	ready        chan struct{}
-	guard        lifecycle.Guard
-	specs        *podspec.Builder
-	disk         disk
-	diskMeter    chan struct{}    // holds a value while DiskUsage looks
-	diskFolders  *diskusage.Meter // of DiskUsage; needs diskMeter
+	cfg         Config
+	log         *slog.Logger
+	volumes     *volume.Manager
+	node        *nodestatus.Reporter
+	events      *events.Recorder
+	prober      *prober.Prober
+	stopSlots   slots.Slots // of sandboxes being stopped
+	removeSlots slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
+	images      *imagepull.Puller
+	evictor     *evictor.Evictor
+	shutdown    *shutdown.Manager // nil if nothing delays a shutdown
+	groups      atomic.Pointer[cgroup.Groups]
+	ownGroups   atomic.Bool // the runtime has groups for pods
+	userns      *userns.Allocator
+	policy      podspec.Policy         // of the resources of pods
+	runtime     atomic.Pointer[string] // the runtime's name
+	ready       chan struct{}
+	guard       lifecycle.Guard
+	specs       *podspec.Builder
+	disk        disk
+	diskMeter   chan struct{}    // holds a value while DiskUsage looks
+	diskFolders *diskusage.Meter // of DiskUsage; needs diskMeter
 
 	folder    *static.Folder // nil without static pods
 	manifests *static.URL    // nil without static pods from a web server
@@ -131,6 +131,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	a.prober = prober.New(prober.Config{Executor: cfg.Runtime, HostIPs: a.node.Addresses, Events: recorder, Logger: cfg.Logger})
 	a.images, a.nodeCgroups, a.userns = a.newPuller(), a.newNodeCgroups(), cfg.newUserNamespaces()
 	if err := a.newStaticSources(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)

@@ -72,5 +72,5 @@ func (w *worker) snapshot() *corev1.Pod {
 // failed and could not be made, in Prometheus' text format and under the
 // kubelet's name.
 func (a *Agent) WriteProbeMetrics(_ context.Context, w io.Writer) error {
-	return a.probeCounter.Write(w)
+	return a.prober.Counter.Write(w)
 }

@@ -169,7 +169,7 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	}
 	for _, c := range w.view.Containers {
 		if c.State == runtime.ContainerRunning {
-			h := w.healthOf(c)
+			h := w.probes.Health(c.ID)
 			h.Restart = w.restartLocked(c)
 			s.Health[c.ID] = h
 		}

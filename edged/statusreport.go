@@ -42,7 +42,7 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	}
 	for _, c := range s.View.Containers {
 		if c.State == runtime.ContainerRunning {
-			f.Readiness[c.ID] = w.readinessOf(c)
+			f.Readiness[c.ID] = w.probes.Readiness(c.ID)
 		}
 	}
 	return f

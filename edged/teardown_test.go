@@ -10,6 +10,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/podtest"
+	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -26,7 +27,7 @@ func TestTearDownWaitsForBusyCgroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{NodeName: "n", Root: root}.withDefaults()
-	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes}
+	a := &Agent{cfg: cfg, log: cfg.Logger, volumes: volumes, prober: prober.New(prober.Config{})}
 	a.ownGroups.Store(true)
 	a.groups.Store(cgroup.New(cgroup.Config{Mount: mount}))
 	pod := podtest.New("Always", "c")

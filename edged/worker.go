@@ -12,6 +12,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -65,7 +66,7 @@ type worker struct {
 	settleUntil   time.Time   // until then, what a cut step asked of the runtime may still appear
 	lastEnding    plan.Ending // as of the last syncPod
 	endGrace      time.Duration
-	probes        map[string]*probing
+	probes        *prober.Pod
 	backOffs      map[string]plan.BackOff
 	deadAfter     time.Time // when the pod's active deadline passes
 }
@@ -106,9 +107,10 @@ type step struct {
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
 		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
-		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
+		messages: make(map[string]string), start: time.Now(), created: time.Now(),
 		mem: memory{stopped: make(map[string]bool), retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting)},
 	}
+	w.probes = a.prober.Pod(w.wakeUp)
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	}
@@ -212,7 +214,7 @@ func (w *worker) podWithResources() *corev1.Pod {
 
 // run takes the pod from first sight to its end, or until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	defer w.stopProbes()
+	defer w.probes.Stop()
 	w.loadLastReport(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -299,7 +301,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return wait, false
 	}
 	w.observeFails = 0
-	w.followProbes(ctx, end)
+	w.probes.Follow(ctx, prober.Situation{Pod: w.spec(), View: w.view, Last: w.last, Ending: end})
 	if !w.followResize(end) {
 		return reportRetry, false
 	}
