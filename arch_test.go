@@ -306,8 +306,9 @@ var rooms = map[string][]string{
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},
-	"edged/volume/mounthelper":   {},
-	"edged/internal/plan":        {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/volume/mounthelper": {},
+	"edged/internal/plan":      {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/internal/placement": {"edged/runtime", "edged/internal/lifecycle", "edged/internal/topology"},
 	"edged/internal/prober": {
 		"edged/runtime", "edged/probe", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/probemetrics",
 	},

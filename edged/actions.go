@@ -309,7 +309,7 @@ func (r *execution) createSandbox(ctx context.Context, a plan.Action) error {
 		err = r.prepareClaims(ctx)
 	}
 	if err == nil {
-		if cfg.Resources != nil && agent.placement.ownsCPUs(r.pod) {
+		if cfg.Resources != nil && agent.placement.OwnsCPUs(r.pod) {
 			cfg.Resources.CPUQuota, cfg.Resources.CPUPeriod = 0, 0
 		}
 		var id string

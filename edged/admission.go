@@ -122,6 +122,10 @@ func (a *Agent) newNodeCgroups() *nodecgroups.Keeper {
 // machine is what the node has, processes included.
 func (a *Agent) machine() corev1.ResourceList { return nodecgroups.Machine(a.node.Capacity()) }
 
+// ActivePods lists the pods that hold resources of the node. They are shared and must not
+// be changed.
+func (a *Agent) ActivePods() []*corev1.Pod { return a.heldPods() }
+
 // heldPods are the pods that hold resources of the node.
 func (a *Agent) heldPods() []*corev1.Pod {
 	var out []*corev1.Pod

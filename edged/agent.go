@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
+	"github.com/edgekit/edgekit/edged/internal/placement"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/internal/resize"
@@ -76,7 +77,7 @@ type Agent struct {
 	resizeMetrics *resize.Metrics
 	metrics       *agentmetrics.Metrics
 	counts        countDescs
-	placement     *placement // set by Run; nil without a policy
+	placement     *placement.Placement // set by Run; nil without a policy
 	placed        topology.Metrics
 
 	mu      sync.Mutex
@@ -222,7 +223,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.limitsPods() {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
-	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { _ = a.placement.Run(ctx) }) // the Agent runs once: so does it
 	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()

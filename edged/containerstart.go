@@ -113,7 +113,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
 	cfg.Security.Namespaces.User = r.sandbox.Security.Namespaces.User
-	agent.placement.place(r.pod, c.Name, &cfg.Resources)
+	agent.placement.Place(r.pod, c.Name, &cfg.Resources)
 	if err := r.addDevices(ctx, c, cfg); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
@@ -136,7 +136,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
-	agent.placement.created(id, cfg.Resources.CPUSetCPUs)
+	agent.placement.Created(id, cfg.Resources.CPUSetCPUs)
 	return r.launch(ctx, c, id, a.Attempt)
 }
 
@@ -219,7 +219,7 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
 	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
-	agent.placement.started(r.pod, c.Name, id)
+	agent.placement.Started(r.pod, c.Name, id)
 	agent.linkLog(r.pod, c.Name, attempt, id)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil

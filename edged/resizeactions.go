@@ -171,7 +171,7 @@ func (r *execution) resizeContainer(ctx context.Context, resizer runtime.Resizer
 	to := c.DeepCopy()
 	to.Resources = now.Requirements(c.Resources)
 	resources := a.specs.ContainerResources(r.pod, to, a.nodeFacts())
-	a.placement.place(r.pod, ch.Name, &resources)
+	a.placement.Place(r.pod, ch.Name, &resources)
 	if err := resizer.UpdateContainerResources(ctx, ch.ID, resources); err != nil {
 		return fmt.Errorf("container %q: %w", ch.Name, err)
 	}

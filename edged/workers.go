@@ -65,9 +65,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		a.releaseUserNamespace(ctx, pod.UID) // before another worker of this pod can be made
 		a.forget(pod.UID, w)
 		a.nodeCgroups.Kick()
-		if a.placement != nil {
-			a.placement.kick()
-		}
+		a.placement.Kick()
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}
