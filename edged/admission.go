@@ -9,13 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/shutdown"
@@ -42,7 +40,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 func (a *Agent) requestLocked(ctx context.Context, pod *corev1.Pod) admission.Request {
 	f := admission.Request{
 		Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
-		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
+		PodLimits: a.groups.LimitPods() && a.groups.Load().Limited(),
 	}
 	f.Pressures, _ = a.evictor.Pressures()
 	if admission.WantsAppArmor(pod) {
@@ -97,9 +95,6 @@ func appArmorEnabled() bool {
 	return err == nil && strings.HasPrefix(string(text), "Y")
 }
 
-// limitsPods reports whether this agent makes the cgroups of pods and limits them.
-func (a *Agent) limitsPods() bool { return a.cfg.PodCgroups == On && a.ownGroups.Load() }
-
 // newNodeCgroups makes what keeps the cgroups above those of the pods.
 func (a *Agent) newNodeCgroups() *nodecgroups.Keeper {
 	r := a.cfg.Resources
@@ -140,7 +135,7 @@ func (a *Agent) heldPods() []*corev1.Pod {
 // checkMachine says why the agent must not run on this machine as it is configured;
 // nil if it may.
 func (a *Agent) checkMachine() error {
-	if a.cfg.Resources.FailSwapOn && swapTotal() > 0 {
+	if a.cfg.Resources.FailSwapOn && hostinfo.SwapTotal() > 0 {
 		return errors.New("edged: running with swap on is not supported with Config.Resources.FailSwapOn (--fail-swap-on): disable swap, or leave that out")
 	}
 	machine := a.machine()
@@ -150,26 +145,4 @@ func (a *Agent) checkMachine() error {
 		}
 	}
 	return nil
-}
-
-// swapTotal is the swap of the machine in bytes; 0 if that cannot be read.
-func swapTotal() int64 {
-	memory, err := hostinfo.Fields("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	return memory["SwapTotal:"] << 10
-}
-
-// nodeFacts is what of the node's state goes into the configuration of a
-// container.
-func (a *Agent) nodeFacts() podspec.Node {
-	groups := a.groups.Load()
-	if groups == nil { // the runtime has not answered yet
-		groups = cgroup.New(cgroup.Config{})
-	}
-	return podspec.Node{
-		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: groups.V2(),
-		SwapLimited: groups.SwapLimited(), Swap: swapTotal(), HugePageSizes: groups.HugePageSizes(),
-	}
 }

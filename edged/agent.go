@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/diskusage"
 	"github.com/edgekit/edgekit/edged/internal/events"
@@ -22,10 +23,10 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/placement"
+	"github.com/edgekit/edgekit/edged/internal/podcgroups"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/internal/resize"
-	"github.com/edgekit/edgekit/edged/internal/slots"
 	"github.com/edgekit/edgekit/edged/internal/topology"
 	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/nodestatus"
@@ -49,13 +50,10 @@ type Agent struct {
 	node        *nodestatus.Reporter
 	events      *events.Recorder
 	prober      *prober.Prober
-	stopSlots   slots.Slots // of sandboxes being stopped
-	removeSlots slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
 	images      *imagepull.Puller
 	evictor     *evictor.Evictor
 	shutdown    *shutdown.Manager // nil if nothing delays a shutdown
-	groups      atomic.Pointer[cgroup.Groups]
-	ownGroups   atomic.Bool // the runtime has groups for pods
+	groups      *podcgroups.Groups
 	userns      *userns.Allocator
 	policy      podspec.Policy         // of the resources of pods
 	runtime     atomic.Pointer[string] // the runtime's name
@@ -78,6 +76,7 @@ type Agent struct {
 	metrics       *agentmetrics.Metrics
 	counts        countDescs
 	placement     *placement.Placement // set by Run; nil without a policy
+	actions       *actions.Performer   // set by Run
 	placed        topology.Metrics
 
 	mu      sync.Mutex
@@ -112,7 +111,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: newCountDescs(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		groups: podcgroups.New(cfg.PodCgroups == On), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: newCountDescs(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 		preempting: make(map[types.UID]*corev1.Pod),
 	}
@@ -202,6 +201,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	a.actions = a.newActions()
 	booted := a.hasBooted(ctx)
 	a.recordStart(booted)
 	reporting := make(chan error, 1)
@@ -220,7 +220,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if a.limitsPods() {
+	if a.groups.LimitPods() {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
 	wg.Go(func() { _ = a.placement.Run(ctx) }) // the Agent runs once: so does it
@@ -309,8 +309,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
-			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}))
-			a.ownGroups.Store(driver != "")
+			a.groups.Set(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}), driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetHealth(health)
 			return true

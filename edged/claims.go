@@ -11,7 +11,6 @@ import (
 
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // ResourceClaims has the node's drivers prepare the resource claims of pods (Dynamic
@@ -126,60 +125,4 @@ func withLastHealth(now, last []corev1.ResourceStatus) []corev1.ResourceStatus {
 		}
 	}
 	return out
-}
-
-// prepareClaims has the pod's resource claims prepared, before it gets a sandbox.
-func (r *execution) prepareClaims(ctx context.Context) error {
-	claims := r.w.a.cfg.ResourceClaims
-	if !podspec.HasClaims(r.pod) {
-		return nil
-	}
-	var why *podspec.UnsupportedError
-	if claims == nil {
-		why = podspec.UnpreparedClaims(r.pod, nil)
-	} else if err := claims.Prepare(ctx, r.pod); err != nil {
-		why = podspec.UnpreparedClaims(r.pod, err)
-	}
-	if ctx.Err() == nil {
-		r.w.claimsWait(why)
-	}
-	if why != nil {
-		return why
-	}
-	return nil
-}
-
-// claimsWait has the status of the pod's containers say why its claims are not prepared; nil
-// is for claims that are.
-func (w *worker) claimsWait(why *podspec.UnsupportedError) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, list := range [][]corev1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
-		for _, c := range list {
-			switch {
-			case why != nil:
-				w.mem.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message}
-			case w.mem.waiting[c.Name].Reason == podspec.ReasonClaims:
-				delete(w.mem.waiting, c.Name)
-			}
-		}
-	}
-}
-
-// addClaimDevices gives a container the devices of the resource claims that it names.
-func (r *execution) addClaimDevices(ctx context.Context, c *corev1.Container, cfg *runtime.ContainerConfig) error {
-	claims := r.w.a.cfg.ResourceClaims
-	if claims == nil || !podspec.HasClaims(r.pod) {
-		return nil
-	}
-	devices, err := claims.CDIDevices(r.pod, c)
-	if err != nil {
-		// The pod has a sandbox, and so had its claims prepared: the store was lost.
-		if err := claims.Prepare(ctx, r.pod); err != nil {
-			return err
-		}
-		devices, err = claims.CDIDevices(r.pod, c)
-	}
-	cfg.CDIDevices = append(cfg.CDIDevices, devices...)
-	return err
 }

@@ -2,9 +2,7 @@ package edged
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/topology"
-	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // deviceFlush is how often devices are taken back from pods that have ended, and what
@@ -104,27 +101,6 @@ func (a *Agent) freeDevicesLocked() {
 	a.cfg.Devices.Release(a.keepsLocked())
 }
 
-// prepareDevices has the plugins allocate the devices of the pod. It is done here, by the
-// pod's own goroutine, and not while the pod is admitted: a plugin may hang. A pod that
-// cannot have them is rejected, unless it runs already.
-func (r *execution) prepareDevices(ctx context.Context) error {
-	a := r.w.a
-	if a.cfg.Devices == nil || !devices.WantsAny(r.pod) {
-		return nil
-	}
-	err := a.cfg.Devices.Prepare(ctx, r.pod)
-	var refused *devices.Error
-	if !errors.As(err, &refused) {
-		return err
-	}
-	if r.id != "" {
-		a.log.Warn("a pod that runs already has no devices of its own", "pod", podspec.Title(r.pod), "err", err)
-		return nil
-	}
-	r.w.reject(deviceRejection(err))
-	return err
-}
-
 // reject rejects a pod that was admitted before, and of which nothing runs yet.
 func (w *worker) reject(why *plan.Rejection) {
 	w.mu.Lock()
@@ -136,35 +112,6 @@ func (w *worker) reject(why *plan.Rejection) {
 	if first {
 		w.a.events.Pod(w.spec(), corev1.EventTypeWarning, why.Reason, strings.TrimPrefix(why.Message, admission.MessagePrefix))
 	}
-}
-
-// addDevices adds what a container needs to use its devices. What the pod says itself
-// comes after that, and so counts where both say something.
-func (r *execution) addDevices(ctx context.Context, c *corev1.Container, cfg *runtime.ContainerConfig) error {
-	if r.w.a.cfg.Devices == nil {
-		return nil
-	}
-	edits, err := r.w.a.cfg.Devices.Edits(ctx, r.pod, c)
-	if err != nil || edits == nil {
-		return err
-	}
-	var env []runtime.EnvVar
-	for _, name := range slices.Sorted(maps.Keys(edits.Env)) {
-		env = append(env, runtime.EnvVar{Name: name, Value: edits.Env[name]})
-	}
-	cfg.Env = slices.Concat(env, cfg.Env)
-	cfg.Mounts = slices.Concat(edits.Mounts, cfg.Mounts)
-	cfg.Devices = slices.Concat(edits.Devices, cfg.Devices)
-	cfg.CDIDevices = append(cfg.CDIDevices, edits.CDIDevices...)
-	for name, value := range edits.Annotations {
-		if _, ok := cfg.Annotations[name]; !ok { // the agent's own are its memory
-			if cfg.Annotations == nil {
-				cfg.Annotations = make(map[string]string)
-			}
-			cfg.Annotations[name] = value
-		}
-	}
-	return nil
 }
 
 // addDeviceHealth adds the health of their devices to the statuses of containers
@@ -261,9 +208,9 @@ func (w *worker) devicesChanged() {
 		return
 	}
 	w.mu.Lock()
-	for name, why := range w.mem.waiting {
+	for name, why := range w.mem.Waiting {
 		if why.Reason == plan.ReasonCreateContainerConfigError {
-			delete(w.mem.retry, name)
+			delete(w.mem.Retry, name)
 		}
 	}
 	w.mu.Unlock()

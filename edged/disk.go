@@ -2,16 +2,13 @@ package edged
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/edged/internal/podlogs"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/reclaim"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -169,19 +166,5 @@ func (a *Agent) isOver(podUID string) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.mem.tornDown && !w.alive
-}
-
-// linkLog makes the link to the log of a container that has started. Collectors
-// that read no links lose nothing by a failure.
-func (a *Agent) linkLog(pod *corev1.Pod, container string, attempt uint32, id string) {
-	file := podlogs.File(a.cfg.LogRoot, pod, container, attempt)
-	if err := podlogs.Link(a.cfg.ContainerLogs.Links, file, pod, container, id); err != nil {
-		a.log.Warn("cannot make a link to a container's log", "pod", podspec.Title(pod), "container", container, "err", err)
-	}
-}
-
-// removeLogs removes the logs of a pod, and the links to them.
-func (a *Agent) removeLogs(pod *corev1.Pod) error {
-	return errors.Join(podlogs.UnlinkPod(a.cfg.ContainerLogs.Links, a.cfg.LogRoot, pod), podlogs.Remove(a.cfg.LogRoot, pod))
+	return w.mem.TornDown && !w.alive
 }

@@ -104,10 +104,8 @@ func (a *Agent) podTraces() []types.UID {
 	for _, uid := range logs {
 		out = append(out, types.UID(uid))
 	}
-	if groups := a.groups.Load(); groups != nil && a.cfg.PodCgroups == On {
-		for _, uid := range groups.EmptyPods() {
-			out = append(out, types.UID(uid))
-		}
+	for _, uid := range a.groups.EmptyPods() {
+		out = append(out, types.UID(uid))
 	}
 	return out
 }
@@ -179,6 +177,6 @@ func (a *Agent) mendLogs(ctx context.Context, containers []runtime.Container) {
 				a.log.Debug("cannot have a log opened again that is gone", "pod", podspec.Title(pod), "container", c.Name, "err", err)
 			}
 		}
-		a.linkLog(pod, c.Name, c.Attempt, c.ID)
+		a.actions.LinkLog(pod, c.Name, c.Attempt, c.ID)
 	}
 }

@@ -28,13 +28,3 @@ func (a *Agent) watchMemory(ctx context.Context) {
 		a.events.Node(corev1.EventTypeWarning, "SystemOOM", fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", v.Name, v.PID))
 	}})
 }
-
-// recordNetwork records, of a pod that got no sandbox, that the runtime has no network, if so.
-func (a *Agent) recordNetwork(ctx context.Context, pod *corev1.Pod) {
-	if pod.Spec.HostNetwork {
-		return
-	}
-	if health, err := a.cfg.Runtime.Health(ctx); err == nil && !health.NetworkReady {
-		a.events.Pod(pod, corev1.EventTypeWarning, "NetworkNotReady", "network is not ready: "+health.NetworkMessage)
-	}
-}

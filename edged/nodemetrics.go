@@ -1,30 +1,21 @@
 package edged
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
 // PodsGroup is the control group of all pods, such as /kubepods; "" until the runtime has said how
 // it makes groups.
-func (a *Agent) PodsGroup() string { return a.podsGroup() }
+func (a *Agent) PodsGroup() string { return a.groups.Top() }
 
 // SystemInfo is what the Node says of the machine; it is empty before Run.
 func (a *Agent) SystemInfo() corev1.NodeSystemInfo { return a.node.SystemInfo() }
-
-// imagePulled is called after an image of so many bytes was pulled.
-func (a *Agent) imagePulled(size uint64, took time.Duration) {
-	a.metrics.ImagePulled(size, took)
-	a.node.RefreshImages()
-}
 
 // passKind is what the next look at the pod is for, in the words of the metric.
 func (w *worker) passKind() string {
@@ -37,17 +28,6 @@ func (w *worker) passKind() string {
 		return agentmetrics.Create
 	}
 	return agentmetrics.Sync
-}
-
-// containerKind is the kind of a container, in the words of the metrics.
-func containerKind(pod *corev1.Pod, name string) string {
-	if _, init := podspec.FindContainer(pod, name); init {
-		return "init_container"
-	}
-	if podspec.IsEphemeral(pod, name) {
-		return "ephemeral_container"
-	}
-	return "container"
 }
 
 // podCounts are how many pods, containers and volumes the node has now.
@@ -65,7 +45,7 @@ func (a *Agent) countPods() podCounts {
 	n := podCounts{desired: make(map[bool]int), active: make(map[bool]int), containers: make(map[string]int), volumes: make(map[[2]string]int)}
 	a.eachWorker(func(w *worker) {
 		w.mu.Lock()
-		pod, st, mounted, mirrored := w.pod, w.reportedStatus, w.mem.setUp || w.alive, w.mirrorUID != ""
+		pod, st, mounted, mirrored := w.pod, w.reportedStatus, w.mem.SetUp || w.alive, w.mirrorUID != ""
 		isOver := plan.IsTerminal(pod.Status.Phase) || w.rejected != nil || st != nil && plan.IsTerminal(st.Phase)
 		w.mu.Unlock()
 		isStatic := static.Is(pod)

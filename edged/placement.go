@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/placement"
@@ -189,16 +188,6 @@ func (a *Agent) keepsLocked() func(uid string) bool {
 		}
 		return a.listed[types.UID(uid)] || a.orphans[types.UID(uid)] != nil
 	}
-}
-
-// podLimits are the limits of a pod's cgroup. The CPU time of a pod with a container
-// that has CPUs of its own is not limited.
-func (a *Agent) podLimits(pod *corev1.Pod) cgroup.Limits {
-	l := a.specs.PodLimits(pod, a.nodeFacts())
-	if a.placement.OwnsCPUs(pod) {
-		l.CPUQuota = -1
-	}
-	return l
 }
 
 // MemoryBlock is memory, or huge pages of a size, of a set of NUMA nodes.

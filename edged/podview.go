@@ -156,16 +156,16 @@ func (w *worker) situation(end plan.Ending, grace time.Duration) plan.Situation 
 	if was && !w.alive && w.rejected != nil {
 		w.a.noteFreed() // a critical pod may wait for the room
 	}
-	w.emptied = !w.alive && w.mem.tornDown && len(w.view.Containers) == 0
-	maps.DeleteFunc(w.mem.stopped, func(id string, _ bool) bool { return w.view.SandboxByID(id) == nil })
+	w.emptied = !w.alive && w.mem.TornDown && len(w.view.Containers) == 0
+	maps.DeleteFunc(w.mem.Stopped, func(id string, _ bool) bool { return w.view.SandboxByID(id) == nil })
 	// Tokens that are due make the volumes stale, as a changed config map does.
 	s := plan.Situation{
-		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.resize.pod,
-		Stopped: maps.Clone(w.mem.stopped), SetUp: w.mem.setUp, Stale: w.mem.stale || !w.mem.refresh.IsZero() && !now.Before(w.mem.refresh), RefreshAt: w.mem.refresh,
-		TornDown: w.mem.tornDown, UsesClaims: w.a.usesClaims(w.pod.UID), LogsRemoved: w.mem.logsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.goneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
+		Pod: w.allocatedLocked(), Now: now, View: w.view, Ending: end, Grace: grace, Actuated: w.actuatedLocked(), ResizePod: w.mem.Resize.Group,
+		Stopped: maps.Clone(w.mem.Stopped), SetUp: w.mem.SetUp, Stale: w.mem.Stale || !w.mem.Refresh.IsZero() && !now.Before(w.mem.Refresh), RefreshAt: w.mem.Refresh,
+		TornDown: w.mem.TornDown, UsesClaims: w.a.usesClaims(w.pod.UID), LogsRemoved: w.mem.LogsRemoved, FinalReported: w.mem.finalReported, GoneReported: w.mem.GoneReported, Settled: w.settleUntil, GraceLimit: w.graceLimit,
 		Evicted:         w.graceLimit != nil && (w.rejected == nil || w.rejected.Reason != shutdown.Reason) || w.last != nil && w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason,
-		RestartAllUntil: w.mem.restartAllUntil,
-		Retry:           maps.Clone(w.mem.retry), MaxBackOff: w.a.cfg.MaxContainerRestartPeriod, Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
+		RestartAllUntil: w.mem.RestartAllUntil,
+		Retry:           maps.Clone(w.mem.Retry), MaxBackOff: w.a.cfg.MaxContainerRestartPeriod, Health: make(map[string]plan.Health), LastStatuses: make(map[string]*corev1.ContainerStatus),
 	}
 	for _, c := range w.view.Containers {
 		if c.State == runtime.ContainerRunning {

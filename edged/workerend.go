@@ -56,7 +56,7 @@ func deadlineStart(pod *corev1.Pod, start, now time.Time) time.Time {
 func (w *worker) isReplaced() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.replaced && w.mem.tornDown
+	return w.replaced && w.mem.TornDown
 }
 
 // starting reports whether the step under way may make processes of the pod run.

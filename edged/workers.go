@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 )
 
@@ -38,6 +39,22 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 			w.markDeleted()
 		}
 	}
+}
+
+// newActions makes what does for pods what was decided.
+func (a *Agent) newActions() *actions.Performer {
+	cfg := actions.Config{
+		Runtime: a.cfg.Runtime, Volumes: a.volumes, Specs: a.specs, Images: a.images, Node: a.node, Groups: a.groups, UserNamespaces: a.userns, Placement: a.placement,
+		Devices: a.cfg.Devices, Claims: a.cfg.ResourceClaims, Gone: a.cfg.Reports.PodGone, LogRoot: a.cfg.LogRoot, LogLinks: a.cfg.ContainerLogs.Links,
+		MaxBackOff: a.cfg.MaxContainerRestartPeriod, Events: a.events, Metrics: a.metrics, ResizeMetrics: a.resizeMetrics, Logger: a.log,
+	}
+	cfg.Classes, _ = a.cfg.Objects.(RuntimeClassReader) // nil without
+	if trace := a.cfg.Trace; trace != nil {
+		cfg.Trace = func(ctx context.Context, pod *corev1.Pod, step actions.Step) (context.Context, func(error)) {
+			return trace(ctx, pod, TraceStep(step))
+		}
+	}
+	return actions.New(cfg)
 }
 
 // startLocked starts a worker for a pod that has none. A pod that runs already is

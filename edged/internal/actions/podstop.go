@@ -1,4 +1,4 @@
-package edged
+package actions
 
 import (
 	"cmp"
@@ -53,13 +53,13 @@ func (r *execution) killPod(ctx context.Context, a plan.Action) error {
 
 // stopSandbox stops one sandbox and remembers that it needs no other stop.
 func (r *execution) stopSandbox(ctx context.Context, a plan.Action) error {
-	release := r.w.a.stopSlots.Acquire(ctx)
-	err := r.w.a.cfg.Runtime.StopSandbox(ctx, a.ID)
+	release := r.p.stopSlots.Acquire(ctx)
+	err := r.p.cfg.Runtime.StopSandbox(ctx, a.ID)
 	release()
 	if err != nil {
 		return err
 	}
-	r.w.updateMemory(func(m *memory) { m.stopped[a.ID] = true })
+	r.owner.Update(func(m *Memory) { m.Stopped[a.ID] = true })
 	if a.Reason != "" {
 		r.sandboxEvent(a.Reason)
 	}
@@ -68,7 +68,7 @@ func (r *execution) stopSandbox(ctx context.Context, a plan.Action) error {
 
 // sandboxEvent records that the pod gets a new sandbox.
 func (r *execution) sandboxEvent(reason string) {
-	r.w.a.events.Pod(r.pod, corev1.EventTypeNormal, reason, "Pod sandbox changed, it will be killed and re-created.")
+	r.p.cfg.Events.Pod(r.pod, corev1.EventTypeNormal, reason, "Pod sandbox changed, it will be killed and re-created.")
 }
 
 // stopCandidate is a container to be stopped. Those of the lowest order are
@@ -105,7 +105,7 @@ func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Du
 		reason = "Stopping container " + c.Name
 	}
 	if r.pod.Name != "" {
-		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
+		r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Killing", reason)
 	}
 	began := time.Now()
 	if grace > 0 {
@@ -120,7 +120,7 @@ func (r *execution) kill(ctx context.Context, c runtime.Container, grace time.Du
 	}
 	// The hook has used a part of the grace period.
 	left := max(grace-time.Since(began), plan.MinStopTimeout)
-	return r.w.a.cfg.Runtime.StopContainer(ctx, c.ID, left)
+	return r.p.cfg.Runtime.StopContainer(ctx, c.ID, left)
 }
 
 // runPreStop runs the hook that a running container was created with. A hook that
@@ -135,16 +135,16 @@ func (r *execution) runPreStop(ctx context.Context, c runtime.Container, grace t
 	var h corev1.LifecycleHandler
 	var ports []corev1.ContainerPort
 	if err := json.Unmarshal([]byte(text), &h); err != nil {
-		r.w.a.log.Warn("a container carries a damaged hook", "container", c.ID, "err", err)
+		r.p.cfg.Logger.Warn("a container carries a damaged hook", "container", c.ID, "err", err)
 		return
 	}
 	if p := c.Annotations[runtime.AnnotationPorts]; p != "" {
 		if err := json.Unmarshal([]byte(p), &ports); err != nil {
-			r.w.a.log.Warn("a container carries damaged ports", "container", c.ID, "err", err)
+			r.p.cfg.Logger.Warn("a container carries damaged ports", "container", c.ID, "err", err)
 		}
 	}
 	if err := hooks.Run(ctx, r.hookTarget(c.ID, ports), &h, grace); err != nil && ctx.Err() == nil && r.pod.Name != "" {
-		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
+		r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", fmt.Sprintf("PreStopHook failed: %v", err))
 	}
 }
 
@@ -152,8 +152,8 @@ func (r *execution) runPreStop(ctx context.Context, c runtime.Container, grace t
 func (r *execution) hookTarget(id string, ports []corev1.ContainerPort) hooks.Target {
 	fallback := func(message string) {
 		if r.pod.Name != "" {
-			r.w.a.events.Pod(r.pod, corev1.EventTypeWarning, "LifecycleHTTPFallback", message)
+			r.p.cfg.Events.Pod(r.pod, corev1.EventTypeWarning, "LifecycleHTTPFallback", message)
 		}
 	}
-	return hooks.Target{Executor: r.w.a.cfg.Runtime, ContainerID: id, PodIP: r.pod.Status.PodIP, Ports: ports, Fallback: fallback}
+	return hooks.Target{Executor: r.p.cfg.Runtime, ContainerID: id, PodIP: r.pod.Status.PodIP, Ports: ports, Fallback: fallback}
 }

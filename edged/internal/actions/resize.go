@@ -1,4 +1,4 @@
-package edged
+package actions
 
 import (
 	"context"
@@ -26,32 +26,32 @@ const (
 // resize sets what the pod was granted. A failure keeps no container from starting:
 // it is noted in the pod's status, and tried again.
 func (r *execution) resize(ctx context.Context) {
-	w, began := r.w, time.Now()
+	began := time.Now()
 	err := r.actuate(ctx)
 	if ctx.Err() != nil {
 		return
 	}
-	w.a.resizeMetrics.Done(err == nil, time.Since(began))
+	r.p.cfg.ResizeMetrics.Done(err == nil, time.Since(began))
 	if err != nil {
-		w.resizeFailed(ctx, r.pod, err)
-		w.backOff(plan.RetryResize, resizeRetryFirst, resizeRetryMax)
+		r.resizeFailed(ctx, err)
+		r.backOff(plan.RetryResize, resizeRetryFirst, resizeRetryMax)
 		return
 	}
-	w.clearBackOff(plan.RetryResize)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.resize.pod = false
-	if c := w.resize.inProgress; c != nil {
-		w.resize.inProgress = &plan.ResizeCondition{Generation: c.Generation}
-	}
-	// The containers that are gone need no note any more.
-	for id := range w.resize.record.Actuated {
-		if c := containerByID(r.s.View, id); c == nil || c.State != runtime.ContainerRunning {
-			delete(w.resize.record.Actuated, id)
+	r.clearBackOff(plan.RetryResize)
+	r.owner.Update(func(m *Memory) {
+		m.Resize.Group = false
+		if c := m.Resize.InProgress; c != nil {
+			m.Resize.InProgress = &plan.ResizeCondition{Generation: c.Generation}
 		}
-	}
-	w.resize.record.ActuatedPod = r.pod.Spec.Resources.DeepCopy()
-	w.resize.unstored = true
+		// The containers that are gone need no note any more.
+		for id := range m.Resize.Record.Actuated {
+			if c := containerByID(r.s.View, id); c == nil || c.State != runtime.ContainerRunning {
+				delete(m.Resize.Record.Actuated, id)
+			}
+		}
+		m.Resize.Record.ActuatedPod = r.pod.Spec.Resources.DeepCopy()
+		m.Resize.Unstored = true
+	})
 }
 
 func containerByID(v plan.View, id string) *runtime.Container {
@@ -65,14 +65,13 @@ func containerByID(v plan.View, id string) *runtime.Container {
 
 // actuate brings the pod's cgroup and its running containers to what was granted.
 func (r *execution) actuate(ctx context.Context) error {
-	a := r.w.a
-	resizer, ok := a.cfg.Runtime.(runtime.Resizer)
+	resizer, ok := r.p.cfg.Runtime.(runtime.Resizer)
 	if !ok {
 		return errors.New("the container runtime cannot change the resources of containers")
 	}
 	changes := plan.InPlace(r.s)
 	class, uid := podspec.QOSClass(r.pod), string(r.pod.UID)
-	desired := a.podLimits(r.pod)
+	desired := r.p.podLimits(r.pod)
 	desired.HugePages, desired.Pids = nil, 0 // which do not change
 	current, own, err := r.podLimits(class, uid)
 	if err != nil {
@@ -112,11 +111,10 @@ func (r *execution) actuate(ctx context.Context) error {
 
 // podLimits reads the limits of the pod's cgroup; false if it has none of its own.
 func (r *execution) podLimits(class corev1.PodQOSClass, uid string) (cgroup.Limits, bool, error) {
-	a := r.w.a
-	if !a.limitsPods() {
+	if !r.p.cfg.Groups.LimitPods() {
 		return cgroup.Limits{}, false, nil
 	}
-	l, err := a.groups.Load().Read(class, uid)
+	l, err := r.p.cfg.Groups.Load().Read(class, uid)
 	if errors.Is(err, fs.ErrNotExist) && len(podspec.PodResources(r.pod).Limits) == 0 {
 		return cgroup.Limits{}, false, nil // it could not be made, and the containers have limits of their own
 	}
@@ -127,13 +125,13 @@ func (r *execution) podLimits(class corev1.PodQOSClass, uid string) (cgroup.Limi
 func (r *execution) memoryUsage(ctx context.Context, class corev1.PodQOSClass, uid string, own bool) (resize.Usage, error) {
 	used := resize.Usage{Containers: make(map[string]int64)}
 	if own {
-		n, err := r.w.a.groups.Load().MemoryUsage(class, uid)
+		n, err := r.p.cfg.Groups.Load().MemoryUsage(class, uid)
 		if err != nil {
 			return used, err
 		}
 		used.Pod = &n
 	}
-	meter, ok := r.w.a.cfg.Runtime.(runtime.Meter)
+	meter, ok := r.p.cfg.Runtime.(runtime.Meter)
 	if !ok {
 		return used, nil
 	}
@@ -157,7 +155,7 @@ func (r *execution) memoryUsage(ctx context.Context, class corev1.PodQOSClass, u
 // resizeContainer sets one resource of a container. What it has of the other stays,
 // so that a failure in between leaves what the record says.
 func (r *execution) resizeContainer(ctx context.Context, resizer runtime.Resizer, step resize.Step, set map[string]resize.Amounts) error {
-	a, ch := r.w.a, step.Container
+	ch := step.Container
 	c, _ := podspec.FindContainer(r.pod, ch.Name)
 	if c == nil {
 		return nil
@@ -170,26 +168,25 @@ func (r *execution) resizeContainer(ctx context.Context, resizer runtime.Resizer
 	}
 	to := c.DeepCopy()
 	to.Resources = now.Requirements(c.Resources)
-	resources := a.specs.ContainerResources(r.pod, to, a.nodeFacts())
-	a.placement.Place(r.pod, ch.Name, &resources)
+	resources := r.p.cfg.Specs.ContainerResources(r.pod, to, r.p.Facts())
+	r.p.cfg.Placement.Place(r.pod, ch.Name, &resources)
 	if err := resizer.UpdateContainerResources(ctx, ch.ID, resources); err != nil {
 		return fmt.Errorf("container %q: %w", ch.Name, err)
 	}
 	set[ch.ID] = now
-	r.w.mu.Lock()
-	defer r.w.mu.Unlock()
-	if r.w.resize.record.Actuated == nil {
-		r.w.resize.record.Actuated = make(map[string]corev1.ResourceRequirements)
-	}
-	r.w.resize.record.Actuated[ch.ID] = to.Resources
-	r.w.resize.unstored = true
+	r.owner.Update(func(m *Memory) {
+		if m.Resize.Record.Actuated == nil {
+			m.Resize.Record.Actuated = make(map[string]corev1.ResourceRequirements)
+		}
+		m.Resize.Record.Actuated[ch.ID] = to.Resources
+		m.Resize.Unstored = true
+	})
 	return nil
 }
 
 // resizePod sets limits of the pod's cgroup. The runtime is asked first: it may
 // refuse.
 func (r *execution) resizePod(ctx context.Context, resizer runtime.Resizer, l cgroup.Limits, current *cgroup.Limits) error {
-	a := r.w.a
 	before, after := *current, *current
 	if l.Memory != 0 {
 		after.Memory = l.Memory
@@ -204,9 +201,9 @@ func (r *execution) resizePod(ctx context.Context, resizer runtime.Resizer, l cg
 	if err := resizer.UpdateSandboxResources(ctx, r.id, overhead, sandboxResources(after, overhead)); err != nil {
 		return fmt.Errorf("failed to notify runtime for UpdatePodSandboxResources; resize rejected: %w", err)
 	}
-	if err := a.groups.Load().Update(podspec.QOSClass(r.pod), string(r.pod.UID), l); err != nil {
+	if err := r.p.cfg.Groups.Load().Update(podspec.QOSClass(r.pod), string(r.pod.UID), l); err != nil {
 		if back := resizer.UpdateSandboxResources(ctx, r.id, overhead, sandboxResources(before, overhead)); back != nil {
-			a.log.Debug("cannot tell the runtime that a pod keeps its resources", "pod", podspec.Title(r.pod), "err", back)
+			r.p.cfg.Logger.Debug("cannot tell the runtime that a pod keeps its resources", "pod", podspec.Title(r.pod), "err", back)
 		}
 		return err
 	}
@@ -225,4 +222,24 @@ func sandboxResources(l cgroup.Limits, overhead runtime.Resources) runtime.Resou
 	}
 	r.CPUShares = max(r.CPUShares-overhead.CPUShares, 0)
 	return r
+}
+
+// resizeFailed notes why what was granted could not be set.
+func (r *execution) resizeFailed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	var generation int64
+	changed := false
+	r.owner.Update(func(m *Memory) {
+		c := m.Resize.InProgress
+		if c == nil {
+			c = &plan.ResizeCondition{Generation: r.pod.Generation}
+		}
+		changed, generation = c.Reason != corev1.PodReasonError || c.Message != err.Error(), c.Generation
+		m.Resize.InProgress = &plan.ResizeCondition{Reason: corev1.PodReasonError, Message: err.Error(), Generation: generation}
+	})
+	if changed {
+		r.p.cfg.Events.Pod(r.pod, corev1.EventTypeWarning, resize.EventError, resize.EventMessage("Pod resize error", r.pod, generation, err.Error()))
+	}
 }

@@ -1,4 +1,4 @@
-package edged
+package actions
 
 import (
 	"context"
@@ -10,13 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged/image"
 	"github.com/edgekit/edgekit/edged/internal/hooks"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/internal/registry"
 	"github.com/edgekit/edgekit/edged/runtime"
 )
 
@@ -24,29 +22,6 @@ import (
 type startError struct{ reason, message string }
 
 func (e *startError) Error() string { return "edged: " + e.reason + ": " + e.message }
-
-// newPuller makes what brings images to the node.
-func (a *Agent) newPuller() *imagepull.Puller {
-	cfg := &a.cfg
-	pull := imagepull.Config{
-		Images: cfg.Runtime, Secrets: cfg.Objects, Events: a.events, Pulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), Registries: registry.New(cfg.DialRegistry),
-		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.imagePulled, Settle: a.disk.settleImages, Logger: a.log,
-		QPS: cfg.RegistryPullQPS, Burst: cfg.RegistryBurst,
-	}
-	for _, source := range cfg.Credentials {
-		pull.Credentials = append(pull.Credentials, source)
-	}
-	switch cfg.ImageVerification {
-	case NeverVerify:
-		pull.Trust = imagepull.TrustAll
-	case AlwaysVerify:
-		pull.Trust = imagepull.TrustPulled
-	case NeverVerifyAllowlistedImages:
-		pull.Trust = imagepull.TrustListed
-		pull.Allowlist, _ = image.ParseAllowlist(cfg.PreloadedImagesAllowlist) // Config.check parsed it
-	}
-	return imagepull.New(pull)
-}
 
 // startContainer creates and starts a container.
 func (r *execution) startContainer(ctx context.Context, a plan.Action) error {
@@ -59,27 +34,27 @@ func (r *execution) startContainer(ctx context.Context, a plan.Action) error {
 		err = r.createAndLaunch(ctx, c, a)
 	}
 	if err == nil {
-		r.w.a.metrics.ContainerStarted(containerKind(r.pod, c.Name), "")
-		r.w.clearBackOff(c.Name)
+		r.p.cfg.Metrics.ContainerStarted(containerKind(r.pod, c.Name), "")
+		r.clearBackOff(c.Name)
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r.w.a.metrics.ContainerStarted(containerKind(r.pod, c.Name), err.reason)
+	r.p.cfg.Metrics.ContainerStarted(containerKind(r.pod, c.Name), err.reason)
 	if err.reason == plan.ReasonSandboxLost {
 		return err
 	}
-	r.w.postpone(c.Name, err)
+	r.postpone(c.Name, err)
 	return err
 }
 
 // postpone notes why a container did not start, and when to try again.
-func (w *worker) postpone(name string, err *startError) {
-	w.updateMemory(func(m *memory) {
-		m.waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
-		if !m.retry[name].After(time.Now()) {
-			m.retry[name] = time.Now().Add(min(createRetry<<min(m.fails[name], 8), createRetryMax))
+func (r *execution) postpone(name string, err *startError) {
+	r.owner.Update(func(m *Memory) {
+		m.Waiting[name] = plan.Waiting{Reason: err.reason, Message: err.message}
+		if !m.Retry[name].After(time.Now()) {
+			m.Retry[name] = time.Now().Add(min(createRetry<<min(m.fails[name], 8), createRetryMax))
 			m.fails[name]++
 		}
 	})
@@ -88,10 +63,9 @@ func (w *worker) postpone(name string, err *startError) {
 // createAndLaunch gets the image, creates the container and starts it. Each
 // failure has the kubelet's reason, which kubectl shows.
 func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a plan.Action) *startError {
-	agent := r.w.a
 	warn := func(message string) {
 		if ctx.Err() == nil {
-			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
+			r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", message)
 		}
 	}
 	volumeImages, fail := r.ensureVolumeImages(ctx, c)
@@ -102,9 +76,9 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 	if fail != nil {
 		return fail
 	}
-	cfg, err := agent.specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
-		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now()), r.w.a.cfg.MaxContainerRestartPeriod),
-	}, r.nodeFacts())
+	cfg, err := r.p.cfg.Specs.ContainerConfig(ctx, r.pod, podspec.ContainerRequest{
+		Spec: c, Attempt: a.Attempt, Image: img, VolumeImages: volumeImages, BackOff: plan.SuccessorBackOff(r.s.View, plan.AsStopped(r.s.View.Latest(c.Name), time.Now()), r.p.cfg.MaxBackOff),
+	}, r.facts())
 	if err == nil {
 		err = r.addClaimDevices(ctx, c, cfg)
 	}
@@ -113,7 +87,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
 	cfg.Security.Namespaces.User = r.sandbox.Security.Namespaces.User
-	agent.placement.Place(r.pod, c.Name, &cfg.Resources)
+	r.p.cfg.Placement.Place(r.pod, c.Name, &cfg.Resources)
 	if err := r.addDevices(ctx, c, cfg); err != nil {
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerConfigError, err.Error()}
@@ -127,7 +101,7 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
-	id, err := agent.cfg.Runtime.CreateContainer(ctx, r.id, cfg, r.sandbox)
+	id, err := r.p.cfg.Runtime.CreateContainer(ctx, r.id, cfg, r.sandbox)
 	if err != nil && r.sandboxLost(ctx, "") {
 		return &startError{plan.ReasonSandboxLost, err.Error()}
 	}
@@ -135,16 +109,16 @@ func (r *execution) createAndLaunch(ctx context.Context, c *corev1.Container, a 
 		warn("Error: " + err.Error())
 		return &startError{plan.ReasonCreateContainerError, err.Error()}
 	}
-	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
-	agent.placement.Created(id, cfg.Resources.CPUSetCPUs)
+	r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Created", "Created container: "+c.Name)
+	r.p.cfg.Placement.Created(id, cfg.Resources.CPUSetCPUs)
 	return r.launch(ctx, c, id, a.Attempt)
 }
 
 // ensureVolumeImages brings the images of the volumes that a container mounts to the
 // node (KEP-4639), by name of the volume.
 func (r *execution) ensureVolumeImages(ctx context.Context, c *corev1.Container) (map[string]runtime.Image, *startError) {
-	if err := podspec.CheckImageVolumes(r.pod, c, r.w.a.node.Features()); err != nil {
-		r.w.a.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+	if err := podspec.CheckImageVolumes(r.pod, c, r.p.cfg.Node.Features()); err != nil {
+		r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return nil, &startError{plan.ReasonCreateContainerConfigError, err.Error()}
 	}
 	var out map[string]runtime.Image
@@ -165,16 +139,16 @@ func (r *execution) ensureVolumeImages(ctx context.Context, c *corev1.Container)
 
 // ensureImage brings an image to the node for this pod.
 func (r *execution) ensureImage(ctx context.Context, want imagepull.Request) (runtime.Image, *startError) {
-	want.Pod, want.Sandbox, want.BackOffs = r.pod, r.sandbox, &r.w.pulls
+	want.Pod, want.Sandbox, want.BackOffs = r.pod, r.sandbox, r.owner.Pulls()
 	ctx, end := r.traceImage(ctx, want.Container, want.Image)
-	img, fail := r.w.a.images.Ensure(ctx, want)
+	img, fail := r.p.cfg.Images.Ensure(ctx, want)
 	if fail == nil {
 		end(nil)
 		return img, nil
 	}
 	end(&startError{fail.Reason, fail.Message})
 	if !fail.RetryAt.IsZero() {
-		r.w.updateMemory(func(m *memory) { m.retry[want.Container] = fail.RetryAt })
+		r.owner.Update(func(m *Memory) { m.Retry[want.Container] = fail.RetryAt })
 	}
 	return runtime.Image{}, &startError{fail.Reason, fail.Message}
 }
@@ -205,32 +179,31 @@ func finishing(ctx context.Context, after time.Duration) (_ context.Context, don
 // launch starts a created container, attempt being its restart count, and runs its
 // postStart hook. If the hook fails the container is killed, as the API says.
 func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, attempt uint32) *startError {
-	agent := r.w.a
 	start, done := finishing(ctx, startFinish)
-	err := agent.cfg.Runtime.StartContainer(start, id)
+	err := r.p.cfg.Runtime.StartContainer(start, id)
 	done()
 	if err != nil {
 		if r.sandboxLost(ctx, id) {
 			return &startError{plan.ReasonSandboxLost, err.Error()}
 		}
 		if ctx.Err() == nil {
-			agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+			r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		}
 		return &startError{plan.ReasonRunContainerError, err.Error()}
 	}
-	agent.events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
-	agent.placement.Started(r.pod, c.Name, id)
-	agent.linkLog(r.pod, c.Name, attempt, id)
+	r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
+	r.p.cfg.Placement.Started(r.pod, c.Name, id)
+	r.p.LinkLog(r.pod, c.Name, attempt, id)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
 	}
 	if err := hooks.Run(ctx, r.hookTarget(id, c.Ports), c.Lifecycle.PostStart, 0); err != nil && ctx.Err() == nil {
-		agent.events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
+		r.p.cfg.Events.Container(r.pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))
 		// As the API says: a container whose postStart hook fails is killed, and restarts by
 		// its policy.
 		run := runtime.Container{ID: id, Name: c.Name}
 		if err := r.kill(ctx, run, podspec.GracePeriod(r.pod), fmt.Sprintf("FailedPostStartHook: container %s is killed", c.Name)); err != nil {
-			agent.log.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
+			r.p.cfg.Logger.Debug("cannot kill a container whose hook failed", "container", c.Name, "err", err)
 		}
 		return &startError{plan.ReasonPostStartHookError, err.Error()}
 	}
@@ -241,16 +214,15 @@ func (r *execution) launch(ctx context.Context, c *corev1.Container, id string, 
 // its sandbox no longer runs. The container id that did not start, if there is
 // one, is removed: it never ran, and must not count as a restart.
 func (r *execution) sandboxLost(ctx context.Context, id string) bool {
-	agent := r.w.a
-	sb, err := agent.cfg.Runtime.SandboxStatus(ctx, r.id)
+	sb, err := r.p.cfg.Runtime.SandboxStatus(ctx, r.id)
 	if err == nil && sb.Ready || err != nil && !notfound.Is(err) {
 		return false
 	}
 	if id == "" {
 		return true
 	}
-	if err := agent.cfg.Runtime.RemoveContainer(ctx, id); err != nil && ctx.Err() == nil {
-		agent.log.Debug("cannot remove a container of a lost sandbox", "pod", podspec.Title(r.pod), "container", id, "err", err)
+	if err := r.p.cfg.Runtime.RemoveContainer(ctx, id); err != nil && ctx.Err() == nil {
+		r.p.cfg.Logger.Debug("cannot remove a container of a lost sandbox", "pod", podspec.Title(r.pod), "container", id, "err", err)
 	}
 	return true
 }
@@ -270,11 +242,11 @@ func (r *execution) startCreated(ctx context.Context, a plan.Action) error {
 			return err
 		}
 		if ctx.Err() == nil {
-			r.w.postpone(c.Name, err)
+			r.postpone(c.Name, err)
 		}
 		return err
 	}
-	r.w.clearBackOff(c.Name)
+	r.clearBackOff(c.Name)
 	return nil
 }
 
@@ -309,4 +281,15 @@ func (r *execution) targetOf(name string) (string, error) {
 		return target.ID, nil
 	}
 	return "", nil
+}
+
+// containerKind is the kind of a container, in the words of the metrics.
+func containerKind(pod *corev1.Pod, name string) string {
+	if _, init := podspec.FindContainer(pod, name); init {
+		return "init_container"
+	}
+	if podspec.IsEphemeral(pod, name) {
+		return "ephemeral_container"
+	}
+	return "container"
 }

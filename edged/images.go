@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edgekit/edgekit/edged/image"
+	"github.com/edgekit/edgekit/edged/internal/imagepull"
+	"github.com/edgekit/edgekit/edged/internal/registry"
 )
 
 // ImageVerification is the kubelet's imagePullCredentialsVerificationPolicy
@@ -70,4 +74,44 @@ func (c Config) checkImages() error {
 		}
 	}
 	return nil
+}
+
+// newPuller makes what brings images to the node.
+func (a *Agent) newPuller() *imagepull.Puller {
+	cfg := &a.cfg
+	pull := imagepull.Config{
+		Images: cfg.Runtime, Secrets: cfg.Objects, Events: a.events, Pulls: image.NewPulls(filepath.Join(cfg.Root, "pulls")), Registries: registry.New(cfg.DialRegistry),
+		Offline: cfg.OfflineImages == On, MaxPulls: cfg.MaxPulls, Pulled: a.imagePulled, Settle: a.disk.settleImages, Logger: a.log,
+		QPS: cfg.RegistryPullQPS, Burst: cfg.RegistryBurst,
+	}
+	for _, source := range cfg.Credentials {
+		pull.Credentials = append(pull.Credentials, source)
+	}
+	switch cfg.ImageVerification {
+	case NeverVerify:
+		pull.Trust = imagepull.TrustAll
+	case AlwaysVerify:
+		pull.Trust = imagepull.TrustPulled
+	case NeverVerifyAllowlistedImages:
+		pull.Trust = imagepull.TrustListed
+		pull.Allowlist, _ = image.ParseAllowlist(cfg.PreloadedImagesAllowlist) // Config.check parsed it
+	}
+	return imagepull.New(pull)
+}
+
+// imagePulled is called after an image of so many bytes was pulled.
+func (a *Agent) imagePulled(size uint64, took time.Duration) {
+	a.metrics.ImagePulled(size, took)
+	a.node.RefreshImages()
+}
+
+// PullImage brings an image to the node before a pod names it. secrets are pull secrets
+// for it; the node's own credentials (Config.Credentials) are tried too. Pulls of pods and
+// these share Config.MaxPulls. An image that is there is not pulled again, unless its tag is
+// "latest" or it came with other credentials. A pod without such credentials does not get
+// the image by this. Config.ImageGC.InUse must name the image, or it is removed when the
+// disk is full. The error has no credentials in it.
+func (a *Agent) PullImage(ctx context.Context, image string, secrets []*corev1.Secret) error {
+	_, err := a.images.PullAhead(ctx, image, secrets)
+	return err
 }
