@@ -35,7 +35,7 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := plan.Facts{
-		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
+		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.reader.Messages(),
 		Waiting: maps.Clone(w.mem.Waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected, Refused: w.mem.Refused,
 		Expired: w.mem.Expired, Held: s.Held, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
 		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.mem.Resize.InProgress,

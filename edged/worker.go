@@ -13,8 +13,8 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/podview"
 	"github.com/edgekit/edgekit/edged/internal/prober"
-	"github.com/edgekit/edgekit/edged/runtime"
 )
 
 // Times of a worker. None of them is a rule of Kubernetes.
@@ -52,8 +52,7 @@ type worker struct {
 
 	// What follows belongs to run.
 	view        plan.View
-	exited      map[string]runtime.Container // status of exited containers, by id
-	messages    map[string]string
+	reader      *podview.Reader
 	last        *corev1.PodStatus // last known to the cloud, as far as is known here
 	reported    bool              // a status was reported in this life
 	reportedUID types.UID         // of the pod that it was reported of
@@ -97,11 +96,12 @@ type step struct {
 // cloud knows of it.
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
-		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
-		messages: make(map[string]string), start: time.Now(), created: time.Now(),
+		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true,
+		start: time.Now(), created: time.Now(),
 		mem: memory{Memory: actions.NewMemory()},
 	}
 	w.probes = a.prober.Pod(w.wakeUp)
+	w.reader = podview.New(podview.Config{Runtime: a.cfg.Runtime, PodDir: a.volumes.PodDir, LogRoot: a.cfg.LogRoot})
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	}
