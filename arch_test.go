@@ -315,7 +315,9 @@ var rooms = map[string][]string{
 		"edged/internal/hostinfo", "edged/internal/imagepull", "edged/internal/notfound", "edged/internal/placement", "edged/internal/plan", "edged/internal/podcgroups",
 		"edged/internal/podlogs", "edged/internal/podspec", "edged/internal/resize", "edged/internal/slots", "edged/internal/userns",
 	},
-	"edged/internal/podview": {"edged/crilog", "edged/runtime", "edged/internal/notfound", "edged/internal/plan", "edged/internal/podlogs", "edged/internal/regular"},
+	"edged/internal/podview":    {"edged/crilog", "edged/runtime", "edged/internal/notfound", "edged/internal/plan", "edged/internal/podlogs", "edged/internal/regular"},
+	"edged/internal/podsources": {"edged/static"},
+	"edged/internal/leftovers":  {"edged/runtime", "edged/internal/podcgroups", "edged/internal/podlogs"},
 	"edged/internal/prober": {
 		"edged/runtime", "edged/probe", "edged/internal/events", "edged/internal/plan", "edged/internal/podspec", "edged/internal/probemetrics",
 	},

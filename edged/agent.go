@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,10 +21,12 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
+	"github.com/edgekit/edgekit/edged/internal/leftovers"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
 	"github.com/edgekit/edgekit/edged/internal/placement"
 	"github.com/edgekit/edgekit/edged/internal/podcgroups"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/internal/resize"
@@ -33,7 +36,6 @@ import (
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/shutdown"
-	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -64,9 +66,8 @@ type Agent struct {
 	diskMeter   chan struct{}    // holds a value while DiskUsage looks
 	diskFolders *diskusage.Meter // of DiskUsage; needs diskMeter
 
-	folder    *static.Folder // nil without static pods
-	manifests *static.URL    // nil without static pods from a web server
-	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
+	sources   *podsources.Sources
+	nameFreed chan struct{} // holds a value: a pod's name, or room for one, may be free again
 	// awaitsDevices says that a listed pod waits for a device plugin; it needs mu.
 	awaitsDevices bool
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
@@ -86,8 +87,8 @@ type Agent struct {
 	// preempting are the critical pods that wait until those have ended that yield to them.
 	preempting map[types.UID]*corev1.Pod
 	orphans    map[types.UID]*corev1.Pod // what was found for pods not in the list
-	unowned    map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
-	wg         sync.WaitGroup            // the workers
+	leftovers  *leftovers.Finder
+	wg         sync.WaitGroup // the workers
 }
 
 // New checks cfg and makes an Agent. It does no I/O and starts no goroutine.
@@ -133,7 +134,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.prober = prober.New(prober.Config{Executor: cfg.Runtime, HostIPs: a.node.Addresses, Events: recorder, Logger: cfg.Logger})
 	a.images, a.nodeCgroups, a.userns = a.newPuller(), a.newNodeCgroups(), cfg.newUserNamespaces()
-	if err := a.newStaticSources(); err != nil {
+	a.leftovers = leftovers.New(leftovers.Config{
+		NodeName: cfg.NodeName, Runtime: cfg.Runtime, Folders: a.podFolders, Groups: a.groups, LogRoot: cfg.LogRoot, LogLinks: cfg.ContainerLogs.Links, Logger: cfg.Logger,
+	})
+	a.sources, err = podsources.New(podsources.Config{
+		Objects: cfg.Objects, Node: cfg.NodeName, Logger: cfg.Logger, Dir: cfg.StaticPodDir, DirCheck: cfg.StaticPodDirCheck,
+		URL: cfg.StaticPodURL, URLHeader: cfg.StaticPodURLHeader, URLCheck: cfg.StaticPodURLCheck, URLFile: filepath.Join(cfg.Root, "static-pods-from-url"),
+	})
+	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	return a, nil
@@ -208,8 +216,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
 	wg.Go(func() { a.watchMemory(ctx) })
-	in, err := a.followSources(ctx, &wg)
-	if err != nil {
+	in := a.sources
+	if err := in.Follow(ctx, wg.Go); err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
 	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
@@ -254,7 +262,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // followChanges gives each change to the workers that it concerns, until ctx ends:
 // a new list of pods, a static pod, a name that is free again, or a config map or
 // secret that may have changed.
-func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-chan struct{}, watching <-chan error) error {
+func (a *Agent) followChanges(ctx context.Context, in *podsources.Sources, changed <-chan struct{}, watching <-chan error) error {
 	for {
 		var retry <-chan time.Time
 		if !a.syncMirrors(ctx, in) {
@@ -268,21 +276,23 @@ func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-cha
 				return fmt.Errorf("edged: %w", err)
 			}
 			watching = nil
-		case list, ok := <-in.pods:
+		case list, ok := <-in.API:
 			if !ok {
 				if ctx.Err() == nil {
 					return errors.New("edged: Objects.Pods ended")
 				}
 				return nil
 			}
-			in.setAPIPods(list)
-			a.assignPods(ctx, in.all())
-		case in.static = <-in.files:
-			a.assignPods(ctx, in.all())
-		case in.remote = <-in.manifests:
-			a.assignPods(ctx, in.all())
+			in.SetAPI(list)
+			a.assignPods(ctx, in.All())
+		case list := <-in.Folder:
+			in.SetFolder(list)
+			a.assignPods(ctx, in.All())
+		case list := <-in.URL:
+			in.SetURL(list)
+			a.assignPods(ctx, in.All())
 		case <-a.nameFreed:
-			a.assignPods(ctx, in.all())
+			a.assignPods(ctx, in.All())
 		case <-retry:
 		case _, ok := <-changed:
 			if !ok {

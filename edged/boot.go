@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/static"
 )
@@ -31,19 +30,19 @@ func (a *Agent) hasBooted(ctx context.Context) bool {
 // not ask the runtime, which may be long in coming up after a power cut: until then the API
 // of the node, and the cluster's, would show the pods as they were before. It is false when
 // ctx ended first.
-func (a *Agent) reportBoot(ctx context.Context, in *podSources) bool {
-	if !in.waitForFirst(ctx) {
+func (a *Agent) reportBoot(ctx context.Context, in *podsources.Sources) bool {
+	if !in.WaitForFirst(ctx) {
 		return false
 	}
 	reports, ok := a.cfg.Reports.(LastReports)
 	if !ok {
 		return true
 	}
-	for _, p := range in.all() {
+	for _, p := range in.All() {
 		uid := p.UID
 		if static.Is(p) {
-			m := in.mirrors[p.Namespace+"/"+p.Name]
-			if m == nil || m.Annotations[corev1.MirrorPodAnnotationKey] != string(p.UID) {
+			m := in.Mirror(p)
+			if m == nil {
 				continue // the API server does not show it
 			}
 			uid = m.UID

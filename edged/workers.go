@@ -11,6 +11,7 @@ import (
 
 	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 )
 
 // assignPods gives each pod of a new list to its worker, and makes workers for new
@@ -144,4 +145,26 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	for _, w := range all {
 		fn(w)
 	}
+}
+
+// syncMirrors has the API server show the static pods, where Reports can do that, and gives their
+// workers the uids under which they are shown. It is false where it must be tried again.
+func (a *Agent) syncMirrors(ctx context.Context, in *podsources.Sources) bool {
+	reports, ok := a.cfg.Reports.(podsources.Mirrorer)
+	if !ok {
+		return true
+	}
+	shown, ok := in.SyncMirrors(ctx, reports, func(st *corev1.PodStatus) bool { return endedByShutdown(st) && !a.shuttingDown() })
+	for uid, mirror := range shown {
+		a.mu.Lock()
+		w := a.workers[uid]
+		a.mu.Unlock()
+		if w != nil {
+			w.setMirrorUID(mirror)
+		}
+	}
+	if !ok && ctx.Err() == nil {
+		a.log.Warn("cannot report static pods; trying again")
+	}
+	return ok
 }
