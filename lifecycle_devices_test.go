@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/devicetest"
 	"github.com/edgekit/edgekit/device/dmi"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
@@ -140,6 +141,10 @@ func TestLifecycleOfDevices(t *testing.T) {
 			if err := r.Run(context.Background()); !errors.Is(err, test.started) {
 				t.Errorf("Run after the end returns %v, want %v", err, test.started)
 			}
+			hubtest.RunEnds(t, 20*time.Millisecond, func() (func(context.Context) error, error) {
+				r, err := test.open()
+				return r.Run, err
+			})
 		})
 	}
 	_, err = broker.New(broker.Config{Address: "tcp://" + taken.Addr().String()})

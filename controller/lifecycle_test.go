@@ -33,6 +33,7 @@ import (
 	"github.com/edgekit/edgekit/controller/sites"
 	"github.com/edgekit/edgekit/controller/twins"
 	"github.com/edgekit/edgekit/hub"
+	"github.com/edgekit/edgekit/hub/hubtest"
 )
 
 // runners makes one of each type that has Run. Those that need a running store
@@ -147,6 +148,7 @@ func TestRunOnce(t *testing.T) {
 			if err := run(t.Context()); !errors.Is(err, controller.ErrStarted) {
 				t.Errorf("%s: a second Run after the first: %v", name, err)
 			}
+			hubtest.RunEnds(t, 20*time.Millisecond, func() (func(context.Context) error, error) { return runners(t)[name], nil })
 		}
 	})
 }

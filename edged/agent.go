@@ -189,20 +189,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.guard.Start(); err != nil {
 		return err
 	}
-	if err := a.node.Load(); err != nil {
-		return err
-	}
-	if err := a.checkMachine(); err != nil {
-		return err
-	}
-	if err := a.openPlacement(); err != nil {
-		return err
-	}
-	if err := a.loadDevices(ctx); err != nil {
-		return err
-	}
-	if err := a.userns.Open(ctx); err != nil {
-		return fmt.Errorf("edged: %w", err)
+	if err := a.load(ctx); err != nil {
+		return unlessEnded(ctx, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -218,7 +206,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.watchMemory(ctx) })
 	in := a.sources
 	if err := in.Follow(ctx, wg.Go); err != nil {
-		return fmt.Errorf("edged: %w", err)
+		return unlessEnded(ctx, fmt.Errorf("edged: %w", err))
 	}
 	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
 		return nil
@@ -257,6 +245,34 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() { _ = a.shutdown.Run(ctx) }) // it too
 	}
 	return a.followChanges(ctx, in, a.cfg.Objects.Changed(ctx), watching)
+}
+
+// load reads what an Agent before this one left on the disk.
+func (a *Agent) load(ctx context.Context) error {
+	if err := a.node.Load(); err != nil {
+		return err
+	}
+	if err := a.checkMachine(); err != nil {
+		return err
+	}
+	if err := a.openPlacement(); err != nil {
+		return err
+	}
+	if err := a.loadDevices(ctx); err != nil {
+		return err
+	}
+	if err := a.userns.Open(ctx); err != nil {
+		return fmt.Errorf("edged: %w", err)
+	}
+	return nil
+}
+
+// unlessEnded is err, but nil when ctx has ended: then the end is what was asked for.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // followChanges gives each change to the workers that it concerns, until ctx ends:

@@ -13,6 +13,8 @@ import (
 	"github.com/edgekit/edgekit/edged"
 	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/crilog"
+	"github.com/edgekit/edgekit/edged/devices"
+	"github.com/edgekit/edgekit/edged/dra"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
@@ -30,6 +32,7 @@ import (
 	"github.com/edgekit/edgekit/edged/shutdown/shutdowntest"
 	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/upgrade"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 )
@@ -70,6 +73,13 @@ type noReporter struct{}
 func (noReporter) Update(context.Context, meta.Object) error { return errors.New("no outbox") }
 func (noReporter) Delete(context.Context, meta.Object) error { return errors.New("no outbox") }
 
+// noClaims is a dra.ClaimReader of a node that no claim has been sent to.
+type noClaims struct{}
+
+func (noClaims) ResourceClaim(context.Context, string, string) ([]byte, error) {
+	return nil, meta.ErrNotFound
+}
+
 // runners makes a value of each type that has a Run.
 func runners(t *testing.T) map[string]func() (func(context.Context) error, error) {
 	c := newCloud()
@@ -77,8 +87,13 @@ func runners(t *testing.T) map[string]func() (func(context.Context) error, error
 	dir := t.TempDir()
 	return map[string]func() (func(context.Context) error, error){
 		"edged.Agent": func() (func(context.Context) error, error) {
-			a, err := edged.New(edged.Config{NodeName: "edge", Runtime: rt, Objects: c, Reports: c, Root: dir + "/root", LogRoot: dir + "/logs"})
-			return a.Run, err
+			store := memstore.New()
+			m, err1 := devices.New(devices.Config{Store: store})
+			d, err2 := dra.New(dra.Config{Store: store, Claims: noClaims{}})
+			a, err3 := edged.New(edged.Config{
+				NodeName: "edge", Runtime: rt, Objects: c, Reports: c, Root: dir + "/root", LogRoot: dir + "/logs", Store: store, Devices: m, ResourceClaims: d,
+			})
+			return a.Run, errors.Join(err1, err2, err3)
 		},
 		"nodestatus.Reporter": func() (func(context.Context) error, error) {
 			r, err := nodestatus.New(nodestatus.Config{NodeName: "edge", Root: dir, Runtime: rt, Reports: c})
@@ -161,6 +176,7 @@ func TestRunOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			lifecycletest.RunOnce(t, run)
+			hubtest.RunEnds(t, 20*time.Millisecond, build)
 		})
 	}
 }

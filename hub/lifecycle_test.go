@@ -60,6 +60,7 @@ func TestLifecycle(t *testing.T) {
 			if err := run(t.Context()); !errors.Is(err, hub.ErrStarted) {
 				t.Errorf("a Run after another returned %v", err)
 			}
+			hubtest.RunEnds(t, 20*time.Millisecond, func() (func(context.Context) error, error) { return construct(t), nil })
 		})
 	}
 }

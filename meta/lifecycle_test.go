@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/apiserver"
 	"github.com/edgekit/edgekit/meta/kube"
@@ -86,6 +88,7 @@ func TestRunOnce(t *testing.T) {
 			if err := run(t.Context()); !errors.Is(err, meta.ErrStarted) {
 				t.Errorf("a Run after the end returns %v, want ErrStarted", err)
 			}
+			hubtest.RunEnds(t, 20*time.Millisecond, func() (func(context.Context) error, error) { return build() })
 			if err := os.RemoveAll(filepath.Join(dir, "api")); err != nil {
 				t.Fatal(err)
 			}

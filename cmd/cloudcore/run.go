@@ -99,11 +99,11 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		return err
 	}
 	if err := kube.Reach(ctx, cfg); err != nil {
-		return err
+		return program.UnlessEnded(ctx, err)
 	}
 	if r.Install {
 		if err := install.Ensure(ctx, install.Config{REST: cfg, Namespace: r.Namespace}); err != nil {
-			return err
+			return program.UnlessEnded(ctx, err)
 		}
 	}
 	listener, err := net.Listen("tcp", r.Listen)
@@ -113,7 +113,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	defer listener.Close()
 	s, err := r.assemble(ctx, cfg, listener, log)
 	if err != nil {
-		return err
+		return program.UnlessEnded(ctx, err)
 	}
 	return s.run(ctx)
 }

@@ -148,7 +148,7 @@ func TestEdgecoreWaitsForApproval(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := ignoreCancel(ctx, waitForApproval(ctx, config.DataDir, log)); err != nil {
+	if err := program.UnlessEnded(ctx, waitForApproval(ctx, config.DataDir, log)); err != nil {
 		t.Error(err)
 	}
 	if err := c.Decide("edge-1", true); err != nil {

@@ -7,14 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/edgekit/edgekit/cmd/internal/nodestate"
-	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/edged/cri/critest"
 	"github.com/edgekit/edgekit/edged/runtimetest"
 	"github.com/edgekit/edgekit/hub"
@@ -25,25 +23,13 @@ import (
 // TestStatusDocument runs edgecore without a cloud, and reads its status, its goroutines and its
 // log from the socket.
 func TestStatusDocument(t *testing.T) {
-	data, err := os.MkdirTemp("", "ec") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(data) })
-	if err := os.CopyFS(data, os.DirFS(joined(t, 24*time.Hour))); err != nil {
-		t.Fatal(err)
-	}
+	data, endpoint := joinedFolder(t, 24*time.Hour), critest.Serve(t, runtimetest.New())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan int, 1)
 	var log bytes.Buffer
 	go func() {
-		c := &cli{}
-		done <- program.Program{Name: "edgecore", CLI: c, Command: c.command, ConfigFile: filepath.Join(data, "none.yaml"), Stdout: io.Discard, Stderr: &log}.Run(ctx, []string{
-			"--no-cgroups-per-qos", "--eviction-hard", "", "--data-dir", data, "--runtime-endpoint", critest.Serve(t, runtimetest.New()),
-			"--pod-log-dir", filepath.Join(data, "logs"), "--container-log-links", "", "--cloud", "127.0.0.1:1", "--transport", "websocket", "--kernel-log", "",
-			"--no-local-api", "--mqtt-listen", "unix://" + filepath.Join(data, "mqtt.sock"), "--mqtt-mode", "both", "--mqtt-broker", "tcp://127.0.0.1:1",
-		})
+		done <- runWithoutCloud(ctx, data, endpoint, &log, "--mqtt-mode", "both", "--mqtt-broker", "tcp://127.0.0.1:1")
 	}()
 	socket := filepath.Join(data, apiDir, kubeletSocket)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

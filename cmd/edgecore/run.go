@@ -82,11 +82,11 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 		}
 	}()
 	if err := waitForApproval(ctx, cli.DataDir, component(log, "identity")); err != nil || ctx.Err() != nil {
-		return ignoreCancel(ctx, err)
+		return program.UnlessEnded(ctx, err)
 	}
 	runtime, err := r.runtime(ctx, log)
 	if err != nil {
-		return err
+		return program.UnlessEnded(ctx, err)
 	}
 	defer runtime.Close()
 	n, err := openNode(cli.DataDir, r.Cloud, r.Transport, r.currentKeyFile(cli), log)
@@ -101,7 +101,7 @@ func (r *runCmd) Run(ctx context.Context, cli *cli) error {
 	}
 	all, err := r.assemble(ctx, n, cli, runtime, log)
 	if err != nil {
-		return err
+		return program.UnlessEnded(ctx, err)
 	}
 	log.Info("edgecore starts", "version", program.Version(), "node", n.name, "instance", n.instance, "cloud", n.cloud, "transport", r.Transport, "data", cli.DataDir)
 	group, ctx = errgroup.WithContext(ctx)
@@ -146,11 +146,3 @@ func (r *runCmd) runtime(ctx context.Context, log *slog.Logger) (*cri.Client, er
 }
 
 func component(log *slog.Logger, name string) *slog.Logger { return log.With("component", name) }
-
-// ignoreCancel returns nil for the end of ctx, which is how edgecore is stopped.
-func ignoreCancel(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}

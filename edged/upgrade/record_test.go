@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -24,6 +25,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(termVariable) != "" {
 		os.Exit(termProgram())
 	}
+	// The first Notify of a process starts a goroutine that stays. In a bubble of synctest it would
+	// be of that bubble, and a test that runs alone would end the process.
+	early := make(chan os.Signal, 1)
+	signal.Notify(early, os.Interrupt)
+	signal.Stop(early)
 	goleak.VerifyTestMain(m)
 }
 

@@ -184,3 +184,12 @@ func (e *UsageError) Error() string { return "--" + e.Setting + ": " + e.Reason 
 func (p Program) version() string {
 	return fmt.Sprintf("%s %s %s %s/%s", p.Name, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
+
+// UnlessEnded is err, but nil when ctx has ended. A program that runs until it is asked to end has
+// done so then, whatever it was in the middle of.
+func UnlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
