@@ -75,7 +75,7 @@ type Agent struct {
 	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
 	metrics       *agentmetrics.Metrics
-	counts        countDescs
+	counts        agentmetrics.Counts
 	placement     *placement.Placement // set by Run; nil without a policy
 	actions       *actions.Performer   // set by Run
 	placed        topology.Metrics
@@ -112,7 +112,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		groups: podcgroups.New(cfg.PodCgroups == On), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: newCountDescs(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		groups: podcgroups.New(cfg.PodCgroups == On), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: agentmetrics.NewCounts(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 		preempting: make(map[types.UID]*corev1.Pod),
 	}

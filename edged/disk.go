@@ -7,11 +7,16 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
+	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/reclaim"
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/volume"
 )
 
 // ContainerLogs says how the logs of containers are kept. The zero value has the
@@ -167,4 +172,31 @@ func (a *Agent) isOver(podUID string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.mem.TornDown && !w.alive
+}
+
+// newVolumes makes what prepares the pods' volumes, of what Objects and Reports can do
+// besides. inUseChanged is called when the node uses other attached volumes than before.
+func (c Config) newVolumes(recorder *events.Recorder, metrics *agentmetrics.Metrics, inUseChanged func()) (*volume.Manager, error) {
+	cfg := volume.Config{
+		Root: c.Root, Source: c.API.withLocalCA(c.Objects), Logger: c.Logger, CSI: c.CSI,
+		Node: c.NodeName, Labels: nodestatus.Labels(c.NodeName, c.Labels), InUseChanged: inUseChanged, Worked: metrics.VolumeWorked,
+		Event: func(pod *corev1.Pod, reason, message string) {
+			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
+		},
+		OnDisk: func(err error) {
+			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+		},
+	}
+	cfg.Claims, _ = c.Objects.(VolumeReader) // nil without
+	cfg.CSIDrivers, _ = c.Objects.(CSIDriverReader)
+	cfg.TrustBundles, _ = c.Objects.(TrustBundleReader)
+	cfg.PodCertificates, _ = c.Objects.(PodCertificates)
+	cfg.Attachments, _ = c.Objects.(VolumeAttachmentReader)
+	if node, ok := c.Objects.(NodeReader); ok {
+		cfg.OwnNode = node.OwnNode
+	}
+	if claims, ok := c.Reports.(ClaimReporter); ok {
+		cfg.Expanded = claims.ClaimExpanded
+	}
+	return volume.New(cfg)
 }

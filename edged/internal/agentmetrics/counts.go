@@ -1,33 +1,19 @@
-package edged
+package agentmetrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
-	"github.com/edgekit/edgekit/edged/internal/plan"
-	"github.com/edgekit/edgekit/edged/static"
-	"github.com/edgekit/edgekit/edged/volume"
 )
 
-// PodsGroup is the control group of all pods, such as /kubepods; "" until the runtime has said how
-// it makes groups.
-func (a *Agent) PodsGroup() string { return a.groups.Top() }
-
-// SystemInfo is what the Node says of the machine; it is empty before Run.
-func (a *Agent) SystemInfo() corev1.NodeSystemInfo { return a.node.SystemInfo() }
-
-// passKind is what the next look at the pod is for, in the words of the metric.
-func (w *worker) passKind() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.deleted, w.pod.DeletionTimestamp != nil, w.rejected != nil:
-		return agentmetrics.Terminate
-	case !w.reported:
-		return agentmetrics.Create
-	}
-	return agentmetrics.Sync
+// Pod is what is counted of a pod.
+type Pod struct {
+	Status     *corev1.PodStatus // as last reported; nil if it never was
+	Containers int               // of its spec, init containers left out
+	Volumes    []string          // the plugins of the volumes that it uses
+	Static     bool
+	Mirrored   bool // the API server shows the static pod
+	Over       bool // it has ended
+	Prepared   bool // its volumes are prepared
 }
 
 // podCounts are how many pods, containers and volumes the node has now.
@@ -41,36 +27,26 @@ type podCounts struct {
 }
 
 // countPods counts what podCounts has.
-func (a *Agent) countPods() podCounts {
+func countPods(pods []Pod) podCounts {
 	n := podCounts{desired: make(map[bool]int), active: make(map[bool]int), containers: make(map[string]int), volumes: make(map[[2]string]int)}
-	a.eachWorker(func(w *worker) {
-		w.mu.Lock()
-		pod, st, mounted, mirrored := w.pod, w.reportedStatus, w.mem.SetUp || w.alive, w.mirrorUID != ""
-		isOver := plan.IsTerminal(pod.Status.Phase) || w.rejected != nil || st != nil && plan.IsTerminal(st.Phase)
-		w.mu.Unlock()
-		isStatic := static.Is(pod)
-		n.desired[isStatic]++
-		if mirrored {
+	for _, p := range pods {
+		n.desired[p.Static]++
+		if p.Mirrored {
 			n.mirrors++
 		}
-		n.perPod = append(n.perPod, len(pod.Spec.Containers))
-		n.countContainers(st)
-		if isOver {
-			return
+		n.perPod = append(n.perPod, p.Containers)
+		n.countContainers(p.Status)
+		if p.Over {
+			continue
 		}
-		n.active[isStatic]++
-		for i := range pod.Spec.Volumes {
-			v := &pod.Spec.Volumes[i]
-			if !volume.Used(pod, v) {
-				continue
-			}
-			plugin := a.volumes.Plugin(pod, v)
+		n.active[p.Static]++
+		for _, plugin := range p.Volumes {
 			n.volumes[[2]string{plugin, "desired_state_of_world"}]++
-			if mounted {
+			if p.Prepared {
 				n.volumes[[2]string{plugin, "actual_state_of_world"}]++
 			}
 		}
-	})
+	}
 	return n
 }
 
@@ -98,16 +74,18 @@ func (n *podCounts) countContainers(st *corev1.PodStatus) {
 	}
 }
 
-// countDescs are the metrics of podCounts, under the kubelet's names.
-type countDescs struct {
+// Counts describes how many pods, containers and volumes a node has, under the kubelet's names. It
+// keeps none of them. NewCounts makes it.
+type Counts struct {
 	running, containers, desired, active, mirrors, perPod, volumes, cgroups *prometheus.Desc
 }
 
-func newCountDescs() countDescs {
+// NewCounts makes Counts.
+func NewCounts() Counts {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return countDescs{
+	return Counts{
 		running:    desc("kubelet_running_pods", "Number of pods that have a running container."),
 		containers: desc("kubelet_running_containers", "Number of containers by their state.", "container_state"),
 		desired:    desc("kubelet_desired_pods", "Number of pods that the node was given.", "static"),
@@ -119,41 +97,38 @@ func newCountDescs() countDescs {
 	}
 }
 
-// describe describes what collectCounts sends.
-func (c countDescs) describe(ch chan<- *prometheus.Desc) {
+// Describe describes what Collect sends.
+func (c Counts) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.running, c.containers, c.desired, c.active, c.mirrors, c.perPod, c.volumes, c.cgroups} {
 		ch <- d
 	}
 }
 
-// collectCounts sends how many pods, containers and volumes the node has now.
-func (a *Agent) collectCounts(ch chan<- prometheus.Metric) {
-	n := a.countPods()
+// Collect sends how many pods, containers and volumes the node has now. cgroups is the version of
+// the machine's control groups; 0 means that it is not known.
+func (c Counts) Collect(ch chan<- prometheus.Metric, pods []Pod, cgroups int) {
+	n := countPods(pods)
 	send := func(d *prometheus.Desc, value int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}
-	send(a.counts.running, n.running)
+	send(c.running, n.running)
 	for state, count := range n.containers {
-		send(a.counts.containers, count, state)
+		send(c.containers, count, state)
 	}
 	for _, isStatic := range []bool{false, true} {
 		label := "" // the kubelet's words
 		if isStatic {
 			label = "true"
 		}
-		send(a.counts.desired, n.desired[isStatic], label)
-		send(a.counts.active, n.active[isStatic], label)
+		send(c.desired, n.desired[isStatic], label)
+		send(c.active, n.active[isStatic], label)
 	}
-	send(a.counts.mirrors, n.mirrors)
+	send(c.mirrors, n.mirrors)
 	for key, count := range n.volumes {
-		send(a.counts.volumes, count, key[0], key[1])
+		send(c.volumes, count, key[0], key[1])
 	}
-	if groups := a.groups.Load(); groups != nil {
-		version := 1
-		if groups.V2() {
-			version = 2
-		}
-		send(a.counts.cgroups, version)
+	if cgroups > 0 {
+		send(c.cgroups, cgroups)
 	}
 	buckets := map[float64]uint64{1: 0, 2: 0, 4: 0, 8: 0, 16: 0}
 	sum := 0
@@ -165,5 +140,5 @@ func (a *Agent) collectCounts(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(a.counts.perPod, uint64(len(n.perPod)), float64(sum), buckets)
+	ch <- prometheus.MustNewConstHistogram(c.perPod, uint64(len(n.perPod)), float64(sum), buckets)
 }
