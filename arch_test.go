@@ -306,10 +306,11 @@ var rooms = map[string][]string{
 	"edged/internal/podspec": {
 		"edged/runtime", "edged/cgroup", "edged/fieldref", "edged/static", "edged/volume", "edged/internal/notfound", "edged/internal/podlogs",
 	},
-	"edged/volume/mounthelper":  {},
-	"edged/internal/plan":       {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
-	"edged/internal/placement":  {"edged/runtime", "edged/internal/lifecycle", "edged/internal/topology"},
-	"edged/internal/podcgroups": {"edged/cgroup"},
+	"edged/volume/mounthelper":    {},
+	"edged/internal/plan":         {"edged/runtime", "edged/internal/podspec", "edged/internal/resize"},
+	"edged/internal/placement":    {"edged/runtime", "edged/internal/lifecycle", "edged/internal/topology"},
+	"edged/internal/devicehealth": {"edged/devices", "edged/internal/plan", "edged/internal/podspec"},
+	"edged/internal/podcgroups":   {"edged/cgroup"},
 	"edged/internal/actions": {
 		"edged/cgroup", "edged/devices", "edged/nodestatus", "edged/runtime", "edged/volume", "edged/internal/agentmetrics", "edged/internal/events", "edged/internal/hooks",
 		"edged/internal/hostinfo", "edged/internal/imagepull", "edged/internal/notfound", "edged/internal/placement", "edged/internal/plan", "edged/internal/podcgroups",

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/devicehealth"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
@@ -65,9 +66,9 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 // reportStatus reports a status that differs from the last one. It is false if
 // that failed, and must be tried again.
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
-	w.addDeviceHealth(&st)
-	w.addClaimHealth(&st)
 	pod, uid := w.reportsAs()
+	devicehealth.AddDevices(&st, string(pod.UID), w.last, w.a.cfg.Devices)
+	devicehealth.AddClaims(&st, pod, w.last, w.a.cfg.ResourceClaims)
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/devices"
 	"github.com/edgekit/edgekit/edged/internal/admission"
@@ -114,60 +115,6 @@ func (w *worker) reject(why *plan.Rejection) {
 	}
 }
 
-// addDeviceHealth adds the health of their devices to the statuses of containers
-// (KEP-4680). What no plugin has listed in this run is as it was last reported.
-func (w *worker) addDeviceHealth(st *corev1.PodStatus) {
-	manager := w.a.cfg.Devices
-	if manager == nil {
-		return
-	}
-	uid := string(w.spec().UID)
-	for i := range st.ContainerStatuses {
-		c := &st.ContainerStatuses[i]
-		list := manager.Container(uid, c.Name)
-		if last := plan.FindStatus(w.last, c.Name); len(list) == 0 && last != nil && plan.IsTerminal(st.Phase) {
-			c.AllocatedResourcesStatus = last.AllocatedResourcesStatus // others may have the devices by now
-		}
-		for _, d := range list {
-			health := corev1.ResourceHealth{ResourceID: corev1.ResourceID(d.ID), Health: corev1.ResourceHealthStatusUnhealthy}
-			switch {
-			case !d.Known:
-				health.Health = lastHealth(w.last, c.Name, d)
-			case d.Healthy:
-				health.Health = corev1.ResourceHealthStatusHealthy
-			}
-			s := resourceStatus(c, corev1.ResourceName(d.Resource))
-			s.Resources = append(s.Resources, health)
-		}
-	}
-}
-
-// resourceStatus finds the health of a resource in the status of a container, and adds an
-// empty one the first time.
-func resourceStatus(c *corev1.ContainerStatus, name corev1.ResourceName) *corev1.ResourceStatus {
-	at := slices.IndexFunc(c.AllocatedResourcesStatus, func(s corev1.ResourceStatus) bool { return s.Name == name })
-	if at < 0 {
-		at = len(c.AllocatedResourcesStatus)
-		c.AllocatedResourcesStatus = append(c.AllocatedResourcesStatus, corev1.ResourceStatus{Name: name})
-	}
-	return &c.AllocatedResourcesStatus[at]
-}
-
-// lastHealth is the health of a device as it was last reported; Healthy if it never was,
-// as in a kubelet.
-func lastHealth(last *corev1.PodStatus, container string, d devices.Allocated) corev1.ResourceHealthStatus {
-	if c := plan.FindStatus(last, container); c != nil {
-		for _, s := range c.AllocatedResourcesStatus {
-			for _, r := range s.Resources {
-				if string(s.Name) == d.Resource && string(r.ResourceID) == d.ID {
-					return r.Health
-				}
-			}
-		}
-	}
-	return corev1.ResourceHealthStatusHealthy
-}
-
 // keepDevices follows the plugins until ctx ends: the node and the pods report what
 // changed, and containers that wait for devices are tried again.
 func (a *Agent) keepDevices(ctx context.Context) {
@@ -215,4 +162,73 @@ func (w *worker) devicesChanged() {
 	}
 	w.mu.Unlock()
 	w.wakeUp()
+}
+
+// ResourceClaims has the node's drivers prepare the resource claims of pods (Dynamic
+// Resource Allocation). In edgekit it is edged/dra. It remembers over restarts which pods use
+// claims. All methods may be called by several goroutines, and again after an error.
+type ResourceClaims interface {
+	// Load reads what was prepared before. An Agent calls it first, until it works.
+	Load(ctx context.Context) error
+	// Prepare prepares all claims of a pod. The Agent calls it before each sandbox of the
+	// pod. Its error is for the people who look at the pod.
+	Prepare(ctx context.Context, pod *corev1.Pod) error
+	// CDIDevices lists the CDI devices that a container gets for the claims that it names.
+	CDIDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error)
+	// Uses reports whether claims of the pod are prepared, or may be.
+	Uses(podUID string) bool
+	// Unprepare gives the claims of a pod back, of which no process is left.
+	Unprepare(ctx context.Context, podUID string) error
+	// ResourceStatuses lists the health of the devices that a container gets. A claim that is
+	// left out has the health that was last reported.
+	ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
+	// Pods lists the uids of all pods for which Uses is true.
+	Pods() []string
+}
+
+// loadClaims reads which claims are prepared, until that works. It is false when ctx ended
+// first.
+func (a *Agent) loadClaims(ctx context.Context) bool {
+	if a.cfg.ResourceClaims == nil {
+		return true
+	}
+	for {
+		err := a.cfg.ResourceClaims.Load(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() == nil {
+			a.log.Warn("cannot read which resource claims are prepared", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(runtimeRetry):
+		}
+	}
+}
+
+// usesClaims reports whether a pod's resource claims are to be given back at its end.
+func (a *Agent) usesClaims(uid types.UID) bool {
+	return a.cfg.ResourceClaims != nil && a.cfg.ResourceClaims.Uses(string(uid))
+}
+
+// ResourceDriversChanged has the pods that wait for their resource claims try again at once:
+// a driver has come.
+func (a *Agent) ResourceDriversChanged() {
+	a.eachWorker(func(w *worker) {
+		if podspec.HasClaims(w.spec()) {
+			w.contentChanged()
+		}
+	})
+}
+
+// ResourceHealthChanged has the statuses of these pods reported again: the health of their
+// devices changed.
+func (a *Agent) ResourceHealthChanged(podUIDs []string) {
+	a.eachWorker(func(w *worker) {
+		if slices.Contains(podUIDs, string(w.spec().UID)) {
+			w.wakeUp()
+		}
+	})
 }
