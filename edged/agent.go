@@ -67,6 +67,7 @@ type Agent struct {
 	diskFolders *diskusage.Meter // of DiskUsage; needs diskMeter
 
 	sources   *podsources.Sources
+	leftovers *leftovers.Finder
 	nameFreed chan struct{} // holds a value: a pod's name, or room for one, may be free again
 	// awaitsDevices says that a listed pod waits for a device plugin; it needs mu.
 	awaitsDevices bool
@@ -87,8 +88,7 @@ type Agent struct {
 	// preempting are the critical pods that wait until those have ended that yield to them.
 	preempting map[types.UID]*corev1.Pod
 	orphans    map[types.UID]*corev1.Pod // what was found for pods not in the list
-	leftovers  *leftovers.Finder
-	wg         sync.WaitGroup // the workers
+	wg         sync.WaitGroup            // the workers
 }
 
 // New checks cfg and makes an Agent. It does no I/O and starts no goroutine.
