@@ -54,13 +54,17 @@ type Config struct {
 
 // Claims prepares the resource claims of pods. See edged.ResourceClaims.
 type Claims interface {
+	// Prepare prepares all claims of a pod.
 	Prepare(ctx context.Context, pod *corev1.Pod) error
+	// CDIDevices lists the CDI devices that a container gets for its claims.
 	CDIDevices(pod *corev1.Pod, c *corev1.Container) ([]string, error)
+	// Unprepare gives the claims of a pod back.
 	Unprepare(ctx context.Context, podUID string) error
 }
 
 // Classes reads runtime classes. See edged.RuntimeClassReader.
 type Classes interface {
+	// RuntimeHandler is the handler that a class names.
 	RuntimeHandler(ctx context.Context, class string) (handler string, err error)
 }
 

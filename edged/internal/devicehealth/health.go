@@ -66,6 +66,7 @@ func lastHealth(last *corev1.PodStatus, container string, d devices.Allocated) c
 
 // Claims knows the health of the devices of resource claims. See edged.ResourceClaims.
 type Claims interface {
+	// ResourceStatuses lists the health of the devices that a container gets.
 	ResourceStatuses(pod *corev1.Pod, c *corev1.Container) []corev1.ResourceStatus
 }
 

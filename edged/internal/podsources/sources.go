@@ -15,6 +15,7 @@ import (
 
 // Objects lists the pods that are bound to the node. An edged.Objects is one.
 type Objects interface {
+	// Pods lists the pods at once, and again after each change. The channel holds the newest list.
 	Pods(ctx context.Context) (<-chan []*corev1.Pod, error)
 }
 
@@ -199,6 +200,7 @@ func (s *Sources) Mirror(pod *corev1.Pod) *corev1.Pod {
 
 // Mirrorer has the API server show static pods. A Reports of package edged may be one.
 type Mirrorer interface {
+	// MirrorPod reports the mirror of a static pod, and PodGone that a mirror is to go.
 	MirrorPod(ctx context.Context, pod *corev1.Pod) error
 	PodGone(ctx context.Context, pod *corev1.Pod) error
 }
