@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/edged/devices"
-	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/runtime"
@@ -174,12 +173,12 @@ const (
 
 // The names of a TraceStep.
 const (
-	TraceVolumes = actions.StepVolumes // the pod's volumes and cgroup are set up
-	TraceSandbox = actions.StepSandbox // its sandbox is created and started
-	TraceStart   = actions.StepStart   // a container is created and started; TraceImage lies within
-	TraceImage   = actions.StepImage   // an image is brought to the node, unless it is there
-	TraceStop    = actions.StepStop    // a container, or the pod with its sandbox, is stopped
-	TraceRemove  = actions.StepRemove  // what is left of a stopped container, sandbox or pod is removed
+	TraceVolumes = "volumes" // the pod's volumes and cgroup are set up
+	TraceSandbox = "sandbox" // its sandbox is created and started
+	TraceStart   = "start"   // a container is created and started; TraceImage lies within
+	TraceImage   = "image"   // an image is brought to the node, unless it is there
+	TraceStop    = "stop"    // a container, or the pod with its sandbox, is stopped
+	TraceRemove  = "remove"  // what is left of a stopped container, sandbox or pod is removed
 )
 
 // TraceStep is a part of an agent's work for a pod.
