@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/edgekit/edgekit/edged/cgroup"
 	"github.com/edgekit/edgekit/edged/internal/admission"
 	"github.com/edgekit/edgekit/edged/internal/hostinfo"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
@@ -19,6 +19,13 @@ import (
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/shutdown"
+)
+
+// The kubelet's words about a pod that ends for a critical one.
+const (
+	reasonPreempting     = "Preempting"
+	messagePreempted     = "Preempted in order to admit critical pod"
+	disruptionPreemption = "Pod was preempted by Kubelet to accommodate a critical pod."
 )
 
 // admitLocked decides whether the node takes a pod besides those that it has. The
@@ -42,7 +49,7 @@ func (a *Agent) admitLocked(ctx context.Context, pod *corev1.Pod) *plan.Rejectio
 func (a *Agent) requestLocked(ctx context.Context, pod *corev1.Pod) admission.Request {
 	f := admission.Request{
 		Pod: pod, Others: a.holdersLocked(pod), Allocatable: a.allocatableFor(pod), Sysctls: a.cfg.AllowedSysctls, Labels: nodestatus.Labels(a.cfg.NodeName, a.cfg.Labels), Features: a.node.Features(),
-		PodLimits: a.limitsPods() && a.groups.Load().Limited(),
+		PodLimits: a.groups.LimitPods() && a.groups.Load().Limited(),
 	}
 	f.Pressures, _ = a.evictor.Pressures()
 	if admission.WantsAppArmor(pod) {
@@ -56,6 +63,51 @@ func (a *Agent) requestLocked(ctx context.Context, pod *corev1.Pod) admission.Re
 		f.Node = node
 	}
 	return f
+}
+
+// preemptLocked makes room for a critical pod that does not fit: it ends pods that yield.
+// It reports whether the pod must wait for those; it is asked again when one of them has
+// ended. Meanwhile the room is the pod's: see requestLocked. It needs a.mu.
+func (a *Agent) preemptLocked(ctx context.Context, pod *corev1.Pod) bool {
+	delete(a.preempting, pod.UID)
+	if pod.DeletionTimestamp != nil || plan.IsTerminal(pod.Status.Phase) || pod.Name == "" || !admission.IsCritical(pod) || a.shuttingDown() {
+		return false
+	}
+	f := a.requestLocked(ctx, pod)
+	// What ends already counts as gone: it is waited for below.
+	f.Others = slices.DeleteFunc(f.Others, func(o *corev1.Pod) bool {
+		w := a.workers[o.UID]
+		return w != nil && w.yields()
+	})
+	victims, rejected := f.Preempt()
+	if rejected != nil {
+		return false
+	}
+	for _, victim := range victims {
+		if w := a.workers[victim.UID]; w != nil && w.preempt() {
+			a.events.Pod(w.spec(), corev1.EventTypeWarning, reasonPreempting, messagePreempted)
+			a.log.Info("a pod ends so that a critical one has room", "pod", podspec.Title(victim), "critical", podspec.Title(pod))
+		}
+	}
+	f.Others = a.holdersLocked(pod) // a victim that did not run has left already
+	if f.Room() == nil {
+		return false
+	}
+	a.preempting[pod.UID] = pod
+	return true
+}
+
+// preempt has the pod become Failed with the reason Preempting, within its own grace
+// period. It reports false where the pod has ended already.
+func (w *worker) preempt() bool {
+	return w.endFor(&plan.Rejection{Reason: reasonPreempting, Message: messagePreempted, Disrupts: true, Disruption: disruptionPreemption}, nil)
+}
+
+// yields reports whether the node has made the pod end because others need what it holds.
+func (w *worker) yields() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rejected != nil && w.rejected.Disrupts
 }
 
 // holdersLocked are the other pods that hold resources of the node, and the critical ones
@@ -97,9 +149,6 @@ func appArmorEnabled() bool {
 	return err == nil && strings.HasPrefix(string(text), "Y")
 }
 
-// limitsPods reports whether this agent makes the cgroups of pods and limits them.
-func (a *Agent) limitsPods() bool { return a.cfg.PodCgroups == On && a.ownGroups.Load() }
-
 // newNodeCgroups makes what keeps the cgroups above those of the pods.
 func (a *Agent) newNodeCgroups() *nodecgroups.Keeper {
 	r := a.cfg.Resources
@@ -136,7 +185,7 @@ func (a *Agent) heldPods() []*corev1.Pod {
 // checkMachine says why the agent must not run on this machine as it is configured;
 // nil if it may.
 func (a *Agent) checkMachine() error {
-	if a.cfg.Resources.FailSwapOn && swapTotal() > 0 {
+	if a.cfg.Resources.FailSwapOn && hostinfo.SwapTotal() > 0 {
 		return errors.New("edged: running with swap on is not supported with Config.Resources.FailSwapOn (--fail-swap-on): disable swap, or leave that out")
 	}
 	machine := a.machine()
@@ -146,26 +195,4 @@ func (a *Agent) checkMachine() error {
 		}
 	}
 	return nil
-}
-
-// swapTotal is the swap of the machine in bytes; 0 if that cannot be read.
-func swapTotal() int64 {
-	memory, err := hostinfo.Fields("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	return memory["SwapTotal:"] << 10
-}
-
-// nodeFacts is what of the node's state goes into the configuration of a
-// container.
-func (a *Agent) nodeFacts() podspec.Node {
-	groups := a.groups.Load()
-	if groups == nil { // the runtime has not answered yet
-		groups = cgroup.New(cgroup.Config{})
-	}
-	return podspec.Node{
-		Capacity: a.node.Capacity(), Allocatable: a.node.Allocatable(), Features: a.node.Features(), CgroupV2: groups.V2(),
-		SwapLimited: groups.SwapLimited(), Swap: swapTotal(), HugePageSizes: groups.HugePageSizes(),
-	}
 }

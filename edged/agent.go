@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,25 +14,28 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edgekit/edgekit/edged/cgroup"
+	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
 	"github.com/edgekit/edgekit/edged/internal/diskusage"
 	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/eviction"
 	"github.com/edgekit/edgekit/edged/internal/evictor"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
+	"github.com/edgekit/edgekit/edged/internal/leftovers"
 	"github.com/edgekit/edgekit/edged/internal/lifecycle"
 	"github.com/edgekit/edgekit/edged/internal/nodecgroups"
+	"github.com/edgekit/edgekit/edged/internal/placement"
+	"github.com/edgekit/edgekit/edged/internal/podcgroups"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/internal/probemetrics"
+	"github.com/edgekit/edgekit/edged/internal/prober"
 	"github.com/edgekit/edgekit/edged/internal/resize"
-	"github.com/edgekit/edgekit/edged/internal/slots"
 	"github.com/edgekit/edgekit/edged/internal/topology"
 	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/pleg"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/shutdown"
-	"github.com/edgekit/edgekit/edged/static"
 	"github.com/edgekit/edgekit/edged/volume"
 )
 
@@ -42,32 +46,29 @@ const runtimeRetry = time.Second
 // Agent runs the pods of one node. New makes it, Run runs it, once. All its
 // methods may be called by several goroutines.
 type Agent struct {
-	cfg          Config
-	log          *slog.Logger
-	volumes      *volume.Manager
-	node         *nodestatus.Reporter
-	events       *events.Recorder
-	probeCounter probemetrics.Counter
-	stopSlots    slots.Slots // of sandboxes being stopped
-	removeSlots  slots.Slots // of sandboxes being removed: apart, so that a pod which is nearly gone goes first
-	images       *imagepull.Puller
-	evictor      *evictor.Evictor
-	shutdown     *shutdown.Manager // nil if nothing delays a shutdown
-	groups       atomic.Pointer[cgroup.Groups]
-	ownGroups    atomic.Bool // the runtime has groups for pods
-	userns       *userns.Allocator
-	policy       podspec.Policy         // of the resources of pods
-	runtime      atomic.Pointer[string] // the runtime's name
-	ready        chan struct{}
-	guard        lifecycle.Guard
-	specs        *podspec.Builder
-	disk         disk
-	diskMeter    chan struct{}    // holds a value while DiskUsage looks
-	diskFolders  *diskusage.Meter // of DiskUsage; needs diskMeter
+	cfg         Config
+	log         *slog.Logger
+	volumes     *volume.Manager
+	node        *nodestatus.Reporter
+	events      *events.Recorder
+	prober      *prober.Prober
+	images      *imagepull.Puller
+	evictor     *evictor.Evictor
+	shutdown    *shutdown.Manager // nil if nothing delays a shutdown
+	groups      *podcgroups.Groups
+	userns      *userns.Allocator
+	policy      podspec.Policy         // of the resources of pods
+	runtime     atomic.Pointer[string] // the runtime's name
+	ready       chan struct{}
+	guard       lifecycle.Guard
+	specs       *podspec.Builder
+	disk        disk
+	diskMeter   chan struct{}    // holds a value while DiskUsage looks
+	diskFolders *diskusage.Meter // of DiskUsage; needs diskMeter
 
-	folder    *static.Folder // nil without static pods
-	manifests *static.URL    // nil without static pods from a web server
-	nameFreed chan struct{}  // holds a value: a pod's name, or room for one, may be free again
+	sources   *podsources.Sources
+	leftovers *leftovers.Finder
+	nameFreed chan struct{} // holds a value: a pod's name, or room for one, may be free again
 	// awaitsDevices says that a listed pod waits for a device plugin; it needs mu.
 	awaitsDevices bool
 	// unknownPod holds a value: the runtime sent an event of a pod without a worker.
@@ -75,8 +76,9 @@ type Agent struct {
 	nodeCgroups   *nodecgroups.Keeper
 	resizeMetrics *resize.Metrics
 	metrics       *agentmetrics.Metrics
-	counts        countDescs
-	placement     *placement // set by Run; nil without a policy
+	counts        agentmetrics.Counts
+	placement     *placement.Placement // set by Run; nil without a policy
+	actions       *actions.Performer   // set by Run
 	placed        topology.Metrics
 
 	mu      sync.Mutex
@@ -86,7 +88,6 @@ type Agent struct {
 	// preempting are the critical pods that wait until those have ended that yield to them.
 	preempting map[types.UID]*corev1.Pod
 	orphans    map[types.UID]*corev1.Pod // what was found for pods not in the list
-	unowned    map[string]time.Time      // since when what is on the disk belongs to nobody; see lastingLocked
 	wg         sync.WaitGroup            // the workers
 }
 
@@ -111,7 +112,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a = &Agent{
 		cfg: cfg, log: cfg.Logger, volumes: volumes, events: recorder, specs: specs,
-		stopSlots: slots.New(), removeSlots: slots.New(), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: newCountDescs(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
+		groups: podcgroups.New(cfg.PodCgroups == On), resizeMetrics: resize.NewMetrics(), metrics: metrics, counts: agentmetrics.NewCounts(), diskMeter: make(chan struct{}, 1), ready: make(chan struct{}), nameFreed: make(chan struct{}, 1),
 		unknownPod: make(chan struct{}, 1), policy: cfg.Resources.policy(), workers: make(map[types.UID]*worker),
 		preempting: make(map[types.UID]*corev1.Pod),
 	}
@@ -131,8 +132,16 @@ func New(cfg Config) (*Agent, error) {
 	if a.disk, err = a.newDisk(); err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
+	a.prober = prober.New(prober.Config{Executor: cfg.Runtime, HostIPs: a.node.Addresses, Events: recorder, Logger: cfg.Logger})
 	a.images, a.nodeCgroups, a.userns = a.newPuller(), a.newNodeCgroups(), cfg.newUserNamespaces()
-	if err := a.newStaticSources(); err != nil {
+	a.leftovers = leftovers.New(leftovers.Config{
+		NodeName: cfg.NodeName, Runtime: cfg.Runtime, Folders: a.podFolders, Groups: a.groups, LogRoot: cfg.LogRoot, LogLinks: cfg.ContainerLogs.Links, Logger: cfg.Logger,
+	})
+	a.sources, err = podsources.New(podsources.Config{
+		Objects: cfg.Objects, Node: cfg.NodeName, Logger: cfg.Logger, Dir: cfg.StaticPodDir, DirCheck: cfg.StaticPodDirCheck,
+		URL: cfg.StaticPodURL, URLHeader: cfg.StaticPodURLHeader, URLCheck: cfg.StaticPodURLCheck, URLFile: filepath.Join(cfg.Root, "static-pods-from-url"),
+	})
+	if err != nil {
 		return nil, fmt.Errorf("edged: %w", err)
 	}
 	return a, nil
@@ -188,14 +197,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	a.actions = a.newActions()
 	booted := a.hasBooted(ctx)
 	a.recordStart(booted)
 	reporting := make(chan error, 1)
 	wg.Go(func() { reporting <- a.node.Run(ctx) })
 	wg.Go(func() { _ = a.events.Run(ctx) }) // the Agent runs once: so does its recorder
 	wg.Go(func() { a.watchMemory(ctx) })
-	in, err := a.followSources(ctx, &wg)
-	if err != nil {
+	in := a.sources
+	if err := in.Follow(ctx, wg.Go); err != nil {
 		return unlessEnded(ctx, fmt.Errorf("edged: %w", err))
 	}
 	if booted && !a.reportBoot(ctx, in) || !a.waitForRuntime(ctx) || !a.loadClaims(ctx) {
@@ -206,10 +216,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("edged: %w", err)
 	}
-	if a.limitsPods() {
+	if a.groups.LimitPods() {
 		wg.Go(func() { _ = a.nodeCgroups.Run(ctx) }) // the Agent runs once: so does it
 	}
-	wg.Go(func() { a.keepPlacement(ctx) })
+	wg.Go(func() { _ = a.placement.Run(ctx) }) // the Agent runs once: so does it
 	wg.Go(func() { a.keepDevices(ctx) })
 	// Deferred calls run in reverse order: cancel, join the workers, join the rest.
 	defer a.wg.Wait()
@@ -268,7 +278,7 @@ func unlessEnded(ctx context.Context, err error) error {
 // followChanges gives each change to the workers that it concerns, until ctx ends:
 // a new list of pods, a static pod, a name that is free again, or a config map or
 // secret that may have changed.
-func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-chan struct{}, watching <-chan error) error {
+func (a *Agent) followChanges(ctx context.Context, in *podsources.Sources, changed <-chan struct{}, watching <-chan error) error {
 	for {
 		var retry <-chan time.Time
 		if !a.syncMirrors(ctx, in) {
@@ -282,21 +292,23 @@ func (a *Agent) followChanges(ctx context.Context, in *podSources, changed <-cha
 				return fmt.Errorf("edged: %w", err)
 			}
 			watching = nil
-		case list, ok := <-in.pods:
+		case list, ok := <-in.API:
 			if !ok {
 				if ctx.Err() == nil {
 					return errors.New("edged: Objects.Pods ended")
 				}
 				return nil
 			}
-			in.setAPIPods(list)
-			a.assignPods(ctx, in.all())
-		case in.static = <-in.files:
-			a.assignPods(ctx, in.all())
-		case in.remote = <-in.manifests:
-			a.assignPods(ctx, in.all())
+			in.SetAPI(list)
+			a.assignPods(ctx, in.All())
+		case list := <-in.Folder:
+			in.SetFolder(list)
+			a.assignPods(ctx, in.All())
+		case list := <-in.URL:
+			in.SetURL(list)
+			a.assignPods(ctx, in.All())
 		case <-a.nameFreed:
-			a.assignPods(ctx, in.all())
+			a.assignPods(ctx, in.All())
 		case <-retry:
 		case _, ok := <-changed:
 			if !ok {
@@ -323,8 +335,7 @@ func (a *Agent) waitForRuntime(ctx context.Context) bool {
 			health, err = a.cfg.Runtime.Health(ctx) // admission needs its features
 		}
 		if err == nil {
-			a.groups.Store(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}))
-			a.ownGroups.Store(driver != "")
+			a.groups.Set(cgroup.New(cgroup.Config{Driver: driver, Root: a.cfg.CgroupRoot, Changed: a.metrics.CgroupChanged}), driver != "")
 			a.runtime.Store(&version.Name)
 			a.node.SetHealth(health)
 			return true

@@ -2,11 +2,14 @@ package edged
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edgekit/edgekit/edged/internal/oomwatch"
 	"github.com/edgekit/edgekit/edged/internal/plan"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/static"
 )
@@ -31,19 +34,19 @@ func (a *Agent) hasBooted(ctx context.Context) bool {
 // not ask the runtime, which may be long in coming up after a power cut: until then the API
 // of the node, and the cluster's, would show the pods as they were before. It is false when
 // ctx ended first.
-func (a *Agent) reportBoot(ctx context.Context, in *podSources) bool {
-	if !in.waitForFirst(ctx) {
+func (a *Agent) reportBoot(ctx context.Context, in *podsources.Sources) bool {
+	if !in.WaitForFirst(ctx) {
 		return false
 	}
 	reports, ok := a.cfg.Reports.(LastReports)
 	if !ok {
 		return true
 	}
-	for _, p := range in.all() {
+	for _, p := range in.All() {
 		uid := p.UID
 		if static.Is(p) {
-			m := in.mirrors[p.Namespace+"/"+p.Name]
-			if m == nil || m.Annotations[corev1.MirrorPodAnnotationKey] != string(p.UID) {
+			m := in.Mirror(p)
+			if m == nil {
 				continue // the API server does not show it
 			}
 			uid = m.UID
@@ -61,4 +64,24 @@ func (a *Agent) reportBoot(ctx context.Context, in *podSources) bool {
 		}
 	}
 	return true
+}
+
+// recordStart records that the agent has started, and that the machine was booted before. Reasons
+// and texts are the kubelet's: alerts know them.
+func (a *Agent) recordStart(booted bool) {
+	a.events.Node(corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	if booted {
+		a.events.Node(corev1.EventTypeWarning, "Rebooted", fmt.Sprintf("Node %s has been rebooted, boot id: %s", a.cfg.NodeName, a.node.BootID()))
+	}
+}
+
+// watchMemory records an event each time that the kernel kills a process because the whole machine
+// is out of memory, until ctx ends.
+func (a *Agent) watchMemory(ctx context.Context) {
+	if a.cfg.KernelLog == "" {
+		return
+	}
+	_ = oomwatch.Run(ctx, oomwatch.Config{File: a.cfg.KernelLog, Logger: a.log, Killed: func(v oomwatch.Victim) { // it fails without Killed only
+		a.events.Node(corev1.EventTypeWarning, "SystemOOM", fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", v.Name, v.PID))
+	}})
 }

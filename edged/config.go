@@ -171,6 +171,28 @@ const (
 	Off
 )
 
+// The names of a TraceStep.
+const (
+	TraceVolumes = "volumes" // the pod's volumes and cgroup are set up
+	TraceSandbox = "sandbox" // its sandbox is created and started
+	TraceStart   = "start"   // a container is created and started; TraceImage lies within
+	TraceImage   = "image"   // an image is brought to the node, unless it is there
+	TraceStop    = "stop"    // a container, or the pod with its sandbox, is stopped
+	TraceRemove  = "remove"  // what is left of a stopped container, sandbox or pod is removed
+)
+
+// TraceStep is a part of an agent's work for a pod.
+type TraceStep struct {
+	Name      string // TraceVolumes and so on
+	Container string // the container's name, "" for one of the whole pod
+	Image     string // of TraceImage
+}
+
+// PodTrace is called when a step of a pod begins. It returns the context of the step and what is called
+// when the step has ended, with its error. Both calls come from a goroutine of the pod and must not
+// block. The pod must not be changed.
+type PodTrace func(ctx context.Context, pod *corev1.Pod, step TraceStep) (context.Context, func(error))
+
 func (c Config) check() error {
 	switch {
 	case c.NodeName == "":

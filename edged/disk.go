@@ -2,7 +2,6 @@ package edged
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -11,10 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/edgekit/edgekit/edged/internal/podlogs"
+	"github.com/edgekit/edgekit/edged/internal/agentmetrics"
+	"github.com/edgekit/edgekit/edged/internal/events"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/nodestatus"
 	"github.com/edgekit/edgekit/edged/reclaim"
 	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/volume"
 )
 
 // ContainerLogs says how the logs of containers are kept. The zero value has the
@@ -169,19 +171,32 @@ func (a *Agent) isOver(podUID string) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.mem.tornDown && !w.alive
+	return w.mem.TornDown && !w.alive
 }
 
-// linkLog makes the link to the log of a container that has started. Collectors
-// that read no links lose nothing by a failure.
-func (a *Agent) linkLog(pod *corev1.Pod, container string, attempt uint32, id string) {
-	file := podlogs.File(a.cfg.LogRoot, pod, container, attempt)
-	if err := podlogs.Link(a.cfg.ContainerLogs.Links, file, pod, container, id); err != nil {
-		a.log.Warn("cannot make a link to a container's log", "pod", podspec.Title(pod), "container", container, "err", err)
+// newVolumes makes what prepares the pods' volumes, of what Objects and Reports can do
+// besides. inUseChanged is called when the node uses other attached volumes than before.
+func (c Config) newVolumes(recorder *events.Recorder, metrics *agentmetrics.Metrics, inUseChanged func()) (*volume.Manager, error) {
+	cfg := volume.Config{
+		Root: c.Root, Source: c.API.withLocalCA(c.Objects), Logger: c.Logger, CSI: c.CSI,
+		Node: c.NodeName, Labels: nodestatus.Labels(c.NodeName, c.Labels), InUseChanged: inUseChanged, Worked: metrics.VolumeWorked,
+		Event: func(pod *corev1.Pod, reason, message string) {
+			recorder.Pod(pod, corev1.EventTypeWarning, reason, message)
+		},
+		OnDisk: func(err error) {
+			recorder.Node(corev1.EventTypeWarning, "SecretsOnDisk", "the agent may not mount a tmpfs: pods' secrets are written to disk: "+err.Error())
+		},
 	}
-}
-
-// removeLogs removes the logs of a pod, and the links to them.
-func (a *Agent) removeLogs(pod *corev1.Pod) error {
-	return errors.Join(podlogs.UnlinkPod(a.cfg.ContainerLogs.Links, a.cfg.LogRoot, pod), podlogs.Remove(a.cfg.LogRoot, pod))
+	cfg.Claims, _ = c.Objects.(VolumeReader) // nil without
+	cfg.CSIDrivers, _ = c.Objects.(CSIDriverReader)
+	cfg.TrustBundles, _ = c.Objects.(TrustBundleReader)
+	cfg.PodCertificates, _ = c.Objects.(PodCertificates)
+	cfg.Attachments, _ = c.Objects.(VolumeAttachmentReader)
+	if node, ok := c.Objects.(NodeReader); ok {
+		cfg.OwnNode = node.OwnNode
+	}
+	if claims, ok := c.Reports.(ClaimReporter); ok {
+		cfg.Expanded = claims.ClaimExpanded
+	}
+	return volume.New(cfg)
 }

@@ -20,7 +20,7 @@
 // # How a pod is run
 //
 // Each pod has a worker, one goroutine that owns it. The worker observes what the
-// runtime has of the pod, asks a pure function what to do (internal/plan), does it,
+// runtime has of the pod, asks a pure function what to do (internal/plan), does it (internal/actions),
 // and observes again, until nothing is left to do. It wakes up when the spec, the
 // runtime, a probe, a config map or secret, or the clock gives cause.
 //
@@ -56,18 +56,30 @@
 //
 // # Rooms
 //
+// This package has the Agent, what an embedder gives it (Config, Objects, Reports), and the
+// worker that owns a pod. The rest is in packages below it. Data goes one way: a worker gathers a
+// situation, plan decides, actions does it and writes to the worker's memory.
+//
 //	runtime              the interface of a container runtime, and its values
 //	cri, runtimetest     a runtime over the Container Runtime Interface; a fake one
-//	internal/podspec     a pod's spec to a runtime's configuration
+//	internal/podsources  where pods come from, static ones too; mirror pods
+//	internal/podview     what the runtime has of a pod
 //	internal/plan        what a worker does next, and a pod's status: pure
+//	internal/actions     does it: volumes, sandboxes, containers, hooks, the end of a pod
+//	internal/podspec     a pod's spec to a runtime's configuration
+//	internal/prober      the probes of a pod's containers; probe makes one
+//	internal/leftovers   what is on the node for pods that are not its own
 //	internal/admission   whether the node takes a pod: pure
 //	internal/eviction    which pod must leave a node that is short of something: pure
 //	internal/evictor     measures and evicts; with nodeusage, diskusage and hostinfo
 //	internal/resize      changes of a running pod's resources: pure but for its record
 //	internal/topology    which CPUs and memory containers have alone: pure but for its files
+//	internal/placement   has containers run on these CPUs, and others leave them
 //	internal/userns      the ids of pods in user namespaces
 //	internal/allocatable what the node's cgroups are limited to: pure; nodecgroups sets it
+//	internal/podcgroups  whether the node limits pods
 //	internal/imagepull   images: pull policy, credentials, back-off; internal/hooks runs hooks
+//	internal/devicehealth the health of devices in a pod's status
 //	internal/slots       a few calls at a time
 //	nodestatus           the Node object and the facts of the host
 //	static, standalone   pods from a folder; a node without an API server
@@ -75,7 +87,7 @@
 //	devices, deviceplugin which container has which device; the plugins that have devices
 //	podresources         the socket that says what containers have
 //	credentialprovider   registry credentials from programs on the node
-//	probe, pleg, cgroup  probes; changes in the runtime; the cgroups of node and pods
+//	pleg, cgroup         changes in the runtime; the cgroups of node and pods
 //	shutdown             the order in which pods end before the machine shuts down; logind
 //	reclaim              the disk: rotation of logs, unused images, dead containers
 //	server, stats        the kubelet's HTTP API; usage of node and pods

@@ -74,7 +74,7 @@ func (e Eviction) clone() Eviction {
 // newEvictor makes what evicts pods from the node.
 func (a *Agent) newEvictor(thresholds []eviction.Threshold) (*evictor.Evictor, error) {
 	files, _ := a.cfg.Runtime.(runtime.ImageStore)
-	meter := nodeusage.New(nodeusage.Config{Root: a.cfg.Root, Runtime: files, PodsGroup: a.podsGroup, Logger: a.log})
+	meter := nodeusage.New(nodeusage.Config{Root: a.cfg.Root, Runtime: files, PodsGroup: a.groups.Top, Logger: a.log})
 	usage, _ := a.cfg.Runtime.(runtime.Meter)
 	cfg := evictor.Config{
 		Node: meter, Pods: evictablePods{a}, Usage: usage, Reclaimer: reclaimer{a}, Thresholds: thresholds,
@@ -85,15 +85,6 @@ func (a *Agent) newEvictor(thresholds []eviction.Threshold) (*evictor.Evictor, e
 		cfg.LastNode = reports.LastNode
 	}
 	return evictor.New(cfg)
-}
-
-// podsGroup is the cgroup of all pods together; "" before it is known.
-func (a *Agent) podsGroup() string {
-	groups := a.groups.Load()
-	if groups == nil {
-		return ""
-	}
-	return groups.Top()
 }
 
 // reclaimer frees disk for an Evictor without ending a pod.
@@ -188,7 +179,7 @@ func (w *worker) active() *corev1.Pod {
 
 // activeLocked is active; it needs w.mu.
 func (w *worker) activeLocked() *corev1.Pod {
-	ended := w.deleted || w.rejected != nil || w.mem.tornDown || plan.IsTerminal(w.pod.Status.Phase) ||
+	ended := w.deleted || w.rejected != nil || w.mem.TornDown || plan.IsTerminal(w.pod.Status.Phase) ||
 		w.reportedStatus != nil && plan.IsTerminal(w.reportedStatus.Phase)
 	if ended || w.pod.Name == "" {
 		return nil

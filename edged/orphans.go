@@ -2,15 +2,21 @@ package edged
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/leftovers"
+	"github.com/edgekit/edgekit/edged/internal/podlogs"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
+	"github.com/edgekit/edgekit/edged/internal/podspec"
+	"github.com/edgekit/edgekit/edged/internal/userns"
 	"github.com/edgekit/edgekit/edged/runtime"
 	"github.com/edgekit/edgekit/edged/static"
 )
@@ -18,15 +24,15 @@ import (
 // adoptPods waits for the first list of pods and gives every pod a worker. What
 // runs for a pod that is not in the list is an orphan, see removeOrphans. What
 // came from a file ends at once: the folder is the whole truth about that.
-func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
-	if !in.waitForFirst(ctx) {
+func (a *Agent) adoptPods(ctx context.Context, in *podsources.Sources) bool {
+	if !in.WaitForFirst(ctx) {
 		return false
 	}
 	sandboxes, ok := a.listSandboxes(ctx)
 	if !ok {
 		return false
 	}
-	list := in.all()
+	list := in.All()
 	running := make(map[types.UID]bool)
 	fromFile := make(map[types.UID]bool)
 	for _, s := range sandboxes {
@@ -50,7 +56,7 @@ func (a *Agent) adoptPods(ctx context.Context, in *podSources) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.setListedLocked(list)
-	a.setOrphansLocked(sandboxes, folders)
+	a.orphans, _ = a.leftovers.Orphans(leftovers.Scan{Sandboxes: sandboxes, Folders: folders}, a.isOwnLocked, time.Now())
 	for uid := range a.orphans {
 		if fromFile[uid] {
 			a.removeOrphanLocked(ctx, uid)
@@ -87,26 +93,6 @@ func (a *Agent) podFolders() []string {
 	return uids
 }
 
-// setOrphansLocked notes what is on the node for pods that are not in the list and
-// have no worker. Sandboxes that carry another node's name belong to an agent that
-// shares the runtime. It needs a.mu.
-func (a *Agent) setOrphansLocked(sandboxes []runtime.Sandbox, folders []string) {
-	a.orphans = make(map[types.UID]*corev1.Pod)
-	note := func(pod *corev1.Pod) {
-		if uid := pod.UID; !a.listed[uid] && a.workers[uid] == nil && a.orphans[uid] == nil {
-			a.orphans[uid] = pod
-		}
-	}
-	for _, s := range sandboxes {
-		if node := s.Annotations[runtime.AnnotationNode]; node == "" || node == a.cfg.NodeName {
-			note(orphanPod(s))
-		}
-	}
-	for _, uid := range folders {
-		note(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}})
-	}
-}
-
 // listSandboxes asks the runtime until it answers. It is false when ctx ended
 // first.
 func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
@@ -124,16 +110,6 @@ func (a *Agent) listSandboxes(ctx context.Context) ([]runtime.Sandbox, bool) {
 		case <-time.After(runtimeRetry):
 		}
 	}
-}
-
-// orphanPod makes a pod of the labels of a sandbox: enough to stop it within its
-// own grace period.
-func orphanPod(s runtime.Sandbox) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.PodUID)}}
-	if n, err := strconv.ParseInt(s.Annotations[runtime.AnnotationPodGrace], 10, 64); err == nil && n >= 0 {
-		p.Spec.TerminationGracePeriodSeconds = &n
-	}
-	return p
 }
 
 // How often orphans are looked for, and how often it is asked, doubling, which
@@ -207,4 +183,97 @@ func (a *Agent) removeOrphanLocked(ctx context.Context, uid types.UID) {
 		a.startLocked(ctx, a.orphans[uid], true).markDeleted()
 	}
 	delete(a.orphans, uid)
+}
+
+// isOwnLocked reports whether a pod is the node's, or one of which a worker has not ended yet. It
+// needs a.mu.
+func (a *Agent) isOwnLocked(uid types.UID) bool { return a.listed[uid] || a.workers[uid] != nil }
+
+// findOrphans looks for what is on the node for pods that are not in the list.
+func (a *Agent) findOrphans(ctx context.Context) {
+	found, err := a.leftovers.Scan(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Debug("cannot look for sandboxes of pods that are gone", "err", err)
+		}
+		return
+	}
+	a.mu.Lock()
+	orphans, links := a.leftovers.Orphans(found, a.isOwnLocked, time.Now())
+	a.orphans = orphans
+	a.mu.Unlock()
+	a.leftovers.RemoveLinks(links)
+	a.mendLogs(ctx, found.Containers)
+}
+
+// endOrphans looks for orphans now, and has those ended that are known for certain.
+// Before the first list of pods came nothing is.
+func (a *Agent) endOrphans(ctx context.Context) error {
+	select {
+	case <-a.ready:
+		a.findOrphans(ctx)
+		a.removeKnownOrphans(ctx)
+	default:
+	}
+	return nil
+}
+
+// mendLogs looks after the logs of this node's running containers: one that somebody
+// removed is opened again, as a kubelet does it, and one without a link gets it. A
+// container that was started before links were asked for has none.
+func (a *Agent) mendLogs(ctx context.Context, containers []runtime.Container) {
+	for _, c := range containers {
+		pod, ok := podlogs.PodOf(c)
+		if !ok || c.State != runtime.ContainerRunning {
+			continue
+		}
+		a.mu.Lock()
+		own := a.workers[pod.UID] != nil
+		a.mu.Unlock()
+		if !own {
+			continue
+		}
+		if _, err := os.Lstat(podlogs.File(a.cfg.LogRoot, pod, c.Name, c.Attempt)); errors.Is(err, fs.ErrNotExist) && a.disk.logs != nil {
+			if err := a.disk.logs.Reopen(ctx, c.ID); err != nil {
+				a.log.Debug("cannot have a log opened again that is gone", "pod", podspec.Title(pod), "container", c.Name, "err", err)
+			}
+		}
+		a.actions.LinkLog(pod, c.Name, c.Attempt, c.ID)
+	}
+}
+
+// newUserNamespaces makes what gives pods their ids.
+func (c Config) newUserNamespaces() *userns.Allocator {
+	return userns.New(userns.Config{PerPod: uint32(c.UserNamespacesIDsPerPod), MaxPods: c.MaxPods, Files: userns.SystemFiles(), Store: c.Store})
+}
+
+// adoptUserNamespaces notes which ids the sandboxes have that are there, and takes back
+// those of pods of which nothing is left. Ids of sandboxes count whosever they are.
+func (a *Agent) adoptUserNamespaces(ctx context.Context, list []*corev1.Pod, sandboxes []runtime.Sandbox, folders []string) {
+	there := make(map[string]bool)
+	for _, p := range list {
+		there[string(p.UID)] = true
+	}
+	for _, uid := range folders {
+		there[uid] = true
+	}
+	for _, s := range sandboxes {
+		there[s.PodUID] = true
+		if ids, ok := userns.Parse(s.Annotations[runtime.AnnotationUserNamespace]); ok {
+			a.userns.Found(s.PodUID, ids)
+		}
+	}
+	if err := a.userns.Keep(ctx, func(uid string) bool { return there[uid] }); err != nil && ctx.Err() == nil {
+		a.log.Warn("cannot forget the ids of pods that are gone", "err", err)
+	}
+}
+
+// releaseUserNamespace takes the ids of a pod back of which nothing is left.
+func (a *Agent) releaseUserNamespace(ctx context.Context, uid types.UID) {
+	if ctx.Err() != nil {
+		return // the agent ends, the pod does not
+	}
+	if err := a.userns.Release(ctx, string(uid)); err != nil && ctx.Err() == nil {
+		a.log.Warn("cannot forget the ids of a pod that is gone", "pod", uid, "err", err)
+	}
 }

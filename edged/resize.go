@@ -1,7 +1,6 @@
 package edged
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -12,15 +11,6 @@ import (
 	"github.com/edgekit/edgekit/edged/internal/podspec"
 	"github.com/edgekit/edgekit/edged/internal/resize"
 	"github.com/edgekit/edgekit/edged/runtime"
-)
-
-// The events about changes of resources; the kubelet's.
-const (
-	eventResizeStarted    = "ResizeStarted"
-	eventResizeCompleted  = "ResizeCompleted"
-	eventResizeError      = "ResizeError"
-	eventResizeDeferred   = "ResizeDeferred"
-	eventResizeInfeasible = "ResizeInfeasible"
 )
 
 // What has deferred changes tried again, by the kubelet's names.
@@ -35,19 +25,14 @@ const (
 // kubelet's retryDelay.
 const resizeRetry = 3 * time.Minute
 
-// resizeState is what a worker knows of the resources of its pod. It is guarded by
-// the worker's mutex.
+// resizeState is what a worker knows of the changes of its pod's resources, besides what is in
+// its memory. It is guarded by the worker's mutex.
 type resizeState struct {
-	known    bool // record holds what the pod was granted
-	record   resize.Record
-	unstored bool // the record differs from that on the disk
-	pod      bool // the pod's cgroup may not have what was granted
-
-	pending    *plan.ResizeCondition // of what was not granted
-	since      time.Time             // since when it is deferred; zero if it is not
-	judged     int64                 // the generation that was last decided upon in this life
-	retryAt    time.Time             // when a deferred change is tried again
-	inProgress *plan.ResizeCondition // of what was granted and is not set yet
+	known   bool                  // the record in memory holds what the pod was granted
+	pending *plan.ResizeCondition // of what was not granted
+	since   time.Time             // since when it is deferred; zero if it is not
+	judged  int64                 // the generation that was last decided upon in this life
+	retryAt time.Time             // when a deferred change is tried again
 }
 
 // restoreResize reads what an Agent before this one knew of the resources of a pod:
@@ -58,7 +43,7 @@ func (w *worker) restoreResize() {
 		w.a.log.Warn("cannot read what a pod was granted; it counts as granted what its containers were made with", "pod", podspec.Title(w.pod), "err", err)
 	}
 	if r != nil {
-		w.resize.known, w.resize.record = true, *r
+		w.resize.known, w.mem.Resize.Record = true, *r
 	}
 }
 
@@ -81,8 +66,8 @@ func (w *worker) restoreResizeConditions() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.resize.pending, w.resize.inProgress = find(corev1.PodResizePending), find(corev1.PodResizeInProgress)
-	w.resize.pod = w.resize.inProgress != nil
+	w.resize.pending, w.mem.Resize.InProgress = find(corev1.PodResizePending), find(corev1.PodResizeInProgress)
+	w.mem.Resize.Group = w.mem.Resize.InProgress != nil
 }
 
 // grantSpec notes that a pod was granted what its spec asks for: it was admitted.
@@ -90,7 +75,7 @@ func (w *worker) grantSpec() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.resize.known {
-		w.resize.known, w.resize.record.Allocated = true, resize.Of(w.pod)
+		w.resize.known, w.mem.Resize.Record.Allocated = true, resize.Of(w.pod)
 	}
 }
 
@@ -100,7 +85,7 @@ func (w *worker) allocatedLocked() *corev1.Pod {
 	if !w.resize.known {
 		return w.pod
 	}
-	return w.resize.record.Allocated.Apply(w.pod)
+	return w.mem.Resize.Record.Allocated.Apply(w.pod)
 }
 
 // heldPodLocked is the pod as it counts for others: with what it was granted, not
@@ -117,7 +102,7 @@ func (w *worker) heldPodLocked() *corev1.Pod {
 
 // actuatedLocked is what was set of the pod's resources. It needs w.mu.
 func (w *worker) actuatedLocked() plan.Actuated {
-	r := &w.resize.record
+	r := &w.mem.Resize.Record
 	if r.ActuatedPod == nil && len(r.Actuated) == 0 {
 		return plan.Actuated{}
 	}
@@ -135,9 +120,9 @@ func (w *worker) followResize(end plan.Ending) bool {
 	}
 	w.mu.Lock()
 	if !w.resize.known && w.pod.Name != "" {
-		w.resize.known, w.resize.record.Allocated = true, resize.Of(plan.AllocatedPod(w.pod, w.view))
+		w.resize.known, w.mem.Resize.Record.Allocated = true, resize.Of(plan.AllocatedPod(w.pod, w.view))
 	}
-	granted := w.resize.record.Allocated.Granted(w.pod)
+	granted := w.mem.Resize.Record.Allocated.Granted(w.pod)
 	due := !granted && (w.resize.judged != w.pod.Generation || w.deferredLocked() && !time.Now().Before(w.resize.retryAt))
 	trigger := triggerResized
 	if w.resize.judged == w.pod.Generation {
@@ -181,12 +166,12 @@ func (w *worker) settledLocked(how string) {
 // it. It is false if that failed, and must be tried again.
 func (w *worker) storeRecord() bool {
 	w.mu.Lock()
-	if !w.resize.unstored || w.mem.tornDown {
+	if !w.mem.Resize.Unstored || w.mem.TornDown {
 		w.mu.Unlock()
 		return true
 	}
-	record, uid := w.resize.record.Clone(), string(w.pod.UID)
-	w.resize.unstored = false
+	record, uid := w.mem.Resize.Record.Clone(), string(w.pod.UID)
+	w.mem.Resize.Unstored = false
 	w.mu.Unlock()
 	err := record.Store(w.a.volumes.PodDir(uid))
 	if err == nil {
@@ -195,7 +180,7 @@ func (w *worker) storeRecord() bool {
 	w.a.log.Warn("cannot store what a pod was granted; trying until it can be", "pod", podspec.Title(w.spec()), "err", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.resize.unstored = true
+	w.mem.Resize.Unstored = true
 	return false
 }
 
@@ -207,16 +192,16 @@ func (w *worker) followProgress(s plan.Situation) {
 	}
 	due := plan.ResizeDue(s)
 	w.mu.Lock()
-	was := w.resize.inProgress
+	was := w.mem.Resize.InProgress
 	switch {
 	case due && was == nil:
-		w.resize.inProgress = &plan.ResizeCondition{Generation: w.pod.Generation}
+		w.mem.Resize.InProgress = &plan.ResizeCondition{Generation: w.pod.Generation}
 	case !due && was != nil:
-		w.resize.inProgress = nil
+		w.mem.Resize.InProgress = nil
 	}
 	w.mu.Unlock()
 	if !due && was != nil {
-		w.a.events.Pod(s.Pod, corev1.EventTypeNormal, eventResizeCompleted, resize.EventMessage("Pod resize completed", s.Pod, was.Generation, ""))
+		w.a.events.Pod(s.Pod, corev1.EventTypeNormal, resize.EventCompleted, resize.EventMessage("Pod resize completed", s.Pod, was.Generation, ""))
 	}
 }
 
@@ -225,10 +210,10 @@ func (w *worker) followProgress(s plan.Situation) {
 func (w *worker) pendingResize() (resize.Pending, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.resize.known || w.deleted || w.pod.DeletionTimestamp != nil || w.rejected != nil || w.mem.tornDown || w.pod.Name == "" || plan.IsTerminal(w.pod.Status.Phase) {
+	if !w.resize.known || w.deleted || w.pod.DeletionTimestamp != nil || w.rejected != nil || w.mem.TornDown || w.pod.Name == "" || plan.IsTerminal(w.pod.Status.Phase) {
 		return resize.Pending{}, false
 	}
-	if w.resize.record.Allocated.Granted(w.pod) {
+	if w.mem.Resize.Record.Allocated.Granted(w.pod) {
 		return resize.Pending{}, false
 	}
 	if w.resize.judged == w.pod.Generation && w.resize.pending != nil && !w.deferredLocked() {
@@ -250,7 +235,7 @@ func (a *Agent) retryResizes(trigger string) {
 		}
 	}
 	resize.Order(all)
-	node := a.nodeFacts()
+	node := a.actions.Facts()
 	_, canResize := a.cfg.Runtime.(runtime.Resizer)
 	for _, p := range all {
 		r := resize.Request{
@@ -280,17 +265,17 @@ func (w *worker) noteVerdict(p resize.Pending, v resize.Verdict, trigger string)
 		}
 		w.settledLocked(resize.Accepted)
 		w.resize.pending, w.resize.since = nil, time.Time{}
-		w.resize.record.Allocated, w.resize.unstored, w.resize.pod = resize.Of(pod), true, true
-		w.resize.inProgress = &plan.ResizeCondition{Generation: pod.Generation}
-		w.mem.stale = true // the downward API shows resources
-		delete(w.mem.retry, plan.RetryResize)
-		a.events.Pod(pod, corev1.EventTypeNormal, eventResizeStarted, resize.EventMessage("Pod resize started", pod, pod.Generation, ""))
+		w.mem.Resize.Record.Allocated, w.mem.Resize.Unstored, w.mem.Resize.Group = resize.Of(pod), true, true
+		w.mem.Resize.InProgress = &plan.ResizeCondition{Generation: pod.Generation}
+		w.mem.Stale = true // the downward API shows resources
+		delete(w.mem.Retry, plan.RetryResize)
+		a.events.Pod(pod, corev1.EventTypeNormal, resize.EventStarted, resize.EventMessage("Pod resize started", pod, pod.Generation, ""))
 		a.nodeCgroups.Kick()
 		return
 	}
-	reason, event := corev1.PodReasonDeferred, eventResizeDeferred
+	reason, event := corev1.PodReasonDeferred, resize.EventDeferred
 	if v.Reason == corev1.PodReasonInfeasible {
-		reason, event = corev1.PodReasonInfeasible, eventResizeInfeasible
+		reason, event = corev1.PodReasonInfeasible, resize.EventInfeasible
 		if first {
 			a.resizeMetrics.Infeasible(v.Detail)
 		}
@@ -305,7 +290,7 @@ func (w *worker) noteVerdict(p resize.Pending, v resize.Verdict, trigger string)
 	}
 	// A pod that runs on without what it asks for keeps what it was granted, also when
 	// all its containers are gone after a reboot.
-	w.resize.unstored = w.resize.unstored || first
+	w.mem.Resize.Unstored = w.mem.Resize.Unstored || first
 	if old == nil || old.Reason != reason || old.Generation != pod.Generation {
 		a.events.Pod(pod, corev1.EventTypeWarning, event, resize.EventMessage("Pod resize "+v.Reason, pod, pod.Generation, v.Message))
 	}
@@ -328,7 +313,7 @@ func (a *Agent) resizeStates() []resize.State {
 	a.eachWorker(func(w *worker) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		s := resize.State{Pod: w.pod, InProgress: w.resize.inProgress != nil}
+		s := resize.State{Pod: w.pod, InProgress: w.mem.Resize.InProgress != nil}
 		if w.resize.pending != nil {
 			s.Pending = w.resize.pending.Reason
 		}
@@ -337,23 +322,4 @@ func (a *Agent) resizeStates() []resize.State {
 		}
 	})
 	return out
-}
-
-// resizeFailed notes why what was granted could not be set.
-func (w *worker) resizeFailed(ctx context.Context, pod *corev1.Pod, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	w.mu.Lock()
-	c := w.resize.inProgress
-	if c == nil {
-		c = &plan.ResizeCondition{Generation: w.pod.Generation}
-	}
-	changed := c.Reason != corev1.PodReasonError || c.Message != err.Error()
-	w.resize.inProgress = &plan.ResizeCondition{Reason: corev1.PodReasonError, Message: err.Error(), Generation: c.Generation}
-	generation := c.Generation
-	w.mu.Unlock()
-	if changed {
-		w.a.events.Pod(pod, corev1.EventTypeWarning, eventResizeError, resize.EventMessage("Pod resize error", pod, generation, err.Error()))
-	}
 }

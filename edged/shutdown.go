@@ -105,7 +105,7 @@ func (e endingPods) HasEnded(uid types.UID) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.alive && w.mem.tornDown
+	return !w.alive && w.mem.TornDown
 }
 
 // Resume starts static pods again that a shutdown has ended, which did not come: nobody

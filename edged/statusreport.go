@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/devicehealth"
 	"github.com/edgekit/edgekit/edged/internal/notfound"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
@@ -35,14 +36,14 @@ func (w *worker) facts(s plan.Situation, final bool) plan.Facts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := plan.Facts{
-		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.messages,
-		Waiting: maps.Clone(w.mem.waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected, Refused: w.mem.refused,
-		Expired: w.mem.expired, Held: s.Held, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
-		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.resize.inProgress,
+		Pod: w.pod, Last: w.last, Now: s.Now, Start: w.start, View: s.View, Readiness: make(map[string]plan.Readiness), Messages: w.reader.Messages(),
+		Waiting: maps.Clone(w.mem.Waiting), BackOffs: w.backOffs, Runtime: *w.a.runtime.Load(), HostIPs: w.a.node.Addresses(), Final: final, Rejected: w.rejected, Refused: w.mem.Refused,
+		Expired: w.mem.Expired, Held: s.Held, Alive: w.alive || w.starting() || w.a.usesClaims(w.pod.UID),
+		Allocated: w.allocatedLocked(), Actuated: w.actuatedLocked(), Pending: w.resize.pending, InProgress: w.mem.Resize.InProgress,
 	}
 	for _, c := range s.View.Containers {
 		if c.State == runtime.ContainerRunning {
-			f.Readiness[c.ID] = w.readinessOf(c)
+			f.Readiness[c.ID] = w.probes.Readiness(c.ID)
 		}
 	}
 	return f
@@ -65,9 +66,9 @@ func (w *worker) report(ctx context.Context, s plan.Situation) bool {
 // reportStatus reports a status that differs from the last one. It is false if
 // that failed, and must be tried again.
 func (w *worker) reportStatus(ctx context.Context, st corev1.PodStatus) bool {
-	w.addDeviceHealth(&st)
-	w.addClaimHealth(&st)
 	pod, uid := w.reportsAs()
+	devicehealth.AddDevices(&st, string(pod.UID), w.last, w.a.cfg.Devices)
+	devicehealth.AddClaims(&st, pod, w.last, w.a.cfg.ResourceClaims)
 	if w.reported && w.reportedUID == uid && w.last != nil && equality.Semantic.DeepEqual(*w.last, st) {
 		return true
 	}
@@ -124,28 +125,6 @@ func (w *worker) reportsAs() (*corev1.Pod, types.UID) {
 	return w.pod, w.pod.UID
 }
 
-// complainDNS reports what the resolver configuration of a pod lacks. What is a
-// matter of the node is said once in an agent's life, of the node.
-func (a *Agent) complainDNS(pod *corev1.Pod) {
-	_, complaints, err := a.specs.DNS(pod)
-	if err != nil {
-		a.log.Debug("cannot read the host's resolver configuration", "pod", podspec.Title(pod), "err", err)
-	}
-	for _, c := range complaints {
-		switch {
-		case !c.OfNode:
-			a.events.Pod(pod, c.Type, c.Reason, c.Message)
-		case a.specs.FirstNotice(c.Reason):
-			log := a.log.Info
-			if c.Type == corev1.EventTypeWarning {
-				log = a.log.Warn
-			}
-			log("the node's DNS settings limit its pods", "reason", c.Reason, "message", c.Message)
-			a.events.Node(c.Type, c.Reason, c.Message)
-		}
-	}
-}
-
 // ConditionTokenExpired is a condition of pods. It is True while a service account
 // token of the pod has expired and cannot be renewed, because the cloud is out of
 // reach. The pod runs on with that token. Otherwise the pod has no such condition.
@@ -176,7 +155,7 @@ func (w *worker) loadLastReport(ctx context.Context) {
 		return
 	}
 	w.last = newerStatus(said, w.last)
-	w.updateMemory(func(m *memory) { m.expired = plan.TokenExpired(w.last) })
+	w.updateMemory(func(m *memory) { m.Expired = plan.TokenExpired(w.last) })
 	if t := w.last.StartTime; t != nil {
 		w.start = t.Time
 	}
@@ -209,7 +188,7 @@ func (w *worker) restoreWaiting() {
 	for _, list := range [][]corev1.ContainerStatus{w.last.InitContainerStatuses, w.last.ContainerStatuses, w.last.EphemeralContainerStatuses} {
 		for _, c := range list {
 			if why := c.State.Waiting; why != nil && !slices.Contains([]string{"", plan.ReasonContainerCreating, plan.ReasonPodInitializing, plan.ReasonCrashLoopBackOff}, why.Reason) {
-				w.updateMemory(func(m *memory) { m.waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message} })
+				w.updateMemory(func(m *memory) { m.Waiting[c.Name] = plan.Waiting{Reason: why.Reason, Message: why.Message} })
 			}
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/imagepull"
 	"github.com/edgekit/edgekit/edged/internal/plan"
 	"github.com/edgekit/edgekit/edged/internal/podspec"
-	"github.com/edgekit/edgekit/edged/runtime"
+	"github.com/edgekit/edgekit/edged/internal/podview"
+	"github.com/edgekit/edgekit/edged/internal/prober"
 )
 
 // Times of a worker. None of them is a rule of Kubernetes.
@@ -50,8 +52,7 @@ type worker struct {
 
 	// What follows belongs to run.
 	view        plan.View
-	exited      map[string]runtime.Container // status of exited containers, by id
-	messages    map[string]string
+	reader      *podview.Reader
 	last        *corev1.PodStatus // last known to the cloud, as far as is known here
 	reported    bool              // a status was reported in this life
 	reportedUID types.UID         // of the pod that it was reported of
@@ -65,29 +66,19 @@ type worker struct {
 	settleUntil   time.Time   // until then, what a cut step asked of the runtime may still appear
 	lastEnding    plan.Ending // as of the last syncPod
 	endGrace      time.Duration
-	probes        map[string]*probing
+	probes        *prober.Pod
 	backOffs      map[string]plan.BackOff
 	deadAfter     time.Time // when the pod's active deadline passes
 }
 
-// memory is what actions leave for the next decision. Nothing depends on it for
-// safety: losing it in a crash costs a repetition.
+// memory is what was done for the pod, as the next decision must know it. Nothing depends on it
+// for safety: losing it in a crash costs a repetition.
 type memory struct {
-	setUp, stale, tornDown      bool
-	logsRemoved                 bool
-	finalReported, goneReported bool
-	refresh                     time.Time       // when tokens are due
-	expired                     bool            // one of them is past its end
-	lost                        string          // id of the last sandbox that died under a step
-	stopped                     map[string]bool // ids of sandboxes that StopSandbox was done for
-	retry                       map[string]time.Time
-	fails                       map[string]int
-	waiting                     map[string]plan.Waiting
-	refused                     *podspec.UnsupportedError // why the last try to make a sandbox failed; nil if it did not
-	hold                        hold
-	restart                     map[string]string // by name: the id of the container to be restarted
-	restartAllUntil             time.Time         // the end of the pause after all containers were removed to restart
-	restartAllDelay             time.Duration     // of that pause
+	actions.Memory
+
+	finalReported bool
+	hold          hold
+	restart       map[string]string // by name: the id of the container to be restarted
 }
 
 // step is a list of actions under way.
@@ -105,17 +96,19 @@ type step struct {
 // cloud knows of it.
 func newWorker(a *Agent, pod *corev1.Pod) *worker {
 	w := &worker{
-		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true, exited: make(map[string]runtime.Container),
-		messages: make(map[string]string), probes: make(map[string]*probing), start: time.Now(), created: time.Now(),
-		mem: memory{stopped: make(map[string]bool), retry: make(map[string]time.Time), fails: make(map[string]int), waiting: make(map[string]plan.Waiting)},
+		a: a, wake: make(chan struct{}, 1), pod: pod, dirty: true,
+		start: time.Now(), created: time.Now(),
+		mem: memory{Memory: actions.NewMemory()},
 	}
+	w.probes = a.prober.Pod(w.wakeUp)
+	w.reader = podview.New(podview.Config{Runtime: a.cfg.Runtime, PodDir: a.volumes.PodDir, LogRoot: a.cfg.LogRoot})
 	if pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	}
 	if pod.Status.Phase != "" && (pod.Status.StartTime != nil || plan.IsTerminal(pod.Status.Phase)) {
 		w.last = pod.Status.DeepCopy()
 	}
-	w.mem.expired = plan.TokenExpired(w.last)
+	w.mem.Expired = plan.TokenExpired(w.last)
 	return w
 }
 
@@ -138,8 +131,8 @@ func (w *worker) update(pod *corev1.Pod) {
 		w.a.resizeMetrics.Requested(old, pod)
 	}
 	if !maps.Equal(old.Labels, pod.Labels) || !maps.Equal(old.Annotations, pod.Annotations) || old.Generation != pod.Generation {
-		w.mem.stale = true // the downward API shows labels and annotations
-		clear(w.mem.retry) // what failed may be mended
+		w.mem.Stale = true // the downward API shows labels and annotations
+		clear(w.mem.Retry) // what failed may be mended
 	}
 	w.mu.Unlock()
 	// A list may repeat a pod that did not change.
@@ -185,10 +178,10 @@ func (w *worker) runtimeChanged() {
 // pull secrets, and it waits on if these are the same.
 func (w *worker) contentChanged() {
 	w.mu.Lock()
-	w.mem.stale = true
-	for name := range w.mem.retry {
+	w.mem.Stale = true
+	for name := range w.mem.Retry {
 		if len(w.pod.Spec.ImagePullSecrets) > 0 || !w.pulls.Waits(name) {
-			delete(w.mem.retry, name)
+			delete(w.mem.Retry, name)
 		}
 	}
 	w.mu.Unlock()
@@ -200,7 +193,7 @@ func (w *worker) podWithResources() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.pod.Name == "", w.mem.tornDown:
+	case w.pod.Name == "", w.mem.TornDown:
 		return nil
 	case w.alive:
 		return w.heldPodLocked() // also one that is being stopped, or that others have set to Failed
@@ -212,7 +205,7 @@ func (w *worker) podWithResources() *corev1.Pod {
 
 // run takes the pod from first sight to its end, or until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	defer w.stopProbes()
+	defer w.probes.Stop()
 	w.loadLastReport(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -271,7 +264,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 	const forever = time.Hour
 	end, grace := w.ending()
 	if end != w.lastEnding || grace < w.endGrace {
-		w.clearBackOff(plan.RetryEnd) // another ending: what failed is tried at once
+		w.updateMemory(func(m *memory) { m.ClearBackOff(plan.RetryEnd) }) // another ending: what failed is tried at once
 	}
 	w.lastEnding, w.endGrace = end, grace
 	if s := w.current; s != nil {
@@ -299,7 +292,7 @@ func (w *worker) syncPod(ctx context.Context) (next time.Duration, done bool) {
 		return wait, false
 	}
 	w.observeFails = 0
-	w.followProbes(ctx, end)
+	w.probes.Follow(ctx, prober.Situation{Pod: w.spec(), View: w.view, Last: w.last, Ending: end})
 	if !w.followResize(end) {
 		return reportRetry, false
 	}
@@ -371,8 +364,26 @@ func (w *worker) startStep(ctx context.Context, s plan.Situation, d plan.Decisio
 	done := w.current.done
 	go func() {
 		defer close(done)
-		w.execute(ctx, s, d)
+		w.a.actions.Do(ctx, w, s, d)
 	}()
+}
+
+// Update changes what actions have left for the next decision: the worker is an actions.Owner.
+func (w *worker) Update(fn func(*actions.Memory)) {
+	w.updateMemory(func(m *memory) { fn(&m.Memory) })
+}
+
+// Pulls are the back-offs of the pod's images.
+func (w *worker) Pulls() *imagepull.BackOffs { return &w.pulls }
+
+// RejectDevices rejects a pod that cannot have its devices.
+func (w *worker) RejectDevices(err error) { w.reject(deviceRejection(err)) }
+
+// updateMemory changes the worker's memory under its mutex.
+func (w *worker) updateMemory(fn func(*memory)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fn(&w.mem)
 }
 
 // spec is the pod as last given. It must not be changed.

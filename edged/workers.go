@@ -9,7 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edgekit/edgekit/edged/internal/actions"
 	"github.com/edgekit/edgekit/edged/internal/admission"
+	"github.com/edgekit/edgekit/edged/internal/podsources"
 )
 
 // assignPods gives each pod of a new list to its worker, and makes workers for new
@@ -40,6 +42,22 @@ func (a *Agent) assignPods(ctx context.Context, list []*corev1.Pod) {
 	}
 }
 
+// newActions makes what does for pods what was decided.
+func (a *Agent) newActions() *actions.Performer {
+	cfg := actions.Config{
+		Runtime: a.cfg.Runtime, Volumes: a.volumes, Specs: a.specs, Images: a.images, Node: a.node, Groups: a.groups, UserNamespaces: a.userns, Placement: a.placement,
+		Devices: a.cfg.Devices, Claims: a.cfg.ResourceClaims, Gone: a.cfg.Reports.PodGone, LogRoot: a.cfg.LogRoot, LogLinks: a.cfg.ContainerLogs.Links,
+		MaxBackOff: a.cfg.MaxContainerRestartPeriod, Events: a.events, Metrics: a.metrics, ResizeMetrics: a.resizeMetrics, Logger: a.log,
+	}
+	cfg.Classes, _ = a.cfg.Objects.(RuntimeClassReader) // nil without
+	if trace := a.cfg.Trace; trace != nil {
+		cfg.Trace = func(ctx context.Context, pod *corev1.Pod, step actions.Step) (context.Context, func(error)) {
+			return trace(ctx, pod, TraceStep(step))
+		}
+	}
+	return actions.New(cfg)
+}
+
 // startLocked starts a worker for a pod that has none. A pod that runs already is
 // not admitted anew: it keeps what it has. It needs a.mu.
 func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *worker {
@@ -65,9 +83,7 @@ func (a *Agent) startLocked(ctx context.Context, pod *corev1.Pod, runs bool) *wo
 		a.releaseUserNamespace(ctx, pod.UID) // before another worker of this pod can be made
 		a.forget(pod.UID, w)
 		a.nodeCgroups.Kick()
-		if a.placement != nil {
-			a.placement.kick()
-		}
+		a.placement.Kick()
 		if ctx.Err() == nil {
 			a.retryResizes(triggerRemoved) // there may be room now
 		}
@@ -129,4 +145,26 @@ func (a *Agent) eachWorker(fn func(*worker)) {
 	for _, w := range all {
 		fn(w)
 	}
+}
+
+// syncMirrors has the API server show the static pods, where Reports can do that, and gives their
+// workers the uids under which they are shown. It is false where it must be tried again.
+func (a *Agent) syncMirrors(ctx context.Context, in *podsources.Sources) bool {
+	reports, ok := a.cfg.Reports.(podsources.Mirrorer)
+	if !ok {
+		return true
+	}
+	shown, ok := in.SyncMirrors(ctx, reports, func(st *corev1.PodStatus) bool { return endedByShutdown(st) && !a.shuttingDown() })
+	for uid, mirror := range shown {
+		a.mu.Lock()
+		w := a.workers[uid]
+		a.mu.Unlock()
+		if w != nil {
+			w.setMirrorUID(mirror)
+		}
+	}
+	if !ok && ctx.Err() == nil {
+		a.log.Warn("cannot report static pods; trying again")
+	}
+	return ok
 }

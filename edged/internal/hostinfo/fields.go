@@ -27,3 +27,12 @@ func Fields(file string) (map[string]int64, error) {
 	}
 	return out, nil
 }
+
+// SwapTotal is the swap of the machine in bytes; 0 if that cannot be read.
+func SwapTotal() int64 {
+	memory, err := Fields("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	return memory["SwapTotal:"] << 10
+}

@@ -153,6 +153,15 @@ func compareSince(a, b time.Time) int {
 	return a.Compare(b)
 }
 
+// The reasons of events about changes of resources; the kubelet's.
+const (
+	EventStarted    = "ResizeStarted"
+	EventCompleted  = "ResizeCompleted"
+	EventError      = "ResizeError"
+	EventDeferred   = "ResizeDeferred"
+	EventInfeasible = "ResizeInfeasible"
+)
+
 // EventMessage is the text of an event about a change: a heading and, as JSON, what
 // the containers of the pod ask for.
 func EventMessage(heading string, pod *corev1.Pod, generation int64, failure string) string {
