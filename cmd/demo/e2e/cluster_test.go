@@ -159,6 +159,9 @@ func (c *clusterTest) secondSite(ctx context.Context) *site.Site {
 	c.t.Cleanup(down)
 	_, err = second.Up(ctx)
 	c.must(err)
+	for _, at := range []*site.Site{c.s, second} {
+		c.must(at.Network().Forward()) // pods of one node reach those of the other
+	}
 	c.must(second.Build(ctx))
 	return second
 }
