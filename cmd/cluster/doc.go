@@ -11,7 +11,7 @@
 // See package devcluster for what it is made of. If KUBECONFIG is set, that
 // cluster is used and only the node's container runtime is started.
 //
-// The folders etcd, kube, containerd, coredns, metrics-server and
-// local-path-provisioner are modules that pin what is built; the last three are for
+// The folders etcd, kube, containerd, coredns, node-exporter, metrics-server and
+// local-path-provisioner are modules that pin what is built; the last four are for
 // some tests of cmd/demo only.
 package main

@@ -19,6 +19,10 @@
 // delay than the periods need, the Manager writes a file for logind that raises it; where
 // it cannot, the groups get less time and a warning says so.
 //
+// A shutdown that has begun goes on if the message bus or logind is lost meanwhile: the lock
+// is a file, which stays held. The Manager connects again and finds out by a new lock, which
+// logind grants to nobody during a shutdown, whether it was cancelled.
+//
 // Without logind there is no graceful shutdown. One log line says that, and the Manager
 // goes on trying: the message bus may start later than the node.
 //

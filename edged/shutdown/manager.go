@@ -37,7 +37,11 @@ type Manager struct {
 	log   *slog.Logger
 	guard lifecycle.Guard
 
-	failed string // why there is no logind, as last logged; of Run
+	// Of Run.
+	failed string // why there is no logind, as last logged
+	// ending cancels the goroutine that ends pods and waits for it; nil if there is none. It outlives
+	// a connection: the lock is a file of this program, which logind respects without the bus.
+	ending func()
 
 	mu   sync.Mutex
 	down bool
@@ -69,15 +73,13 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	m.loadTimes()
+	defer m.stopEnding()
 	for {
 		err := m.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if m.failed != err.Error() {
-			m.log.Warn("there is no graceful shutdown of this node: systemd-logind cannot be used; trying again from time to time", "err", err)
-			m.failed = err.Error()
-		}
+		m.logFailed(err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -86,7 +88,21 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// session uses one connection to logind until it is lost, or ctx ends.
+// logFailed logs why there is no connection to logind, once for each reason.
+func (m *Manager) logFailed(err error) {
+	if m.failed == err.Error() {
+		return
+	}
+	m.failed = err.Error()
+	if m.ShuttingDown() {
+		m.log.Warn("systemd-logind cannot be used during a shutdown: pods are ended in order all the same; whether the shutdown is cancelled is looked for from time to time", "err", err)
+		return
+	}
+	m.log.Warn("there is no graceful shutdown of this node: systemd-logind cannot be used; trying again from time to time", "err", err)
+}
+
+// session uses one connection to logind until it is lost, or ctx ends. A shutdown that it began
+// goes on without it.
 func (m *Manager) session(ctx context.Context) error {
 	conn, err := m.cfg.Dial(ctx)
 	if err != nil {
@@ -105,21 +121,18 @@ func (m *Manager) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { lock.Close() }() // whichever lock is held at the return
-	if m.ShuttingDown() {           // logind grants no lock during a shutdown: it was cancelled while there was no connection
+	defer func() { // whichever lock is held at the return
+		if m.ending == nil {
+			lock.Close()
+		}
+	}()
+	if m.ShuttingDown() { // logind grants no lock during a shutdown: it was cancelled while there was no connection
+		m.stopEnding()
 		m.setDown(false)
 		m.cfg.Pods.Resume()
 	}
 	m.failed = ""
 	m.log.Info("shutdowns of this machine wait for its pods", "at most", delay)
-	var ending func() // ends the goroutine that ends pods, and joins it
-	stop := func() {
-		if ending != nil {
-			ending()
-			ending = nil
-		}
-	}
-	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -128,10 +141,10 @@ func (m *Manager) session(ctx context.Context) error {
 			if !ok {
 				return errors.New("the connection to the message bus was lost")
 			}
-			stop()
+			m.stopEnding()
 			m.setDown(down)
 			if down {
-				ending = m.startEnding(ctx, lock, delay)
+				m.ending = m.startEnding(ctx, lock, delay)
 				continue
 			}
 			m.cfg.Pods.Resume()
@@ -176,6 +189,14 @@ func (m *Manager) startEnding(ctx context.Context, lock io.Closer, delay time.Du
 	return func() {
 		cancel()
 		<-done
+	}
+}
+
+// stopEnding ends the goroutine of startEnding, if there is one.
+func (m *Manager) stopEnding() {
+	if m.ending != nil {
+		m.ending()
+		m.ending = nil
 	}
 }
 

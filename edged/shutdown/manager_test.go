@@ -273,6 +273,81 @@ func TestCancelledUnseen(t *testing.T) {
 	})
 }
 
+// TestBusLostDuringShutdown: the bus is lost while pods end. The order goes on, in its times, and
+// the machine waits for it.
+func TestBusLostDuringShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logind := &shutdowntest.Logind{Delay: time.Minute}
+		var log bytes.Buffer
+		flushed := 0
+		pods := &podSet{}
+		pods.add("app", 0, 30, 20*time.Second)
+		pods.add("cni", critical, 30, 3*time.Second)
+		m := start(t, shutdown.Config{
+			Dial: logind.Dial, Periods: shutdown.Periods(40*time.Second, 10*time.Second), Pods: pods,
+			Flush: func(context.Context) { flushed++ }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		pods.restart()
+		if err := logind.Prepare(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		logind.Disconnect()
+		logind.SetMissing(errors.New("no bus")) // one connection fails, the next finds the shutdown
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		logind.SetMissing(nil)
+		if !m.ShuttingDown() || logind.Locks() != 1 || pods.resumed != 0 {
+			t.Fatalf("after 12 s: down %v, %d locks, resumed %d", m.ShuttingDown(), logind.Locks(), pods.resumed)
+		}
+		if err := logind.WaitLocks(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := pods.said(), []string{"app 30s at 0s", "cni 10s at 20s"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if d := time.Since(pods.began); d < 22*time.Second || d > 24*time.Second {
+			t.Errorf("the lock was released after %s, want 23 s", d)
+		}
+		if flushed != 1 || !m.ShuttingDown() || pods.resumed != 0 {
+			t.Errorf("flushed %d times, down %v, resumed %d", flushed, m.ShuttingDown(), pods.resumed)
+		}
+		if strings.Contains(log.String(), "there is no graceful shutdown") || !strings.Contains(log.String(), "ended in order all the same") {
+			t.Errorf("the log: %s", log.String())
+		}
+	})
+}
+
+// TestCancelledWhileBusWasLost: a shutdown is cancelled while the bus is lost and pods end. The next
+// connection finds that out: no further pod is ended.
+func TestCancelledWhileBusWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logind := &shutdowntest.Logind{Delay: time.Hour}
+		pods := &podSet{}
+		pods.add("app", 0, 600, time.Hour)
+		pods.add("cni", critical, 30, time.Second)
+		m := start(t, shutdown.Config{Dial: logind.Dial, Periods: shutdown.Periods(11*time.Minute, time.Minute), Pods: pods})
+		if err := logind.Prepare(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		logind.Disconnect()
+		if err := logind.Prepare(t.Context(), false); err == nil {
+			t.Fatal("somebody has seen the end")
+		}
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if m.ShuttingDown() || logind.Locks() != 1 || pods.resumed != 1 {
+			t.Errorf("down %v, %d locks, resumed %d", m.ShuttingDown(), logind.Locks(), pods.resumed)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := pods.said(); len(got) != 1 || logind.Locks() != 1 {
+			t.Errorf("ended %q, %d locks", got, logind.Locks())
+		}
+	})
+}
+
 // TestHugeGrace: a grace period that is no time.Duration is as long as the group's time.
 func TestHugeGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

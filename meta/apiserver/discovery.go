@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -28,6 +29,9 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 	}
 	if strings.HasPrefix(path, "/api") || strings.HasPrefix(path, "/openapi") {
 		w.Header().Set(HeaderPartial, "true")
+	}
+	if path == "/api" || path == "/apis" { // each discovery begins with these
+		s.warnPartial(w, "kinds")
 	}
 	switch path {
 	case "/healthz", "/livez", "/readyz":
@@ -63,6 +67,10 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, q request) e
 			return writeJSON(w, "", &g)
 		case i >= 0 && slices.ContainsFunc(list.Groups[i].Versions, func(x metav1.GroupVersionForDiscovery) bool { return x.Version == v }):
 			return writeJSON(w, "", d.resources(schema.GroupVersion{Group: group, Version: v}))
+		}
+		// The cluster may have the group: only the API server can say that it has not.
+		if connected, _ := s.cfg.Connected(); !connected {
+			return offline(q, fmt.Sprintf("this node does not hold the API group %.200q, and the cloud is out of reach", rest))
 		}
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{

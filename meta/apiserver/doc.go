@@ -50,6 +50,15 @@
 // node that does not hold them (see --local-api-services): nobody must take it for a cluster
 // without Services.
 //
+// Discovery has the kinds that the node can answer, and a Warning. It does not have those that the
+// API server served last: a client would find kinds that fail at each request. Of a group or version
+// that the node does not hold, only the API server can say that there is none, so that offline gets
+// 503 and not 404: client-go reports an error that may be tried again, and no program takes the
+// cluster for an old one. The verbs are those of the kind and not of the moment, because clients
+// keep discovery for hours; a write offline gets the reason Offline. A client that has discovered
+// kinds offline finds the others when it looks for one that it does not know, as client-go's REST
+// mappers and kubectl do.
+//
 // The two never mix. A resourceVersion of the store is above 4e18, which no API server
 // reaches. A watch ends when the link is lost, as any watch ends. Its client watches again: at
 // the API server from where it was, if the link is back, so that it misses nothing. Otherwise
@@ -66,6 +75,9 @@
 //     is back.
 //   - An operator's informers keep the objects of kinds that the node does not hold, and see
 //     only the node's objects of those that it holds. Its writes fail.
+//   - A DRA driver prepares the claims of this node's pods: the node holds each ResourceClaim of
+//     its pods (resource.k8s.io/v1), and answers it by the driver's own rights. What a driver
+//     writes, its ResourceSlices and the status of claims, waits for the link.
 //   - A program with leader election loses its Lease, as on any machine that is cut off, since
 //     another replica may lead by now. One that has no other replica should run without.
 //   - metrics-server answers nothing, because it asks the API server who its clients are.
@@ -83,8 +95,8 @@
 //
 // # What the store serves
 //
-// The API serves pods, config maps, secrets, the Node, the pods' Namespaces, Services,
-// EndpointSlices and RBAC objects as the cloud sent them, the resources in
+// The API serves pods, config maps, secrets, the pods' ResourceClaims, the Node, the pods' Namespaces,
+// Services, EndpointSlices and RBAC objects as the cloud sent them, the resources in
 // Config.Custom, and those that EdgeSyncs (sites.edgekit.io, package controller/sites) have
 // the node hold, from the moment when they come until they go. Of a namespace that no EdgeSync
 // names, a list of these gets 503, and not an empty answer; where all objects are held, one that is

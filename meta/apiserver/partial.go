@@ -18,11 +18,16 @@ func (s *Server) partialAnswer(w http.ResponseWriter, res *served) {
 		return
 	}
 	w.Header().Set(HeaderPartial, "true")
+	s.warnPartial(w, res.Name)
+}
+
+// warnPartial adds the warning that there may be more of something in the cluster.
+func (s *Server) warnPartial(w http.ResponseWriter, what string) {
 	why := "the cloud is out of reach"
 	if connected, _ := s.cfg.Connected(); connected {
 		why = "this client is served from the node's store"
 	}
-	w.Header().Add("Warning", fmt.Sprintf(`299 edgekit "these are the %s that node %s holds, not all of the cluster: %s"`, res.Name, s.cfg.Node, why))
+	w.Header().Add("Warning", fmt.Sprintf(`299 edgekit "these are the %s that node %s holds, not all of the cluster: %s"`, what, s.cfg.Node, why))
 }
 
 func slogDebug(logger *slog.Logger) *log.Logger {

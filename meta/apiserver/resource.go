@@ -79,6 +79,8 @@ func builtin() []*served {
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "clusterroles", Singular: "clusterrole", Kind: "ClusterRole"}},
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "rolebindings", Singular: "rolebinding", Kind: "RoleBinding", Namespaced: true}},
 		{Resource: Resource{Group: rbacGroup, Version: "v1", Name: "roles", Singular: "role", Kind: "Role", Namespaced: true}},
+		// A DRA driver reads the claim that it is to prepare. The type in Go would cost a node more than its use.
+		{Resource: Resource{Group: "resource.k8s.io", Version: "v1", Name: "resourceclaims", Singular: "resourceclaim", Kind: "ResourceClaim", Namespaced: true}},
 	}
 }
 

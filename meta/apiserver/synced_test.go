@@ -76,7 +76,7 @@ func testSynced(t *testing.T, run bool) {
 		return ""
 	}
 	status(recipesPath, http.StatusServiceUnavailable)
-	status("/apis/factory.example.com/v1", http.StatusNotFound)
+	status("/apis/factory.example.com/v1", http.StatusServiceUnavailable)
 	sc.putSync("all", nil)
 	must(t, meta.MarkSynced(t.Context(), sc.store))
 	if text := status(recipesPath, http.StatusOK); !strings.Contains(text, `"kind":"RecipeList"`) || !strings.Contains(text, `"items":[]`) {
@@ -137,7 +137,7 @@ func testSynced(t *testing.T, run bool) {
 	}
 	sc.drop(wire.EdgeSyncsResource, "", "all")
 	status(recipesPath, http.StatusServiceUnavailable)
-	status("/apis/factory.example.com/v1", http.StatusNotFound)
+	status("/apis/factory.example.com/v1", http.StatusServiceUnavailable)
 }
 
 // TestSyncedNamespaces: of namespaces that no EdgeSync names nothing is held, which is not the same as

@@ -49,8 +49,10 @@ var extras = []program{
 	{folder: "kube", module: kubernetesModule, pkg: kubernetesModule + "/test/images/agnhost"},
 	{folder: "kube", module: kubernetesModule, pkg: kubernetesModule + "/test/images/nonewprivs", name: "nnp"},
 	{folder: "kube", module: kubernetesModule, pkg: "github.com/onsi/ginkgo/v2/ginkgo"},
+	{folder: "kube", module: kubernetesModule, pkg: kubernetesModule + "/test/e2e/dra/test-driver", name: "dra-test-driver"},
 	{folder: "coredns", module: "github.com/coredns/coredns", pkg: ".", name: "coredns"},
 	{folder: "local-path-provisioner", module: "github.com/rancher/local-path-provisioner", pkg: "github.com/rancher/local-path-provisioner"},
+	{folder: "node-exporter", module: "github.com/prometheus/node_exporter", pkg: "github.com/prometheus/node_exporter"},
 	{folder: "metrics-server", module: "sigs.k8s.io/metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server"},
 }
 
@@ -77,8 +79,8 @@ func (c *Cluster) build(ctx context.Context) error {
 
 // BuildExtra builds programs of the cluster's versions that the cluster itself
 // does not use: kubelet, kube-proxy, coredns,
-// metrics-server, local-path-provisioner, and for Kubernetes'
-// own tests e2e.test, ginkgo, agnhost and nnp. Up comes first.
+// metrics-server, local-path-provisioner, node_exporter, and for Kubernetes'
+// own tests e2e.test, ginkgo, agnhost, nnp and dra-test-driver. Up comes first.
 func (c *Cluster) BuildExtra(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		i := slices.IndexFunc(extras, func(p program) bool { return p.file() == name })

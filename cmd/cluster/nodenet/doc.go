@@ -8,5 +8,5 @@
 // control plane listens, and not the world outside. So what works on the node
 // works through the cloud program that listens on the host's end.
 //
-// Nothing of the host's firewall, forwarding or addresses changes.
+// Nothing of the host's firewall, forwarding or addresses changes; see Network.Forward for two nodes.
 package nodenet

@@ -78,6 +78,15 @@ func (n Network) Mend(ctx context.Context) error {
 	return run(ctx, "ip", "route", "replace", n.Pods.String(), "via", n.Node().String(), "dev", n.Cable)
 }
 
+// Forward has the host pass on what comes from the node to its other networks, so that two nodes
+// reach each other also on a host that is no router. It is a setting of the cable and goes with it.
+func (n Network) Forward() error {
+	if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4/conf", n.Cable, "forwarding"), []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("nodenet: %w", err)
+	}
+	return nil
+}
+
 // Down removes the namespace's name and the cable, and with them all that is
 // in it once its last process has ended. What is not there is no error.
 func (n Network) Down(ctx context.Context) error {

@@ -13,6 +13,11 @@
 // and the names of the specs that failed. Its exit code is 1 if one of them is
 // not known to be impossible on such a machine (known.go), or if none passed.
 //
+// LABELS chooses specs of features by ginkgo's labels instead. Those of dynamic resource allocation,
+// with Kubernetes' own test driver in the suite, which reaches the node through a pod (proxy.go):
+//
+//	make conformance LABELS='DRA && Feature: isSubsetOf {DynamicResourceAllocation} && !Alpha && !Beta'
+//
 // Suite, images and servers are built from Go modules and Debian packages at the
 // first run, which takes some fifteen minutes on two cores more than the
 // cluster's own.

@@ -97,6 +97,7 @@ func testImages(ctx context.Context, s *site.Site, debian string) ([]image.Image
 		{Refs: []string{registry + "nonroot:1.5"}, Cmd: []string{"sh"}, User: "1234", Files: box},
 		{Refs: []string{registry + "nonewprivs:1.4"}, Cmd: []string{"nnp"},
 			Files: append(slices.Clone(box), image.File{Path: "/usr/local/bin/nnp", Source: s.Built("nnp"), Mode: 0o4755})},
+		{Refs: []string{hostpathImage}, Cmd: []string{"sh"}, Files: append(slices.Clone(box), image.File{Path: "/hostpathplugin", Source: s.Program("hostpathplugin"), Mode: 0o755})},
 		{Refs: []string{registry + "glibc-dns-testing:2.1.1", registry + "ipc-utils:1.4"}, Cmd: []string{"sh"}, Base: debian},
 		{Refs: []string{registry + "nginx:1.27.0-2", registry + "nginx:1.28.0-2", "docker.io/library/nginx:latest"}, Cmd: []string{"nginx", "-g", "daemon off;"}, Base: debian},
 		{Refs: []string{registry + "agnhost:2.66.1", registry + "agnhost:2.55"}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Base: debian,

@@ -18,6 +18,7 @@ import (
 
 type options struct {
 	Focus   string        `help:"The specs to run, a regular expression (default: those that need streams)." placeholder:"REGEX"`
+	Labels  string        `help:"A ginkgo filter of labels in place of the focus, for specs of features: they are not left out then." placeholder:"FILTER"`
 	Procs   int           `help:"Specs at a time, 2 or more." default:"8"`
 	Timeout time.Duration `help:"Limit for the specs." default:"60m"`
 	Keep    bool          `help:"Leave the cluster up at the end."`
@@ -31,7 +32,7 @@ func main() {
 	var opts options
 	kong.Parse(&opts, kong.Name("conformance"), kong.Description("Runs Kubernetes' own tests against an edge node."))
 	opts.Procs = max(opts.Procs, 2) // ginkgo's log of a single process is another
-	if opts.Focus == "" {
+	if opts.Focus == "" && opts.Labels == "" {
 		opts.Focus = streamFocus
 	}
 	if err := run(ctx, opts); err != nil {
@@ -79,6 +80,9 @@ func start(ctx context.Context, s *site.Site) error {
 	if _, err := s.Up(ctx); err != nil {
 		return err
 	}
+	if err := buildProxy(ctx, s); err != nil {
+		return err
+	}
 	if err := s.BuildExtra(ctx, "ginkgo", "agnhost", "nnp", "e2e.test"); err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func start(ctx context.Context, s *site.Site) error {
 	if err := s.Join(ctx, node, token); err != nil {
 		return err
 	}
-	if _, err := s.StartEdge(node, s.ServiceArgs()...); err != nil {
+	if _, err := s.StartEdge(node, append(s.ServiceArgs(), "--plugin-registry-dir", "/var/lib/kubelet/plugins_registry")...); err != nil { // where drivers of the specs register
 		return err
 	}
 	if _, err := s.WaitNode(ctx, node, corev1.ConditionTrue, time.Minute); err != nil {

@@ -25,7 +25,9 @@ const (
 	streamSkip = `sig-storage|Update Demo`
 	// alwaysSkip are specs of features that are off by default, and those that
 	// may not run beside others.
-	alwaysSkip = `PLR Pod InPlace|\[FeatureGate|\[Feature:|\[Serial\]|\[Disruptive\]|\[Flaky\]|\[Slow\]`
+	alwaysSkip = `PLR Pod InPlace|\[FeatureGate|\[Feature:|` + besideSkip
+	// besideSkip are those that may not run beside others, or take very long.
+	besideSkip = `\[Serial\]|\[Disruptive\]|\[Flaky\]|\[Slow\]`
 )
 
 // suite is one run of Kubernetes' tests.
@@ -54,21 +56,33 @@ func (t suite) run(ctx context.Context) ([]spec, error) {
 	if err := os.Remove(report); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	s, skip := t.site, alwaysSkip
-	if t.opts.Focus == streamFocus {
-		skip += "|" + streamSkip
-	}
-	if _, err := s.Start(process.Spec{Name: "ginkgo", Path: s.Built("ginkgo"), Args: []string{
-		"--procs=" + strconv.Itoa(t.opts.Procs), "--focus=" + t.opts.Focus, "--skip=" + skip, "--timeout=" + t.opts.Timeout.String(),
-		"-v", "--silence-skips", "--no-color", "--json-report=report.json", "--output-dir=" + t.results, s.Built("e2e.test"), "--",
-		"--kubeconfig=" + s.Kubeconfig(), "--kubectl-path=" + s.Kubectl(), "--provider=skeleton", "--num-nodes=1", "--disable-log-dump",
-	}}); err != nil {
+	s := t.site
+	args := append(t.opts.choice(), "--procs="+strconv.Itoa(t.opts.Procs), "--timeout="+t.opts.Timeout.String(),
+		"-v", "--silence-skips", "--no-color", "--json-report=report.json", "--output-dir="+t.results, s.Built("e2e.test"), "--",
+		"--kubeconfig="+s.Kubeconfig(), "--kubectl-path="+s.Kubectl(), "--provider=skeleton", "--num-nodes=1", "--disable-log-dump")
+	if _, err := s.Start(process.Spec{Name: "ginkgo", Path: s.Built("ginkgo"), Args: args}); err != nil {
 		return nil, err
 	}
 	if err := t.follow(ctx); err != nil {
 		return nil, err
 	}
 	return readReport(report)
+}
+
+// choice are ginkgo's arguments that choose the specs.
+func (o options) choice() []string {
+	if o.Labels != "" {
+		args := []string{"--label-filter=" + o.Labels, "--skip=" + besideSkip}
+		if o.Focus != "" {
+			args = append(args, "--focus="+o.Focus)
+		}
+		return args
+	}
+	skip := alwaysSkip
+	if o.Focus == streamFocus {
+		skip += "|" + streamSkip
+	}
+	return []string{"--focus=" + o.Focus, "--skip=" + skip}
 }
 
 // follow waits for ginkgo's end. Meanwhile it copies the log, which goes with

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,14 +33,15 @@ func (c *clusterTest) all() []program {
 	return []program{
 		{"kube-proxy (real)", both(c.serviceAnswers), c.serviceLocal, both(c.serviceAnswers)},
 		{"CoreDNS (real)", c.names, c.names, c.names},
-		{"node-exporter", both(c.hostMetrics), on(c.hostMetrics), nil},
+		{"node-exporter (real)", both(c.hostMetrics), on(c.hostMetrics), nil},
 		{"fluent-bit", both(c.logsRead), on(c.logsRead), nil},
 		{"kube-state-metrics", c.wholeState, c.partOfState, c.wholeState},
-		{"Prometheus, service discovery", c.targetsUp, c.localTargets, c.targetsUp},
+		{"Prometheus, service discovery (real)", c.targetsUp, c.localTargets, c.targetsUp},
 		{"metrics-server", c.measured, c.measuredOffline, c.measured},
 		{"operator, leader election", c.answers, c.leaderMoves, c.answers},
 		{"ingress controller", both(c.routed), on(c.routedLocally), both(c.routed)},
 		{"StatefulSet on local-path (real)", c.rows, c.rows, c.volumeKept},
+		{"Kubernetes' DRA test driver (real)", c.hasClaim, c.preparedOffline(), c.hasClaim},
 	}
 }
 
@@ -100,7 +102,7 @@ func (c *clusterTest) hostMetrics(ctx context.Context, node string) (string, err
 	if err != nil {
 		return "", err
 	}
-	for _, want := range []string{"node_cpu_seconds_total", "node_filesystem_size_bytes", `node_network_info{device="eth0"}`, "node_procs_total"} {
+	for _, want := range []string{"node_cpu_seconds_total", "node_filesystem_size_bytes", `node_network_receive_bytes_total{device="eth0"}`, "node_procs_running"} {
 		if !strings.Contains(text, want) {
 			return "", fmt.Errorf("%s is missing in %.300s", want, text)
 		}
@@ -163,15 +165,28 @@ func (c *clusterTest) partOfState(ctx context.Context) (string, error) {
 
 // targets returns the targets of Prometheus, by what they say.
 func (c *clusterTest) targets(ctx context.Context) (up, down []string, err error) {
-	var f struct{ Targets map[string]string }
-	if err := c.facts(ctx, "prometheus", secondNode, &f); err != nil {
+	pod, err := c.podOn(ctx, "prometheus", secondNode)
+	if err != nil {
 		return nil, nil, err
 	}
-	for target, what := range f.Targets {
-		if strings.HasSuffix(what, " up") {
-			up = append(up, target)
-		} else {
-			down = append(down, target+" "+what)
+	text, err := c.fetch(ctx, secondNode, "", net.JoinHostPort(pod.Status.PodIP, "9090"), "/api/v1/targets?state=active")
+	if err != nil {
+		return nil, nil, errors.Join(err, restartsOf(pod))
+	}
+	var answer struct {
+		Data struct {
+			ActiveTargets []struct{ ScrapeURL, Health, LastError string }
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return nil, nil, err
+	}
+	for _, target := range answer.Data.ActiveTargets {
+		switch target.Health {
+		case "up":
+			up = append(up, target.ScrapeURL)
+		default:
+			down = append(down, target.ScrapeURL+" "+target.Health+" "+target.LastError)
 		}
 	}
 	return up, down, nil

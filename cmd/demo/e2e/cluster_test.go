@@ -76,14 +76,19 @@ func newClusterTest(t *testing.T) *clusterTest {
 	s := siteAfter(t, 2)
 	c := &clusterTest{kube: newKube(t, s), saw: make(map[string]map[string]string)}
 	ctx := within(t, 30*time.Minute)
-	c.must(s.BuildExtra(ctx, "kube-proxy", "coredns", "local-path-provisioner"))
+	real := []string{"kube-proxy", "coredns", "local-path-provisioner", "node_exporter", "dra-test-driver"}
+	c.must(s.BuildExtra(ctx, real...))
+	prometheus, err := prometheusTarget(s)
+	c.must(err)
+	c.must(gobuild.Build(ctx, testWriter{t}, prometheus))
 	c.second = c.secondSite(ctx)
 	c.client = clientset(t, s)
 	standin := filepath.Join(s.Dir(), "bin", "standin")
 	c.must(gobuild.Build(ctx, testWriter{t}, gobuild.Target{Module: filepath.Join(s.Repo(), "cmd", "demo"), Package: "./standin", Output: standin, Always: true}))
 	for _, at := range []*site.Site{s, c.second} {
 		c.must(at.ImportProgram(ctx, "edgekit.local/standin:1", standin))
-		for _, name := range []string{"kube-proxy", "coredns", "local-path-provisioner"} {
+		c.must(at.ImportProgram(ctx, "edgekit.local/prometheus:1", prometheus.Output))
+		for _, name := range real {
 			c.must(at.ImportProgram(ctx, "edgekit.local/"+name+":1", s.Built(name)))
 		}
 	}
@@ -92,7 +97,8 @@ func newClusterTest(t *testing.T) *clusterTest {
 	for _, node := range []string{tour.Node, secondNode} {
 		c.run(ctx, "", "label", "node", node, "edgekit.node-restriction.kubernetes.io/services=all", "--overwrite")
 	}
-	manifest := filled(clusterYAML, "NODE1", tour.Node, "NODE2", secondNode, "DIR1", s.Dir(), "DIR2", c.second.Dir(), "DNS", dnsIP, "WEBIP", webIP)
+	manifest := filled(clusterYAML, "NODE1", tour.Node, "NODE2", secondNode, "DIR1", s.Dir(), "DIR2", c.second.Dir(), "DNS", dnsIP, "WEBIP", webIP,
+		"REGISTRY2", pluginRegistry(c.second), "PLUGINS2", filepath.Join(c.second.Dir(), "plugins"))
 	if !sharesMounts(t) {
 		t.Log("the mounts of this machine are private, unlike those of one with systemd: node-exporter goes without mount propagation")
 		manifest = strings.ReplaceAll(manifest, "mountPropagation: HostToContainer, ", "")
@@ -101,6 +107,24 @@ func newClusterTest(t *testing.T) *clusterTest {
 	c.programs = c.all()
 	return c
 }
+
+// prometheusTarget is the Prometheus of the alerts' tests, which are a module of their own ("make monitoring").
+func prometheusTarget(s *site.Site) (gobuild.Target, error) {
+	const module, tags = "github.com/prometheus/prometheus", "remove_all_sd,enable_kubernetes_sd" // alertstest.Tags
+	folder := filepath.Join(s.Repo(), "controller", "install", "monitoring", "alertstest")
+	version, err := gobuild.Version(folder, module)
+	if err != nil {
+		return gobuild.Target{}, err
+	}
+	cache, err := os.UserCacheDir()
+	return gobuild.Target{
+		Module: folder, Package: module + "/cmd/prometheus", Tags: tags,
+		Output: filepath.Join(cache, "edgekit", "bin", "prometheus-"+version, "prometheus"),
+	}, err
+}
+
+// pluginRegistry is where the DRA driver of a machine registers.
+func pluginRegistry(at *site.Site) string { return filepath.Join(at.Dir(), "plugins_registry") }
 
 // sharesMounts reports whether the mounts of this machine are shared or slaves, as the runtime wants
 // them for mount propagation.
@@ -135,6 +159,9 @@ func (c *clusterTest) secondSite(ctx context.Context) *site.Site {
 	c.t.Cleanup(down)
 	_, err = second.Up(ctx)
 	c.must(err)
+	for _, at := range []*site.Site{c.s, second} {
+		c.must(at.Network().Forward()) // pods of one node reach those of the other
+	}
 	c.must(second.Build(ctx))
 	return second
 }
@@ -146,8 +173,7 @@ func (c *clusterTest) join(ctx context.Context, at *site.Site, node string) {
 	c.must(err)
 	_, err = at.RunOnNode(ctx, "edgecore", "join", "--cloud", c.s.CloudAddress(), "--token", token, "--node", node, "--data-dir", at.DataDir(node))
 	c.must(err)
-	_, err = at.StartEdge(node, "--local-api-services", "--cluster-dns", dnsIP)
-	c.must(err)
+	c.startEdge(at, node)
 	c.until(ctx, func() error {
 		var n corev1.Node
 		if err := c.s.Kube().Get(ctx, &n, "node", node); err != nil {
@@ -158,6 +184,12 @@ func (c *clusterTest) join(ctx context.Context, at *site.Site, node string) {
 		}
 		return nil
 	})
+}
+
+func (c *clusterTest) startEdge(at *site.Site, node string) {
+	c.t.Helper()
+	_, err := at.StartEdge(node, "--local-api-services", "--cluster-dns", dnsIP, "--plugin-registry-dir", pluginRegistry(at))
+	c.must(err)
 }
 
 func (c *clusterTest) must(err error) {
@@ -324,8 +356,8 @@ func (c *clusterTest) facts(ctx context.Context, app, node string, into any) err
 		return err
 	}
 	port := "8080"
-	if app == "node-exporter" {
-		port = "9100"
+	if app == "claim-user" {
+		port = "8097"
 	}
 	text, err := c.fetch(ctx, node, "", net.JoinHostPort(pod.Status.PodIP, port), "/state")
 	if err != nil {

@@ -5,14 +5,13 @@
 //
 // Each serves what it has seen as JSON on /state, on the port in PORT (8080).
 //
-//	node-exporter       counters of the host from /proc, /host/sys and /host/root
 //	fluent-bit          follows /var/log/containers and asks the API for each pod's labels
 //	kube-state-metrics  informers of many kinds, metrics of what they hold
-//	prometheus          finds targets by EndpointSlices, Pods and Nodes, and scrapes them
 //	metrics-server      asks the kubelet endpoint of each node for /metrics/resource
 //	operator            leader election, an informer and writes
 //	ingress             follows Ingresses, Services and EndpointSlices, and proxies HTTP
 //	database            appends to a file in a volume
 //	device-plugin       a device plugin of the kubelet's API, on the machine itself ("make vm")
 //	dra-driver          a driver of dynamic resource allocation, on the machine itself ("make vm")
+//	claim-user          says which claims of Kubernetes' DRA test driver its container has
 package main

@@ -6,63 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-// nodeExporter serves counters of the host, with the names of node_exporter.
-func nodeExporter(ctx context.Context, a *app) error {
-	a.mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		text, err := hostMetrics()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_, _ = io.WriteString(w, text) // the client went
-	})
-	<-ctx.Done()
-	return nil
-}
-
-func hostMetrics() (string, error) {
-	var out strings.Builder
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(stat)) {
-		f := strings.Fields(line)
-		if len(f) > 4 && strings.HasPrefix(f[0], "cpu") && f[0] != "cpu" {
-			idle, _ := strconv.ParseFloat(f[4], 64) // the kernel's own number
-			fmt.Fprintf(&out, "node_cpu_seconds_total{cpu=%q,mode=\"idle\"} %g\n", strings.TrimPrefix(f[0], "cpu"), idle/100)
-		}
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/host/root", &fs); err != nil {
-		return "", fmt.Errorf("/host/root: %w", err)
-	}
-	fmt.Fprintf(&out, "node_filesystem_size_bytes{mountpoint=\"/\"} %d\n", fs.Blocks*uint64(fs.Bsize))
-	links, err := os.ReadDir("/host/sys/class/net")
-	if err != nil {
-		return "", err
-	}
-	for _, l := range links {
-		fmt.Fprintf(&out, "node_network_info{device=%q} 1\n", l.Name())
-	}
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(&out, "node_procs_total %d\n", len(processes))
-	return out.String(), nil
-}
 
 // logs is the folder of the links that a kubelet makes: pod_namespace_container-id.log.
 const logs = "/var/log/containers"

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -71,43 +70,6 @@ func stateMetrics(ctx context.Context, a *app) error {
 		a.set("objects", counts)
 		a.set("pods by node", nodes)
 		a.set("kinds", len(all))
-	})
-}
-
-// prometheus finds targets by the roles pod and node of its service discovery, and by
-// EndpointSlices, and scrapes them every two seconds.
-func prometheus(ctx context.Context, a *app) error {
-	api, err := client()
-	if err != nil {
-		return err
-	}
-	f := informers.NewSharedInformerFactory(api, 0)
-	slicesOf := f.Discovery().V1().EndpointSlices()
-	all := map[string]cache.SharedIndexInformer{
-		"pods": f.Core().V1().Pods().Informer(), "nodes": f.Core().V1().Nodes().Informer(),
-		"services": f.Core().V1().Services().Informer(), "endpointslices": slicesOf.Informer(),
-	}
-	started(ctx, a, f, all)
-	scraper := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	return every(ctx, 2*time.Second, func() {
-		targets := make(map[string]string)
-		for _, service := range []string{"node-exporter", "kube-state-metrics"} {
-			for host, ready := range endpoints(slicesOf.Lister(), service) {
-				targets["http://"+host+"/metrics"] = service + " ready=" + strconv.FormatBool(ready)
-			}
-		}
-		for target, what := range targets {
-			resp, err := scraper.Get(target)
-			if err != nil {
-				targets[target] = what + " down"
-				continue
-			}
-			_, _ = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			targets[target] = what + " up"
-		}
-		a.set("targets", targets)
-		a.set("nodes", len(all["nodes"].GetStore().ListKeys()))
 	})
 }
 

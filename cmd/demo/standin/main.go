@@ -51,9 +51,9 @@ func (a *app) count(name string, n int) {
 
 func run(ctx context.Context, args []string) error {
 	programs := map[string]func(context.Context, *app) error{
-		"node-exporter": nodeExporter, "fluent-bit": fluentBit, "kube-state-metrics": stateMetrics, "prometheus": prometheus,
+		"fluent-bit": fluentBit, "kube-state-metrics": stateMetrics,
 		"metrics-server": metricsServer, "operator": operator, "ingress": ingress, "database": database,
-		"device-plugin": devicePlugin, "dra-driver": draDriver,
+		"device-plugin": devicePlugin, "dra-driver": draDriver, "claim-user": claimUser,
 	}
 	if len(args) == 0 || programs[args[0]] == nil {
 		return errors.New("the first argument must name a program, see the package's documentation")

@@ -55,3 +55,16 @@ func draDriver(ctx context.Context, a *app) error {
 	})
 	return g.Wait()
 }
+
+// claimUser says which claims its container has: Kubernetes' DRA test driver sets a variable for each.
+func claimUser(ctx context.Context, a *app) error {
+	var claims []string
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "claim_") {
+			claims = append(claims, v)
+		}
+	}
+	a.set("claims", claims)
+	<-ctx.Done()
+	return nil
+}

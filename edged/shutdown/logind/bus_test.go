@@ -2,8 +2,10 @@ package logind_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +25,8 @@ import (
 // wait bounds what a loaded machine does in no time otherwise.
 const wait = 2 * time.Minute
 
-// bus starts a message bus of the test's own, and returns its address.
-func bus(t *testing.T) string {
+// bus starts a message bus of the test's own. It returns its address, and what kills it.
+func bus(t *testing.T) (address string, kill func()) {
 	t.Helper()
 	program, err := exec.LookPath("dbus-daemon")
 	if err != nil {
@@ -48,15 +50,16 @@ func bus(t *testing.T) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = sync.OnceFunc(func() {
 		cancel()
 		_ = cmd.Wait()
 	})
+	t.Cleanup(kill)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(line), kill
 }
 
 // onePod is the Pods of a node with one pod, which ends at once.
@@ -80,7 +83,7 @@ func (p *onePod) End(types.UID, time.Duration) bool {
 // a file and SIGHUP through systemd, the lock is a file that is held open, a shutdown is
 // announced by a signal, its cancellation too, and the lock is released when the pods have ended.
 func TestBus(t *testing.T) {
-	address := bus(t)
+	address, _ := bus(t)
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -148,6 +151,94 @@ func TestBus(t *testing.T) {
 	locks(0)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// slowPod is the Pods of a node with one pod, which ends when end is closed.
+type slowPod struct{ began, end chan struct{} }
+
+func (p *slowPod) Active() []*corev1.Pod { return []*corev1.Pod{{}} }
+func (p *slowPod) Resume()               {}
+func (p *slowPod) End(types.UID, time.Duration) bool {
+	close(p.began)
+	return true
+}
+
+func (p *slowPod) HasEnded(types.UID) bool {
+	select {
+	case <-p.end:
+		return true
+	default:
+		return false
+	}
+}
+
+// lostLog is closed by the line of the log which says that the bus was lost during a shutdown.
+type lostLog chan struct{}
+
+func (l lostLog) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("cannot be used during a shutdown")) {
+		close(l)
+	}
+	return len(line), nil
+}
+
+// TestBusDies kills the message bus while a pod ends before a shutdown: the lock stays held until the
+// pod has ended, since it is a file and no part of the connection.
+func TestBusDies(t *testing.T) {
+	address, kill := bus(t)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	machine := &shutdowntest.Logind{Delay: time.Minute}
+	prepared := make(chan func(bool) error, 1)
+	wg.Go(func() {
+		if err := shutdowntest.ServeBus(ctx, address, machine, func(prepare func(bool) error) { prepared <- prepare }); err != nil {
+			t.Error(err)
+		}
+	})
+	var prepare func(bool) error
+	select {
+	case prepare = <-prepared:
+	case <-ctx.Done():
+		t.Fatal("the stand-in is not there")
+	}
+	pod := &slowPod{began: make(chan struct{}), end: make(chan struct{})}
+	lost := make(lostLog)
+	m, err := shutdown.New(shutdown.Config{
+		Dial:    func(ctx context.Context) (shutdown.Logind, error) { return logind.DialBus(ctx, address) },
+		Periods: shutdown.Periods(30*time.Second, 10*time.Second), Pods: pod, ConfigDir: t.TempDir(),
+		Logger: slog.New(slog.NewTextHandler(lost, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() {
+		if err := m.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := machine.WaitLocks(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(true); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []<-chan struct{}{pod.began, lost} {
+		select {
+		case <-step:
+		case <-ctx.Done():
+			t.Fatal("the pod was not ended, or the loss of the bus was not seen")
+		}
+		kill()
+	}
+	if machine.Locks() != 1 || !m.ShuttingDown() {
+		t.Errorf("after the loss of the bus: %d locks, down %v", machine.Locks(), m.ShuttingDown())
+	}
+	close(pod.end)
+	if err := machine.WaitLocks(ctx, 0); err != nil {
+		t.Errorf("the lock is held after the pod's end: %v", err)
 	}
 }
 
