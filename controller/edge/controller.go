@@ -60,7 +60,9 @@ type Controller struct {
 	// are none.
 	unready cache.Index[string]
 	onPods  []func(node string)
-	tasks   runguard.Tasks
+
+	onMarked func(node string) // may be nil
+	tasks    runguard.Tasks
 }
 
 // NewNodeStore returns the store of the edge nodes: those with the role label.
@@ -229,4 +231,12 @@ func (c *Controller) OnPods(changed func(node string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.onPods = append(c.onPods, changed)
+}
+
+// OnMarked has marked called with a node's name after others have set a pod of it to not ready (see
+// RestoreReadiness). It must be called before Run, once; marked must return soon.
+func (c *Controller) OnMarked(marked func(node string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onMarked = marked
 }

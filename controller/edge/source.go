@@ -317,7 +317,9 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 		now = change.New.Spec.NodeName
 	}
 	c.mu.Lock()
-	c.trackReadinessLocked(change)
+	if c.trackReadinessLocked(change) && c.onMarked != nil {
+		defer c.onMarked(now)
+	}
 	if change.Same {
 		c.mu.Unlock()
 		return
