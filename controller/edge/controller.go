@@ -124,9 +124,12 @@ func New(cfg Config) (*Controller, error) {
 	c.pods, err = cache.New(cache.Config[*corev1.Pod]{
 		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
 			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Cloud),
-		Type:   &corev1.Pod{},
-		Same:   samePod,
-		Logger: cfg.Logger,
+		Type: &corev1.Pod{},
+		Same: samePod,
+		// Each cloudcore has all pods, and looks at one when it changes and when its node
+		// reports it.
+		Packing: cache.Protobuf[corev1.Pod](),
+		Logger:  cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -95,8 +95,8 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 			return
 		}
 		for _, name := range pods {
-			item, ok := c.pods.Load(name)
-			if ok && item.Object.Spec.NodeName == s.node && !yield(podKey(name), item.Version) {
+			// A pod that has gone to another node meanwhile was changed after Subscribe, and so is loaded.
+			if version, ok := c.pods.Version(name); ok && !yield(podKey(name), version) {
 				return
 			}
 		}
