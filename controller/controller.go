@@ -189,6 +189,7 @@ func New(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	c.edge.OnMarked(c.lifecycle.PodsMarked)
 	c.nodeapi, err = nodeapi.New(nodeapi.Config{
 		Cloud: cfg.Cloud, NodeClient: cfg.NodeClient, REST: cfg.REST, Accounts: c.edge,
 		Namespace: cmp.Or(cfg.Namespace, install.Namespace), Services: cfg.NodeServices, Nodes: c.nodes, Logger: cfg.Logger,

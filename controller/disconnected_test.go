@@ -385,6 +385,75 @@ func TestDisconnectedLateMark(t *testing.T) {
 	})
 }
 
+// mark sets a pod to not ready, as another cloudcore or Kubernetes does.
+func (s *site) mark(name string, at time.Time) {
+	s.t.Helper()
+	patch := fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"NodeDisconnected","lastTransitionTime":%q}]}}`, at.UTC().Format(time.RFC3339))
+	if _, err := s.cloud.CoreV1().Pods("a").Patch(s.t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestMarkedAfterReturn: a pod is set to not ready right after its node has come back, too late for
+// the node to be asked for its status. A mark of the session's time is undone within seconds. One
+// that is older, and was only seen late, waits until the node had time to report.
+func TestMarkedAfterReturn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		age, left, after time.Duration
+	}{
+		"during the session": {age: 0, left: 0, after: 3 * time.Second},
+		"before it":          {age: time.Minute, left: nodelifecycle.ReportGrace - 6*time.Second, after: nodelifecycle.ReportGrace - 1*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, net, cloud := connected(t, nil)
+				defer cloud.stop(t)
+				time.Sleep(2 * time.Minute)
+				s.cut()
+				time.Sleep(30 * time.Second)
+				s.connect(net)
+				time.Sleep(2 * time.Second)
+				s.want("back", map[string]string{"web": "True"})
+				s.written("web")
+				s.mark("web", time.Now().Add(-tc.age))
+				time.Sleep(tc.left)
+				s.want("marked", map[string]string{"web": gone})
+				time.Sleep(tc.after - tc.left)
+				s.want("restored", map[string]string{"web": "True"})
+				time.Sleep(2 * time.Minute)
+				if got := s.written("web"); got != gone+",True " {
+					t.Errorf("web was written %q", got)
+				}
+				s.cut()
+			})
+		})
+	}
+}
+
+// TestMarkedWhileUnknown: Kubernetes has set a node to Unknown and its pods to not ready, though the
+// node has a session. The pods are ready soon after the node is.
+func TestMarkedWhileUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, cloud := connected(t, nil)
+		defer cloud.stop(t)
+		time.Sleep(2 * time.Minute)
+		set := func(ready corev1.ConditionStatus, reason string) {
+			patch := fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","status":%q,"reason":%q}]}}`, ready, reason)
+			if _, err := s.cloud.CoreV1().Nodes().Patch(t.Context(), "edge-7", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(corev1.ConditionFalse, "KubeletNotReady") // cloudcore does not undo what the node says
+		s.mark("web", time.Now())
+		time.Sleep(30 * time.Second)
+		s.want("while the node is not ready", map[string]string{"web": gone})
+		set(corev1.ConditionTrue, "KubeletReady")
+		time.Sleep(3 * time.Second)
+		s.want("restored", map[string]string{"web": "True"})
+		s.cut()
+	})
+}
+
 // TestNeverConnected: the pods of a Node that never had a link are left alone.
 func TestNeverConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

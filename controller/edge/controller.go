@@ -60,7 +60,9 @@ type Controller struct {
 	// are none.
 	unready cache.Index[string]
 	onPods  []func(node string)
-	tasks   runguard.Tasks
+
+	onMarked func(node string) // may be nil
+	tasks    runguard.Tasks
 }
 
 // NewNodeStore returns the store of the edge nodes: those with the role label.
@@ -122,9 +124,12 @@ func New(cfg Config) (*Controller, error) {
 	c.pods, err = cache.New(cache.Config[*corev1.Pod]{
 		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(
 			&toolscache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: follow}, cfg.Cloud),
-		Type:   &corev1.Pod{},
-		Same:   samePod,
-		Logger: cfg.Logger,
+		Type: &corev1.Pod{},
+		Same: samePod,
+		// Each cloudcore has all pods, and looks at one when it changes and when its node
+		// reports it.
+		Packing: cache.Protobuf[corev1.Pod](),
+		Logger:  cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -229,4 +234,12 @@ func (c *Controller) OnPods(changed func(node string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.onPods = append(c.onPods, changed)
+}
+
+// OnMarked has marked called with a node's name after others have set a pod of it to not ready (see
+// RestoreReadiness). It must be called before Run, once; marked must return soon.
+func (c *Controller) OnMarked(marked func(node string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onMarked = marked
 }

@@ -64,14 +64,18 @@ func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCond
 }
 
 // trackReadinessLocked keeps the list of the pods that others than the node have set to not
-// ready; it needs c.mu.
-func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) {
+// ready; it needs c.mu. It reports whether the change has added one.
+func (c *Controller) trackReadinessLocked(change cache.Change[*corev1.Pod]) (added bool) {
+	had := false
 	if change.Old != nil {
+		_, had = c.unready[change.Old.Spec.NodeName][change.Name]
 		c.unready.Remove(change.Old.Spec.NodeName, change.Name)
 	}
 	if change.New != nil && (markedUnready(change.New) || markedDisconnected(change.New)) {
 		c.unready.Add(change.New.Spec.NodeName, change.Name)
+		return !had
 	}
+	return false
 }
 
 // MarkNotReady sets the condition Ready of the node's pods to False, with ReasonNodeDisconnected,
@@ -146,31 +150,36 @@ func (c *Controller) ResendReadiness(node string) []hub.Key {
 
 // RestoreReadiness sets the condition Ready of the node's pods to True again where Kubernetes
 // set it to False while the node's Lease had run out, or MarkNotReady did, and the node has not
-// reported the pod since (see ResendReadiness). It is for a node whose Lease is renewed, and
-// does nothing until the node is Ready again.
-func (c *Controller) RestoreReadiness(ctx context.Context, node string) error {
+// reported the pod since (see ResendReadiness). It leaves pods whose condition changed before
+// since; zero leaves none. It is for a node whose Lease is renewed, and does nothing until the
+// node is Ready again. It reports whether pods are left that it may restore later.
+func (c *Controller) RestoreReadiness(ctx context.Context, node string, since time.Time) (left bool, _ error) {
 	c.mu.Lock()
 	names := slices.Collect(maps.Keys(c.unready[node]))
 	c.mu.Unlock()
 	if len(names) == 0 {
-		return nil
+		return false, nil
 	}
 	item, ok := c.cfg.Nodes.Load(cache.Name{Name: node})
 	if !ok || !slices.ContainsFunc(item.Object.Status.Conditions, func(cond corev1.NodeCondition) bool {
 		return cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue
 	}) {
-		return nil // Kubernetes would set it to False again
+		return true, nil // Kubernetes would set it to False again
 	}
 	for _, name := range names {
 		pod, ok := c.pods.Load(name)
 		if !ok || pod.Object.Spec.NodeName != node || !markedUnready(pod.Object) {
 			continue
 		}
+		if podCondition(pod.Object, corev1.PodReady).LastTransitionTime.Time.Before(since) {
+			left = true
+			continue
+		}
 		if err := c.restorePod(ctx, node, pod.Object); err != nil {
-			return fmt.Errorf("edge: restore %s: %w", podKey(name), err)
+			return true, fmt.Errorf("edge: restore %s: %w", podKey(name), err)
 		}
 	}
-	return nil
+	return left, nil
 }
 
 func (c *Controller) restorePod(ctx context.Context, node string, pod *corev1.Pod) error {

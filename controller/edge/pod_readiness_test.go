@@ -3,6 +3,7 @@ package edge_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +36,7 @@ func TestRestore(t *testing.T) {
 			}
 			return p.Status.Conditions[0].Status
 		}
-		if err := c.RestoreReadiness(t.Context(), "n"); err != nil || is("taken") != corev1.ConditionFalse {
+		if left, err := c.RestoreReadiness(t.Context(), "n", time.Time{}); err != nil || !left || is("taken") != corev1.ConditionFalse {
 			t.Errorf("while the node is doubted: %s, %v", is("taken"), err)
 		}
 		node.Status.Conditions[0].Status = corev1.ConditionTrue
@@ -43,8 +44,11 @@ func TestRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if err := c.RestoreReadiness(t.Context(), "n"); err != nil {
-			t.Fatal(err)
+		if left, err := c.RestoreReadiness(t.Context(), "n", time.Now()); err != nil || !left || is("taken") != corev1.ConditionFalse {
+			t.Errorf("a pod that was set to not ready before: %s, left %t, %v", is("taken"), left, err)
+		}
+		if left, err := c.RestoreReadiness(t.Context(), "n", time.Time{}); err != nil || left {
+			t.Fatalf("left %t, %v", left, err)
 		}
 		for name, want := range map[string]corev1.ConditionStatus{
 			"taken": corev1.ConditionTrue, "unready": corev1.ConditionFalse, "gated": corev1.ConditionFalse, "foreign": corev1.ConditionFalse,

@@ -95,8 +95,8 @@ func (s *source) Versions(ctx context.Context) (iter.Seq2[hub.Key, string], erro
 			return
 		}
 		for _, name := range pods {
-			item, ok := c.pods.Load(name)
-			if ok && item.Object.Spec.NodeName == s.node && !yield(podKey(name), item.Version) {
+			// A pod that has gone to another node meanwhile was changed after Subscribe, and so is loaded.
+			if version, ok := c.pods.Version(name); ok && !yield(podKey(name), version) {
 				return
 			}
 		}
@@ -317,7 +317,9 @@ func (c *Controller) podChanged(change cache.Change[*corev1.Pod]) {
 		now = change.New.Spec.NodeName
 	}
 	c.mu.Lock()
-	c.trackReadinessLocked(change)
+	if c.trackReadinessLocked(change) && c.onMarked != nil {
+		defer c.onMarked(now)
+	}
 	if change.Same {
 		c.mu.Unlock()
 		return

@@ -9,23 +9,31 @@ import (
 	"sync"
 )
 
+// maxTrusted is how many networks are remembered as ones of authenticated clients.
+const maxTrusted = 64
+
 // connLimiter bounds the connections of all ports. A connection counts as
 // unauthenticated until its client has been authenticated. Where there are too
 // many of these the oldest is closed, so that a flood does not keep the API
 // server out.
+//
+// A connection that is passed on to another cloudcore is authenticated there, which is not seen
+// here. It does not count as unauthenticated if a client of its network was authenticated before,
+// as the API server was. Such connections may be half of all.
 type connLimiter struct {
 	max, maxUnauthenticated, maxPerNetwork int
 
 	mu              sync.Mutex
-	open            int
+	open, passed    int
 	unauthenticated list.List // of *limitedConn, the oldest first
 	networks        map[netip.Prefix]int
+	trusted         map[netip.Prefix]struct{} // networks of authenticated clients
 }
 
 func newConnLimiter(cfg Config) *connLimiter {
 	return &connLimiter{
 		max: cfg.MaxConnections, maxUnauthenticated: cfg.MaxUnauthenticated, maxPerNetwork: cfg.MaxUnauthenticatedPerNetwork,
-		networks: make(map[netip.Prefix]int),
+		networks: make(map[netip.Prefix]int), trusted: make(map[netip.Prefix]struct{}),
 	}
 }
 
@@ -35,6 +43,7 @@ type limitedConn struct {
 	limiter *connLimiter
 	network netip.Prefix
 	place   *list.Element // among the unauthenticated; nil for one that is known
+	passed  bool          // it counts as passed on
 	closed  bool
 }
 
@@ -70,7 +79,36 @@ func (g *connLimiter) admit(c net.Conn) *limitedConn {
 	g.open++
 	g.networks[gc.network]++
 	gc.place = g.unauthenticated.PushBack(gc)
+	if hc, ok := c.(*handoverConn); ok {
+		hc.limited = gc
+	}
 	return gc
+}
+
+// setPassed counts a connection as one that is passed on.
+func (g *connLimiter) setPassed(c *limitedConn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, trusted := g.trusted[c.network]; !trusted || c.place == nil || g.passed >= g.max/2 {
+		return
+	}
+	g.passed++
+	c.passed = true
+	g.setKnownLocked(c)
+}
+
+// trustLocked remembers the network of an authenticated client.
+func (g *connLimiter) trustLocked(network netip.Prefix) {
+	if _, trusted := g.trusted[network]; trusted {
+		return
+	}
+	for other := range g.trusted {
+		if len(g.trusted) < maxTrusted {
+			break
+		}
+		delete(g.trusted, other) // any: it comes back with its next client
+	}
+	g.trusted[network] = struct{}{}
 }
 
 // closeOldestLocked closes the oldest unauthenticated connection that matches.
@@ -100,6 +138,9 @@ func (g *connLimiter) removeLocked(c *limitedConn) {
 	if !c.closed {
 		c.closed = true
 		g.open--
+		if c.passed {
+			g.passed--
+		}
 		g.setKnownLocked(c)
 	}
 }
@@ -149,6 +190,7 @@ func markKnown(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*limitedConn); ok {
 		c.limiter.mu.Lock()
 		defer c.limiter.mu.Unlock()
+		c.limiter.trustLocked(c.network)
 		c.limiter.setKnownLocked(c)
 	}
 }

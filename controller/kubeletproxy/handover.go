@@ -16,7 +16,8 @@ import (
 const handoverTime = 5 * time.Second
 
 // maxForwards is how many connections of one node are passed on at once. It ends what goes in a circle
-// between two cloudcores, each of which has read that the other one has the node.
+// between two cloudcores, each of which has read that the other one has the node. Passing on lasts for
+// handoverTime, and beyond it only for what is followed; so few nodes ever have so many.
 const maxForwards = 100
 
 // handover is what an endpoint knows of its node's way to another cloudcore. The Server's mutex

@@ -1,6 +1,7 @@
 package kubeletproxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -93,6 +94,7 @@ func (l *handoverListener) Accept() (net.Conn, error) {
 type handoverConn struct {
 	net.Conn
 	server  *Server
+	limited *limitedConn // that it is counted by; set before the first Read
 	decided bool
 	closing sync.Once
 	done    chan struct{}
@@ -112,6 +114,9 @@ func (c *handoverConn) Read(p []byte) (int, error) {
 		if local, ok := c.LocalAddr().(*net.TCPAddr); ok {
 			if to, leave := c.server.place(local.Port, c); leave != nil {
 				defer leave()
+				if c.limited != nil {
+					c.server.limiter.setPassed(c.limited)
+				}
 				if err := c.server.forward(c, to); err != nil {
 					c.server.log.Warn("a connection for a node could not be passed on to its cloudcore", "to", to.String(), "err", err)
 				}
@@ -130,7 +135,13 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 		return nil
 	}
 	defer s.requests.Leave()
-	peer, err := net.DialTimeout("tcp", to.String(), s.handover)
+	s.mu.Lock()
+	dial := s.dial
+	s.mu.Unlock()
+	if dial == nil {
+		return nil // Run ends
+	}
+	peer, err := dial(to, c.done)
 	if err != nil {
 		return err
 	}
@@ -144,6 +155,23 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	_ = c.SetReadDeadline(time.Now().Add(s.handover)) // fails where it is closed
 	wg.Wait()
 	return nil
+}
+
+// dialEndpoint connects to another cloudcore's endpoint. It gives up after a time, when ctx ends, and
+// when closed is closed.
+func dialEndpoint(ctx context.Context, to netip.AddrPort, closed <-chan struct{}, limit time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	defer wg.Wait()
+	defer cancel()
+	return new(net.Dialer).DialContext(ctx, "tcp", to.String())
 }
 
 // copyHalf copies one direction, and passes its end on.

@@ -291,3 +291,65 @@ func TestHandoverTwice(t *testing.T) {
 		t.Error("the port was closed by the first move")
 	}
 }
+
+// TestHandoverUncounted: connections that are passed on from the network of an authenticated client do
+// not count as unauthenticated, so that a flood of strangers does not end them.
+func TestHandoverUncounted(t *testing.T) {
+	p := newPair(t)
+	counts := func() (unauthenticated, passed int) {
+		p.a.limiter.mu.Lock()
+		defer p.a.limiter.mu.Unlock()
+		return p.a.limiter.unauthenticated.Len(), p.a.limiter.passed
+	}
+	pass := func(n, unauthenticated, passed int) {
+		t.Helper()
+		var open []net.Conn
+		for range n {
+			c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			open = append(open, c)
+		}
+		hubtest.Until(t, "all are passed on", func() bool {
+			p.a.mu.Lock()
+			forwards := p.a.forwards
+			p.a.mu.Unlock()
+			u, q := counts()
+			return forwards == n && u == unauthenticated && q == passed
+		})
+		for _, c := range open {
+			c.Close()
+		}
+		hubtest.Until(t, "all are closed", func() bool {
+			u, q := counts()
+			return u == 0 && q == 0
+		})
+	}
+	p.leave()
+	p.join(t)
+	p.a.mu.Lock()
+	p.a.Server.handover = time.Minute
+	p.a.mu.Unlock()
+	pass(5, 5, 0) // nobody is known yet
+	p.a.limiter.mu.Lock()
+	p.a.limiter.trustLocked(netip.MustParsePrefix("127.0.0.0/24"))
+	p.a.limiter.mu.Unlock()
+	pass(5, 0, 5)
+}
+
+// TestTrustedNetworks: the networks of authenticated clients are bounded.
+func TestTrustedNetworks(t *testing.T) {
+	g := newConnLimiter(Config{MaxConnections: 4, MaxUnauthenticated: 4, MaxUnauthenticatedPerNetwork: 4})
+	for i := range 2 * maxTrusted {
+		last := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24)
+		g.trustLocked(last)
+		if _, ok := g.trusted[last]; !ok {
+			t.Fatalf("%v is not trusted", last)
+		}
+	}
+	if len(g.trusted) != maxTrusted {
+		t.Errorf("%d networks", len(g.trusted))
+	}
+}

@@ -171,6 +171,8 @@ type Server struct {
 	openStream Open
 	// serve answers on a listener; nil while Run does not run.
 	serve func(net.Listener)
+	// dial connects to another cloudcore's endpoint, until closed is; nil while Run does not run.
+	dial func(to netip.AddrPort, closed <-chan struct{}) (net.Conn, error)
 }
 
 // New checks cfg and makes a Server. Nothing happens until Run.
@@ -239,6 +241,9 @@ func (s *Server) Run(ctx context.Context, open Open) error {
 			}
 		})
 	}
+	s.dial = func(to netip.AddrPort, closed <-chan struct{}) (net.Conn, error) {
+		return dialEndpoint(ctx, to, closed, s.handover)
+	}
 	for _, st := range s.byNode {
 		if err := s.listenLocked(st); err != nil {
 			s.log.Error("a node's kubelet endpoint cannot be opened: kubectl logs and exec will not reach it", "node", st.node, "err", err)
@@ -250,7 +255,7 @@ func (s *Server) Run(ctx context.Context, open Open) error {
 	wg.Go(func() { s.closeMoved(ctx) })
 	<-ctx.Done()
 	s.mu.Lock()
-	s.serve = nil // no goroutine may be added once they are being joined
+	s.serve, s.dial = nil, nil // no goroutine may be added once they are being joined
 	s.mu.Unlock()
 	cancel()
 	err := s.http.Close()

@@ -65,6 +65,9 @@ const (
 
 	tick       = time.Second // between two looks at which nodes are due
 	retryAfter = 2 * time.Second
+
+	// restoreDelay is how long PodsMarked waits for further pods of the node.
+	restoreDelay = time.Second
 )
 
 // Config sets up a Controller. Cloud, NodeClient, Nodes and ID are required.
@@ -73,10 +76,13 @@ type Config struct {
 	NodeClient kubernetes.Interface       // controller.NewNodeClient: leases
 	Nodes      *cache.Store[*corev1.Node] // the edge nodes; not yet running when New is called
 	ID         string                     // this cloudcore, unique for each start of the program
-	// Renewed is called for each node that this cloudcore keeps, after its
-	// Lease was renewed, at most Writes at the same time; nil does nothing. It is not called
-	// in the first ReportGrace of a session, nor for a node whose pods are due for NotReady.
-	Renewed func(ctx context.Context, node string) error
+	// Renewed is called for each node that this cloudcore keeps, after its Lease was renewed, at
+	// most Writes at the same time; nil does nothing. It is not called for a node whose pods are
+	// due for NotReady. It restores the readiness of the node's pods that others have set to not
+	// ready since a time; zero means all of them. That time is the start of the session during
+	// the first ReportGrace of a session, and zero otherwise. Renewed reports whether pods are
+	// left that may be restored later.
+	Renewed func(ctx context.Context, node string, since time.Time) (left bool, err error)
 	// NotReady is called for each node that has been without a link for NotReadyAfter, while
 	// this cloudcore looks after the node. It sets the node's pods to not ready and returns
 	// their number. It is called again every RenewEvery, for pods that became ready
@@ -122,6 +128,7 @@ type node struct {
 	index   int // in the Controller's queue; -1 while it is busy
 	busy    bool
 	again   bool // became due while busy
+	left    bool // Config.Renewed has left pods for later
 	first   bool // not looked at since Run began
 	failed  bool // the last attempt; logged once
 
@@ -238,6 +245,24 @@ func (k *Controller) Connected(info hub.Info) {
 	k.scheduleLocked(n, now.Add(Grace))
 }
 
+// PodsMarked has the readiness of a node's pods restored soon (Config.Renewed), if the node has a
+// session here: others have set pods of it to not ready. Its owner calls it for each such pod.
+func (k *Controller) PodsMarked(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n := k.nodes[name]; n != nil {
+		k.restoreSoonLocked(n)
+	}
+}
+
+// restoreSoonLocked has a node with a session here due within restoreDelay.
+func (k *Controller) restoreSoonLocked(n *node) {
+	at := time.Now().Add(restoreDelay)
+	if n.session.Connected && (n.busy || n.due.After(at)) {
+		k.scheduleLocked(n, at)
+	}
+}
+
 // nodeChanged follows the Nodes in the API server.
 func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 	now := time.Now()
@@ -260,6 +285,9 @@ func (k *Controller) nodeChanged(c cache.Change[*corev1.Node]) {
 	}
 	if c.Old == nil && n.session.Connected {
 		k.scheduleLocked(n, now)
+	}
+	if n.left && c.Old != nil && !isReady(c.Old) && isReady(c.New) {
+		k.restoreSoonLocked(n) // until now Kubernetes would have set the pods to not ready again
 	}
 }
 
@@ -316,7 +344,7 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, RenewEvery)
 	defer cancel()
-	err := k.renewNode(ctx, n, session)
+	left, err := k.renewNode(ctx, n, session)
 	next := RenewEvery
 	switch {
 	case err != nil:
@@ -327,7 +355,11 @@ func (k *Controller) processNode(ctx context.Context, n *node) {
 	if wait := time.Until(n.notReadyAt); wait > 0 {
 		next = min(next, wait)
 	}
+	if wait := time.Until(session.Since.Add(ReportGrace)); left && session.Connected && wait > 0 {
+		next = min(next, wait)
+	}
 	k.mu.Lock()
+	n.left = left
 	log := err != nil && !n.failed && ctx.Err() == nil
 	n.failed = err != nil
 	n.busy = false
@@ -356,20 +388,21 @@ func (k *Controller) forget(n *node, session Session) Session {
 }
 
 // renewNode renews the node's Lease if this cloudcore holds the node, and then updates the
-// Node's condition and taint to the state of the link.
-func (k *Controller) renewNode(ctx context.Context, n *node, session Session) error {
+// Node's condition and taint to the state of the link. It reports whether Config.Renewed has left
+// pods for later.
+func (k *Controller) renewNode(ctx context.Context, n *node, session Session) (left bool, _ error) {
 	item, ok := k.cfg.Nodes.Load(cache.Name{Name: n.name})
 	if !ok {
-		return nil // not registered yet: nodeChanged comes back to it
+		return false, nil // not registered yet: nodeChanged comes back to it
 	}
 	verdict, err := k.renew(ctx, n, item.Object, session)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if verdict == leaseOther {
 		n.notReadyAt = time.Time{}
 		k.unmark(n.name)
-		return nil
+		return false, nil
 	}
 	now := time.Now()
 	if session.Connected {
@@ -379,21 +412,21 @@ func (k *Controller) renewNode(ctx context.Context, n *node, session Session) er
 		session = k.forget(n, session)
 	}
 	if session.Known && !session.Connected && now.Sub(session.Since) < Grace {
-		return nil
+		return false, nil
 	}
 	conditions := []corev1.NodeCondition{wantCondition(item.Object, session, now)}
 	if verdict == leaseRenew {
 		conditions = append(conditions, restoredConditions(item.Object, n.lease.Annotations[ReportedConditionsAnnotation], now)...)
 	}
 	if err := k.writeConditions(ctx, item.Object, conditions); err != nil {
-		return fmt.Errorf("nodelifecycle: %w", err)
+		return false, fmt.Errorf("nodelifecycle: %w", err)
 	}
 	if session.Connected {
 		k.reconnected(ctx, item.Object, now)
 	}
 	k.markIfDue(n, item.Object, session, now)
 	if verdict == leaseRenew && k.cfg.Renewed != nil && k.mayRestore(n, item.Object, session, now) {
-		return k.cfg.Renewed(ctx, n.name)
+		return k.cfg.Renewed(ctx, n.name, restoreSince(session, now))
 	}
-	return nil
+	return false, nil
 }

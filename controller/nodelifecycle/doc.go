@@ -73,6 +73,9 @@
 // fenced gets the node back only after the node was disconnected for some
 // minutes.
 //
+// A cloudcore that runs keeps its nodes, however slow it or the API server is. Another one that finds
+// a Lease of them stale renews it, and changes nothing else: it does not know whether the node has a link.
+//
 // A cloudcore reads the Leases of nodes that another one looks after only every five minutes while
 // that one runs, as the Leases of package members show; when one goes, all read again. A node
 // that nobody looks after is left to one of those that run, chosen by the node's name, until

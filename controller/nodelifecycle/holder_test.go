@@ -4,11 +4,17 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/edgekit/edgekit/controller/controllertest"
 	"github.com/edgekit/edgekit/controller/edge"
@@ -19,6 +25,12 @@ import (
 // startMember runs a Controller that knows of the other cloudcores. leave ends it in order.
 func startMember(t *testing.T, client *fake.Clientset, id string) (_ *nodelifecycle.Controller, leave func()) {
 	t.Helper()
+	return startMemberWith(t, client, client, id)
+}
+
+// startMemberWith is startMember with another client for what is written as a node.
+func startMemberWith(t *testing.T, client *fake.Clientset, nodeClient kubernetes.Interface, id string) (_ *nodelifecycle.Controller, leave func()) {
+	t.Helper()
 	m, err := members.New(members.Config{Leases: client.CoordinationV1().Leases("edgekit-system"), ID: id})
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +39,7 @@ func startMember(t *testing.T, client *fake.Clientset, id string) (_ *nodelifecy
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: client, Nodes: nodes, ID: id, Members: m})
+	k, err := nodelifecycle.New(nodelifecycle.Config{Cloud: client, NodeClient: nodeClient, Nodes: nodes, ID: id, Members: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +109,72 @@ func TestHeldElsewhere(t *testing.T) {
 		}
 		if shares["a"] > 0 || shares["b"] == 0 || shares["c"] == 0 {
 			t.Errorf("shares %v: want each of b and c to have a part", shares)
+		}
+	})
+}
+
+// lateLeases is a client by which no Lease of a node can be renewed while it is late.
+type lateLeases struct {
+	kubernetes.Interface
+	late atomic.Bool
+}
+
+func (c *lateLeases) CoordinationV1() coordinationclient.CoordinationV1Interface {
+	return lateCoordination{c.Interface.CoordinationV1(), c}
+}
+
+type lateCoordination struct {
+	coordinationclient.CoordinationV1Interface
+	client *lateLeases
+}
+
+func (c lateCoordination) Leases(namespace string) coordinationclient.LeaseInterface {
+	return lateLease{c.CoordinationV1Interface.Leases(namespace), c.client}
+}
+
+type lateLease struct {
+	coordinationclient.LeaseInterface
+	client *lateLeases
+}
+
+func (l lateLease) Update(ctx context.Context, lease *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	if l.client.late.Load() {
+		return nil, apierrors.NewTimeoutError("the API server is slow", 1)
+	}
+	return l.LeaseInterface.Update(ctx, lease, o)
+}
+
+// TestHolderSlow: a cloudcore that runs and has the nodes' sessions renews no Lease, as at a slow API
+// server. Another one that looks renews the Leases in its place. It does not say that the nodes are
+// disconnected, and does not become their holder.
+func TestHolderSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const count = 4
+		client := controllertest.NewClientset()
+		for i := range count {
+			if err := client.Tracker().Add(edgeNode(fmt.Sprintf("n-%d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slow := &lateLeases{Interface: client}
+		a, _ := startMemberWith(t, client, slow, "a")
+		for i := range count {
+			a.Connected(connected(fmt.Sprintf("n-%d", i), 1))
+		}
+		time.Sleep(time.Minute)
+		slow.late.Store(true)
+		time.Sleep(nodelifecycle.StaleAfter + nodelifecycle.RenewEvery)
+		_, _ = startMember(t, client, "b") // looks at all nodes
+		time.Sleep(2 * nodelifecycle.RenewEvery)
+		for i := range count {
+			name := fmt.Sprintf("n-%d", i)
+			if got := state(t, client, name); got != "True Connected" {
+				t.Errorf("node %s: %s", name, got)
+			}
+			l := lease(t, client, name)
+			if age := time.Since(l.Spec.RenewTime.Time); age > 2*nodelifecycle.RenewEvery || l.Annotations[nodelifecycle.HolderAnnotation] != "a" {
+				t.Errorf("node %s: the Lease of %s was renewed %v ago", name, l.Annotations[nodelifecycle.HolderAnnotation], age)
+			}
 		}
 	})
 }

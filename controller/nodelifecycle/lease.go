@@ -91,8 +91,10 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 				n.lease, n.absent = got, time.Time{}
 			}
 			if keep && !session.Connected && n.lease != nil && k.isOthers(n, now) {
-				n.lease = nil
-				k.rememberHolder(ctx, n, session, holder{at: now, generation: generation})
+				stale := isStale(n.lease, n.absent, now)
+				if n.lease = nil; !stale { // a stale one is looked at again soon
+					k.rememberHolder(ctx, n, session, holder{at: now, generation: generation})
+				}
 				return leaseOther, nil
 			}
 			n.recordReadAt = time.Time{}
@@ -104,6 +106,9 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 				return leaseOther, fmt.Errorf("nodelifecycle: read who holds the node: %w", err)
 			}
 			n.recordReadAt = now
+		}
+		if keep && !session.Connected && n.lease != nil && holderOf(n.record) != k.cfg.ID && k.cfg.Members.Alive(holderOf(n.record)) {
+			return leaseOther, k.renewFor(ctx, n, obj, now)
 		}
 		if k.superseded(n.name, n.record, session) {
 			n.lease = nil
@@ -131,6 +136,19 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 	return leaseOther, fmt.Errorf("nodelifecycle: renew lease: %w", lost)
 }
 
+// renewFor renews a Lease that is stale though the node's cloudcore runs: the API server is slow, or
+// that cloudcore is. It stays the holder, since only it knows whether the node has a link.
+func (k *Controller) renewFor(ctx context.Context, n *node, obj *corev1.Node, now time.Time) error {
+	lease := k.leaseFor(n.lease, obj, now)
+	lease.Annotations[HolderAnnotation] = holderOf(n.record)
+	n.lease = nil
+	_, err := k.leases().Update(impersonate.With(ctx, n.name), lease, metav1.UpdateOptions{})
+	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("nodelifecycle: renew lease for %s: %w", holderOf(n.record), err)
+}
+
 // lastRenewal returns when a Lease was last renewed, as far as that is in the past; zero if there
 // is none.
 func lastRenewal(lease *coordinationv1.Lease, now time.Time) time.Time {
@@ -149,9 +167,9 @@ func (k *Controller) writeLease(ctx context.Context, n *node, obj *corev1.Node, 
 	}
 	ctx = impersonate.With(ctx, n.name)
 	if n.lease == nil {
-		return k.leases().Create(ctx, k.leaseFor(nil, obj, session, now), metav1.CreateOptions{})
+		return k.leases().Create(ctx, k.leaseFor(nil, obj, now), metav1.CreateOptions{})
 	}
-	return k.leases().Update(ctx, k.leaseFor(n.lease, obj, session, now), metav1.UpdateOptions{})
+	return k.leases().Update(ctx, k.leaseFor(n.lease, obj, now), metav1.UpdateOptions{})
 }
 
 // leases writes Leases of nodes, as the node of the context.
@@ -167,7 +185,7 @@ func readVersion(fresh bool) string {
 }
 
 // leaseFor returns the Lease to be written in place of old.
-func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, session Session, now time.Time) *coordinationv1.Lease {
+func (k *Controller) leaseFor(old *coordinationv1.Lease, node *corev1.Node, now time.Time) *coordinationv1.Lease {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Namespace: corev1.NamespaceNodeLease}}
 	if old != nil {
 		lease = old.DeepCopy()

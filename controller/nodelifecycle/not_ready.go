@@ -95,11 +95,22 @@ func (k *Controller) markIfDue(n *node, obj *corev1.Node, session Session, now t
 // mayRestore reports whether Config.Renewed may set the node's pods to ready.
 func (k *Controller) mayRestore(n *node, obj *corev1.Node, session Session, now time.Time) bool {
 	if session.Connected {
-		return now.Sub(session.Since) >= ReportGrace
+		return true
 	}
 	p := notReadyPolicyOf(obj, k.cfg.NotReadyAfter)
 	since, lost := lostAt(obj, session, n.found)
 	return p.never || !lost || now.Sub(since) < p.after || k.cfg.NotReady == nil
+}
+
+// restoreSince returns the time since which pods must have been set to not ready for
+// Config.Renewed to restore them; zero means all. A pod that was set to not ready during the
+// session is as ready as the node has last reported it. One that was set to not ready before may
+// have changed while the node was away: the node has ReportGrace to report it.
+func restoreSince(session Session, now time.Time) time.Time {
+	if session.Connected && now.Sub(session.Since) < ReportGrace {
+		return session.Since
+	}
+	return time.Time{}
 }
 
 // add puts a node into the queue, unless it waits or is being handled already.

@@ -20,7 +20,7 @@ const (
 	// connect at least every 30 s, and notice after two keepalives that a link is dead.
 	DefaultReconnectGrace = time.Minute
 	// ReportGrace is how long a new session has to bring the node's own reports, before
-	// Config.Renewed is called for the node.
+	// Config.Renewed restores pods that were set to not ready before the session.
 	ReportGrace = 30 * time.Second
 )
 

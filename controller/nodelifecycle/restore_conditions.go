@@ -34,6 +34,12 @@ func nodeCondition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.Nod
 	return &node.Status.Conditions[i]
 }
 
+// isReady reports that the Node is Ready.
+func isReady(node *corev1.Node) bool {
+	ready := nodeCondition(node, corev1.NodeReady)
+	return ready != nil && ready.Status == corev1.ConditionTrue
+}
+
 // isUnknown reports that Kubernetes has set the node's own conditions to Unknown.
 func isUnknown(node *corev1.Node) bool {
 	ready := nodeCondition(node, corev1.NodeReady)

@@ -114,7 +114,8 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), arranged: make(chan struct{}), settled: make(chan struct{}), allNodes: true,
-		fresh: make(map[string]struct{}), mirrors: make(map[types.UID]*mirror), nodes: make(map[string][]*plan),
+		confirmed: confirmed{turn: make(chan struct{}, 1)},
+		fresh:     make(map[string]struct{}), mirrors: make(map[types.UID]*mirror), nodes: make(map[string][]*plan),
 		holders: make(map[types.UID]nodeSet), full: make(map[types.UID]nodeSet), known: make(map[types.UID]*lookups),
 	}
 	var err error
@@ -182,14 +183,19 @@ func (c *Controller) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// wait waits until something has changed or a time has come, and for Config.Every at least.
+// wait waits until something has changed or a time has come, and for Config.Every at least. Without
+// EdgeSyncs only a change matters.
 func (c *Controller) wait(ctx context.Context, next time.Time) {
-	t := time.NewTimer(max(time.Until(next), c.cfg.Every))
-	defer t.Stop()
+	var due <-chan time.Time
+	if c.syncs.Len() > 0 || !next.IsZero() {
+		t := time.NewTimer(max(time.Until(next), c.cfg.Every))
+		defer t.Stop()
+		due = t.C
+	}
 	select {
 	case <-c.wake:
 		leader.Sleep(ctx, c.cfg.Every)
-	case <-t.C:
+	case <-due:
 	case <-ctx.Done():
 	}
 }

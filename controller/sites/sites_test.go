@@ -647,3 +647,59 @@ func TestAttackSlowStatuses(t *testing.T) {
 		w.count(31)
 	})
 }
+
+// TestConfirmedWaits: while one caller reads the EdgeSyncs at a slow API server, another one gives up
+// when its own time is over, and the next uses the answer.
+func TestConfirmedWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := startAPI(true)
+		kube, dyn := api.clients(t)
+		store, err := edge.NewNodeStore(kube, nil)
+		must(t, err)
+		c, err := New(Config{Cloud: kube, Dynamic: dyn, Nodes: store})
+		must(t, err)
+		release := api.hold(func(string, string) bool { return true })
+		first := make(chan error, 1)
+		go func() {
+			_, err := c.confirmed.get(t.Context(), dyn)
+			first <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.confirmed.get(ctx, dyn); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("beside a slow one: %v", err)
+		}
+		release()
+		must(t, <-first)
+		ctx, cancel = context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.confirmed.get(ctx, dyn); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("after it: %v", err)
+		}
+	})
+}
+
+// TestIdleWithoutEdgeSyncs: nothing is looked at again and again while there is no EdgeSync.
+func TestIdleWithoutEdgeSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kube, dyn := startAPI(true).clients(t)
+		store, err := edge.NewNodeStore(kube, nil)
+		must(t, err)
+		c, err := New(Config{Cloud: kube, Dynamic: dyn, Nodes: store})
+		must(t, err)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		c.wait(ctx, time.Time{})
+		if took := time.Since(began); took != time.Hour {
+			t.Errorf("waited for %v", took)
+		}
+		c.wakeUp()
+		began = time.Now()
+		c.wait(t.Context(), time.Time{})
+		if took := time.Since(began); took != c.cfg.Every {
+			t.Errorf("after a change: waited for %v", took)
+		}
+	})
+}

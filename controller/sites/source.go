@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +35,7 @@ const Prefix = wire.SyncedPrefix
 // Source returns what one node holds by EdgeSyncs. A node that does not name the capability
 // wire.Synced holds nothing.
 func (c *Controller) Source(node string, capabilities []string) hub.Source {
-	return &source{c: c, node: node, wants: slices.Contains(capabilities, wire.Synced)}
+	return &source{c: c, node: node, wants: slices.Contains(capabilities, wire.Synced), turn: make(chan struct{}, 1)}
 }
 
 type source struct {
@@ -44,8 +43,9 @@ type source struct {
 	node  string
 	wants bool
 
-	mu     sync.Mutex
-	labels labels.Set // of the Node, as the API server said
+	// Who holds a place in turn may read and write labels and at, and asks the API server.
+	turn   chan struct{} // has one place
+	labels labels.Set    // of the Node, as the API server said
 	at     time.Time
 }
 
@@ -255,8 +255,12 @@ func (s *source) confirm(ctx context.Context) ([]*plan, error) {
 
 // nodeLabels are the labels of the node as the API server has them.
 func (s *source) nodeLabels(ctx context.Context) (labels.Set, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if time.Since(s.at) < confirmedFor {
 		return s.labels, nil
 	}
@@ -274,16 +278,22 @@ func (s *source) nodeLabels(ctx context.Context) (labels.Set, error) {
 }
 
 // confirmed are the plans as the API server has them, for the removals of many objects of many nodes.
+// Who holds a place in turn may read and write the rest, and asks the API server.
 type confirmed struct {
-	mu    sync.Mutex
+	turn  chan struct{} // has one place
 	plans []*plan
 	at    time.Time
 }
 
-// get reads them, if they were not read just now.
+// get reads them, if they were not read just now. While another caller reads them it waits, until ctx
+// ends.
 func (c *confirmed) get(ctx context.Context, client dynamic.Interface) ([]*plan, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if time.Since(c.at) < confirmedFor {
 		return c.plans, nil
 	}

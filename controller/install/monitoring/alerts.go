@@ -61,7 +61,8 @@ func fleetAlerts() []alert {
 		},
 		{
 			name: "EdgekitManyNodesAway", severity: critical, hold: 5 * time.Minute,
-			expr:    `edgekit:fleet_nodes_away:ratio > 0.1`,
+			// In a small fleet a single node is more than a tenth.
+			expr:    `edgekit:fleet_nodes_away:ratio > 0.1 and on () (edgekit:fleet_nodes:max{state="disconnected"} >= 3 or edgekit:fleet_nodes_away:ratio >= 0.5)`,
 			summary: "{{ $value | humanizePercentage }} of the nodes are disconnected",
 			todo:    "So many at once have one cause in most cases: the load balancer before cloudcore, its certificate, UDP that is blocked, or a network provider. edgekit_hub_handshakes_total and edgekit_hub_sessions_ended_total say how handshakes and sessions end.",
 		},

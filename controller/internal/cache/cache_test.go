@@ -40,6 +40,10 @@ func configMap(name, version, data string) *corev1.ConfigMap {
 }
 
 func newStore(client kubernetes.Interface) (*cache.Store[*corev1.ConfigMap], error) {
+	return newPacked(client, nil)
+}
+
+func newPacked(client kubernetes.Interface, packing *cache.Packing[*corev1.ConfigMap]) (*cache.Store[*corev1.ConfigMap], error) {
 	return cache.New(cache.Config[*corev1.ConfigMap]{
 		ListWatch: toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -49,8 +53,9 @@ func newStore(client kubernetes.Interface) (*cache.Store[*corev1.ConfigMap], err
 				return client.CoreV1().ConfigMaps("a").Watch(ctx, o)
 			},
 		}, client),
-		Type: &corev1.ConfigMap{},
-		Same: func(before, after *corev1.ConfigMap) bool { return before.Data["k"] == after.Data["k"] },
+		Type:    &corev1.ConfigMap{},
+		Packing: packing,
+		Same:    func(before, after *corev1.ConfigMap) bool { return before.Data["k"] == after.Data["k"] },
 	})
 }
 
@@ -100,6 +105,73 @@ func TestStore(t *testing.T) {
 		want := "[one false true false one true true true one true true false one true false false]"
 		if got := fmt.Sprint(notified); got != want || store.Len() != 0 {
 			t.Errorf("told %s, %d left", got, store.Len())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPacking: a Store that keeps objects encoded acts like one that does not, and gives each caller an
+// object of its own.
+func TestPacking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(configMap("one", "5", "x"))
+		store, err := newPacked(client, cache.Protobuf[corev1.ConfigMap]())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var notified []string
+		store.OnChange(func(c cache.Change[*corev1.ConfigMap]) {
+			text := c.Name.Name
+			if c.Old != nil {
+				text += " from " + c.Old.Data["k"]
+			}
+			if c.New != nil {
+				text += " to " + c.New.Data["k"]
+			}
+			notified = append(notified, fmt.Sprintf("%s %t", text, c.Same))
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- store.Run(ctx) }()
+		<-store.Synced()
+		synctest.Wait()
+		name := cache.Name{Namespace: "a", Name: "one"}
+		item, ok := store.Load(name)
+		if !ok || item.Version != "5" || item.Object.ManagedFields != nil || item.Object.Data["k"] != "x" {
+			t.Errorf("loaded %+v, %t", item, ok)
+		}
+		item.Object.Data["k"] = "mine"
+		for _, o := range store.Objects() {
+			if o.Data["k"] != "x" {
+				t.Errorf("a caller changed the Store: %v", o.Data)
+			}
+		}
+		if _, err := client.CoreV1().ConfigMaps("a").Update(ctx, configMap("one", "6", "x"), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if v, ok := store.Version(name); v != "5" || !ok {
+			t.Errorf("version %s, %t after a change that does not matter", v, ok)
+		}
+		if item, ok = store.LoadFor(name, "6"); !ok || item.Version != "6" {
+			t.Errorf("LoadFor a peer with 6 gave %s, %t", item.Version, ok)
+		}
+		if _, ok = store.LoadFor(name, "7"); ok {
+			t.Error("LoadFor a peer with 7 gave an object of 6")
+		}
+		if _, err := client.CoreV1().ConfigMaps("a").Update(ctx, configMap("one", "8", "y"), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.CoreV1().ConfigMaps("a").Delete(ctx, "one", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := "[one to x false one from x to x true one from x to y false one from y false]"
+		if got := fmt.Sprint(notified); got != want || store.Len() != 0 {
+			t.Errorf("notified of %s, %d left", got, store.Len())
 		}
 		cancel()
 		if err := <-done; err != nil {

@@ -9,5 +9,6 @@
 // to the node again.
 //
 // managedFields are dropped before an object is stored. Objects in the map are
-// shared: nobody may write to them.
+// shared: nobody may write to them. A Store of many objects that are seldom looked
+// at keeps them encoded (Config.Packing).
 package cache

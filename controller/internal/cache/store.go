@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Config[T Object] struct {
 	// Same reports that a change does not matter to those who have before. nil means that
 	// every change matters.
 	Same func(before, after T) bool
+	// Packing keeps the objects encoded; nil keeps them as they are. Each look at an object then
+	// decodes it, for its caller alone.
+	Packing *Packing[T]
 	// Logger gets the reflector's messages; nil discards.
 	Logger *slog.Logger
 }
@@ -56,7 +60,7 @@ type Store[T Object] struct {
 
 	mu       sync.RWMutex
 	once     sync.Once
-	items    map[Name]Item[T]
+	items    map[Name]kept[T]
 	onChange []func(Change[T])
 }
 
@@ -70,6 +74,14 @@ type Item[T Object] struct {
 	// Version is the resource version of the object's last change that
 	// matters; it is never newer than the object's own.
 	Version string
+}
+
+// kept is an object in a store.
+type kept[T Object] struct {
+	object  T
+	packed  []byte // with Config.Packing, instead of object
+	current string // the object's own resource version
+	version string // Item.Version
 }
 
 // Change is one change in a store.
@@ -87,7 +99,7 @@ func New[T Object](cfg Config[T]) (*Store[T], error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store[T]{cfg: cfg, synced: make(chan struct{}), items: make(map[Name]Item[T])}, nil
+	return &Store[T]{cfg: cfg, synced: make(chan struct{}), items: make(map[Name]kept[T])}, nil
 }
 
 // OnChange calls f after each change, in the order of the changes, from one goroutine and with
@@ -134,9 +146,34 @@ func WaitSynced(ctx context.Context, all ...<-chan struct{}) bool {
 // Load returns the object with that name.
 func (s *Store[T]) Load(name Name) (Item[T], bool) {
 	s.mu.RLock()
+	k, ok := s.items[name]
+	s.mu.RUnlock()
+	if !ok {
+		return Item[T]{}, false
+	}
+	return s.item(name, k)
+}
+
+// Version returns the Item.Version of the object with that name.
+func (s *Store[T]) Version(name Name) (string, bool) {
+	s.mu.RLock()
 	defer s.mu.RUnlock()
-	item, ok := s.items[name]
-	return item, ok
+	k, ok := s.items[name]
+	return k.version, ok
+}
+
+// item returns what is kept of an object. It reports false for one that cannot be decoded, which
+// would be a fault of Config.Packing.
+func (s *Store[T]) item(name Name, k kept[T]) (Item[T], bool) {
+	if k.packed != nil {
+		object, err := s.cfg.Packing.Unpack(k.packed)
+		if err != nil {
+			s.cfg.Logger.Error("object in the cache cannot be decoded", "namespace", name.Namespace, "name", name.Name, "err", err)
+			return Item[T]{}, false
+		}
+		k.object = object
+	}
+	return Item[T]{Object: k.object, Version: k.version}, true
 }
 
 // Len returns the number of objects.
@@ -160,10 +197,13 @@ func (s *Store[T]) Names() []Name {
 // Objects returns all objects, in no order. They are shared and must not be written to.
 func (s *Store[T]) Objects() []T {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	all := make([]T, 0, len(s.items))
-	for _, item := range s.items {
-		all = append(all, item.Object)
+	items := maps.Clone(s.items)
+	s.mu.RUnlock()
+	all := make([]T, 0, len(items))
+	for name, k := range items {
+		if item, ok := s.item(name, k); ok {
+			all = append(all, item.Object)
+		}
 	}
 	return all
 }
@@ -173,16 +213,17 @@ func (s *Store[T]) Objects() []T {
 // whose version is newer than the last change that matters gets the object's own version.
 func (s *Store[T]) LoadFor(name Name, held string) (Item[T], bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	item, ok := s.items[name]
-	if !ok || Compare(held, item.Object.GetResourceVersion()) > 0 {
+	k, ok := s.items[name]
+	if !ok || Compare(held, k.current) > 0 {
+		s.mu.Unlock()
 		return Item[T]{}, false
 	}
-	if Compare(held, item.Version) > 0 {
-		item.Version = item.Object.GetResourceVersion()
-		s.items[name] = item
+	if Compare(held, k.version) > 0 {
+		k.version = k.current
+		s.items[name] = k
 	}
-	return item, true
+	s.mu.Unlock()
+	return s.item(name, k)
 }
 
 // Compare orders two resource versions as apimachinery does. A version that is
@@ -225,6 +266,7 @@ func (s *Store[T]) decode(obj any) (T, error) {
 	return item, nil
 }
 
+// put is called by the reflector alone, one object at a time.
 func (s *Store[T]) put(obj any) error {
 	item, err := s.decode(obj)
 	if err != nil {
@@ -238,29 +280,32 @@ func (s *Store[T]) put(obj any) error {
 		s.remove(name)
 		return nil
 	}
+	old, had := s.Load(name)
+	change := Change[T]{Name: name, Old: old.Object, New: item}
+	now := kept[T]{object: item, current: item.GetResourceVersion(), version: item.GetResourceVersion()}
+	if s.cfg.Packing != nil {
+		var none T
+		if now.packed, err = s.cfg.Packing.Pack(item); err != nil {
+			s.cfg.Logger.Error("object is kept as it is", "namespace", name.Namespace, "name", name.Name, "err", err)
+		} else {
+			now.object = none
+		}
+	}
+	change.Same = had && old.Object.GetUID() == item.GetUID() &&
+		(Compare(now.current, old.Object.GetResourceVersion()) == 0 || s.cfg.Same != nil && s.cfg.Same(old.Object, item))
 	s.mu.Lock()
-	change := s.putLocked(name, item)
+	if change.Same {
+		now.version = s.items[name].version // LoadFor may have moved it since
+	}
+	s.items[name] = now
 	s.mu.Unlock()
 	s.notifyChange(change)
 	return nil
 }
 
-func (s *Store[T]) putLocked(name Name, item T) Change[T] {
-	old, had := s.items[name]
-	change := Change[T]{Name: name, Old: old.Object, New: item}
-	version := item.GetResourceVersion()
-	change.Same = had && old.Object.GetUID() == item.GetUID() &&
-		(Compare(version, old.Object.GetResourceVersion()) == 0 || s.cfg.Same != nil && s.cfg.Same(old.Object, item))
-	if change.Same {
-		version = old.Version
-	}
-	s.items[name] = Item[T]{Object: item, Version: version}
-	return change
-}
-
 func (s *Store[T]) remove(name Name) {
+	old, had := s.Load(name)
 	s.mu.Lock()
-	old, had := s.items[name]
 	delete(s.items, name)
 	s.mu.Unlock()
 	if had {

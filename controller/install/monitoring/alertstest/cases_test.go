@@ -72,6 +72,12 @@ func fleetCases() []ruleCase {
 			quiet:   values{`edgekit_fleet_nodes{instance="a",state="disconnected"}`: "9x40", `edgekit_fleet_nodes{instance="a",state="connected"}`: "91x40"},
 			summary: "20% of the nodes are disconnected",
 		},
+		{ // a small fleet: half of it, but not one node of nine
+			alert: "EdgekitManyNodesAway", not: "4m", at: "6m",
+			fires:   values{`edgekit_fleet_nodes{instance="a",state="disconnected"}`: "1x40", `edgekit_fleet_nodes{instance="a",state="connected"}`: "1x40"},
+			quiet:   values{`edgekit_fleet_nodes{instance="a",state="disconnected"}`: "1x40", `edgekit_fleet_nodes{instance="a",state="connected"}`: "8x40"},
+			summary: "50% of the nodes are disconnected",
+		},
 		{
 			alert: "EdgekitFleetBacklog", not: "14m", at: "16m",
 			fires:   values{`edgekit_fleet_backlog_messages{instance="a",stat="max"}`: "1500x40"},
