@@ -71,7 +71,7 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 	cfg := &s.r.cfg
 	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), byName: make(map[string]*delivery)}
 	env := cfg.Env
-	env.Ref = s.ref
+	env.Ref, env.State = s.ref, s.r.places.of(s.ref)
 	env.Logger = env.Logger.With("pipeline", s.ref.String())
 	if env.Scope != nil {
 		env.Scope(&env)
@@ -98,6 +98,7 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 			in.sources = append(in.sources, &sourceAt{node: i, name: n.name, source: src})
 		case roleSink:
 			spec := &plan.spec.Spec.Sinks[n.index]
+			env.Upstream = plan.upstream(n)
 			sink, err := cfg.Openers.Sink(spec, env)
 			if err != nil {
 				s.fail(n.name, v1alpha1.ReasonSinkFailed, err.Error(), nil)
@@ -130,9 +131,15 @@ func (in *instance) closeSinks() {
 // run runs the pipeline until ctx ends. An error is about the store or a queue.
 func (in *instance) run(ctx context.Context) error {
 	defer in.closeSinks()
+	release, sink, err := in.s.r.claim(in.plan.spec)
+	if err != nil {
+		in.s.fail(sink, v1alpha1.ReasonSinkFailed, err.Error(), nil)
+		return fmt.Errorf("sink %s: %w", sink, err)
+	}
+	defer release()
 	in.machine.setTime(in.clock.Now())
 	var r restored
-	err := in.s.r.removeFormer(ctx, in.plan)
+	err = in.s.r.removeFormer(ctx, in.plan)
 	if err == nil {
 		r, err = in.s.r.store.restore(ctx, in.machine)
 	}

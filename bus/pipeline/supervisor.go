@@ -77,6 +77,13 @@ func (s *supervisor) ended() bool {
 	return s.done
 }
 
+// starting reports whether an instance is at work or about to be.
+func (s *supervisor) starting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != Failed && s.want != nil
+}
+
 // settled reports whether no instance of another spec than p is at work.
 func (s *supervisor) settled(p *v1alpha1.Pipeline) bool {
 	s.mu.Lock()

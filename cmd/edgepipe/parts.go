@@ -67,7 +67,8 @@ func scope(env *pipeline.Env) {
 		env.Twins = scopedTwins{t.twins, env.Ref.Namespace}
 	}
 	if l, ok := env.Logs.(scopedLogs); ok {
-		env.Logs = scopedLogs{l.ContainerLogs, env.Ref.Namespace}
+		l.namespace = env.Ref.Namespace
+		env.Logs = l
 	}
 }
 
