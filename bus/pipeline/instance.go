@@ -20,11 +20,12 @@ const (
 	ringSlots       = 64      // commits whose ids are known after a restart
 )
 
-// input is what a source has emitted at once.
+// input is what a source has emitted at once, or what PushTo has for a source or step.
 type input struct {
 	source int // index of the node
 	events []Event
 	safe   func()
+	again  bool // by PushTo: that an event is known is no reason to drop it
 }
 
 // instance is one run of one spec of a pipeline. Its loop has the machine; each source and
@@ -36,6 +37,7 @@ type instance struct {
 	log     interface{ Error(msg string, args ...any) }
 	clock   Clock
 	inputs  chan input
+	ended   chan struct{} // closed when nothing reads inputs any more
 	sources []*sourceAt
 	sinks   []*delivery
 	byName  map[string]*delivery
@@ -69,7 +71,7 @@ type pending struct {
 // newInstance opens sources and sinks, which do no I/O. It records what fails.
 func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance, error) {
 	cfg := &s.r.cfg
-	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), byName: make(map[string]*delivery)}
+	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), ended: make(chan struct{}), byName: make(map[string]*delivery)}
 	env := cfg.Env
 	env.Ref, env.State = s.ref, s.r.places.of(s.ref)
 	env.Logger = env.Logger.With("pipeline", s.ref.String())
@@ -177,6 +179,9 @@ func (in *instance) work(ctx context.Context) (err error) {
 	for _, d := range in.sinks {
 		sinks.Go(func() { d.run(sinkCtx) })
 	}
+	in.offer(in)
+	defer close(in.ended)
+	defer in.offer(nil)
 	ended := make(chan struct{})
 	var closer sync.WaitGroup
 	closer.Go(func() {
@@ -193,6 +198,13 @@ func (in *instance) work(ctx context.Context) (err error) {
 	return err
 }
 
+// offer shows to PushTo which instance takes events; nil for none.
+func (in *instance) offer(running *instance) {
+	in.s.mu.Lock()
+	defer in.s.mu.Unlock()
+	in.s.running = running
+}
+
 // publish shows the counts and sinks to Status.
 func (in *instance) publish() {
 	stats := in.machine.Stats()
@@ -206,7 +218,7 @@ func (in *instance) publish() {
 func (in *instance) runSource(ctx context.Context, at *sourceAt) {
 	emit := func(ctx context.Context, events []Event, safe func()) error {
 		select {
-		case in.inputs <- input{at.node, events, safe}:
+		case in.inputs <- input{at.node, events, safe, false}:
 			if at.failed.CompareAndSwap(true, false) {
 				in.s.heal(at.name, v1alpha1.ReasonSourceFailed)
 			}
@@ -325,13 +337,17 @@ func (in *instance) push(ctx context.Context, i input) error {
 	for j := range i.events {
 		if in.full() {
 			if err := in.commit(ctx); err != nil || ctx.Err() != nil {
-				in.rest = &input{i.source, i.events[j:], i.safe}
+				in.rest = &input{i.source, i.events[j:], i.safe, i.again}
 				return err
 			}
 		}
 		in.note()
 		in.pending.events++
 		e := &i.events[j]
+		if i.again {
+			in.machine.pushAgain(now, i.source, e)
+			continue
+		}
 		id := hashID(name, e.ID)
 		if in.known(id, e) {
 			continue

@@ -44,6 +44,7 @@ type supervisor struct {
 	want     *v1alpha1.Pipeline // nil: end
 	done     bool
 	current  *v1alpha1.Pipeline // whose instance is at work; nil for none
+	running  *instance          // that takes events; nil for none
 	state    State
 	failures failures
 	stats    []StepStats
