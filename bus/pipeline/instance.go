@@ -132,13 +132,14 @@ func (in *instance) closeSinks() {
 
 // run runs the pipeline until ctx ends. An error is about the store or a queue.
 func (in *instance) run(ctx context.Context) error {
-	defer in.closeSinks()
 	release, sink, err := in.s.r.claim(in.plan.spec)
 	if err != nil {
+		in.closeSinks()
 		in.s.fail(sink, v1alpha1.ReasonSinkFailed, err.Error(), nil)
 		return fmt.Errorf("sink %s: %w", sink, err)
 	}
 	defer release()
+	defer in.closeSinks() // before another pipeline may have its files
 	in.machine.setTime(in.clock.Now())
 	var r restored
 	err = in.s.r.removeFormer(ctx, in.plan)
