@@ -199,13 +199,6 @@ func (in *instance) work(ctx context.Context) (err error) {
 	return err
 }
 
-// offer shows to PushTo which instance takes events; nil for none.
-func (in *instance) offer(running *instance) {
-	in.s.mu.Lock()
-	defer in.s.mu.Unlock()
-	in.s.running = running
-}
-
 // publish shows the counts and sinks to Status.
 func (in *instance) publish() {
 	stats := in.machine.Stats()
@@ -378,43 +371,4 @@ func (in *instance) toDead(l DeadLetter) {
 	in.pending.letters = append(in.pending.letters, l)
 	in.pending.bytes += min(l.Event.Size(), MaxEvent)
 	in.s.fail(l.Step, l.Reason, l.Message, &l.Event)
-}
-
-// lastCommit is how long an instance that ends may take to make durable what it has.
-const lastCommit = 5 * time.Second
-
-// drain takes what sources have emitted until they have ended, and makes it durable if that
-// takes a moment only. Otherwise they emit it again.
-func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
-	defer cancel()
-	var failed error
-	push := func(i input) {
-		if failed == nil {
-			failed = in.push(ctx, i)
-		}
-		if failed == nil {
-			failed = ctx.Err() // what comes later must not be safe before the rest of i
-		}
-	}
-	if in.rest != nil {
-		push(*in.rest)
-	}
-	for done := false; !done; {
-		select {
-		case i := <-in.inputs:
-			push(i)
-		case <-ended:
-			done = true
-		}
-	}
-	for len(in.inputs) > 0 {
-		push(<-in.inputs)
-	}
-	if failed == nil && in.pending.any {
-		failed = in.commit(ctx)
-	}
-	if failed != nil {
-		in.log.Error("the last events are emitted again by their sources", "err", failed)
-	}
 }

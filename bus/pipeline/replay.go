@@ -59,6 +59,13 @@ func (r *Runner) PushTo(ctx context.Context, ref Ref, step string, events []Even
 	}
 }
 
+// offer shows to PushTo which instance takes events; nil for none.
+func (in *instance) offer(running *instance) {
+	in.s.mu.Lock()
+	defer in.s.mu.Unlock()
+	in.s.running = running
+}
+
 // pushAgain gives a source or step an event that it had before.
 func (m *Machine) pushAgain(now time.Time, i int, e *Event) {
 	m.Advance(now)
