@@ -174,10 +174,11 @@ bench-meta: ## Measure the store: durable writes, list, open, memory, disk use w
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
 bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
-bench-pipeline: ## Measure pipelines: events a second of one core through filter and map, with and without decoding; memory of windows of 10,000 keys; durable writes and replay of a queue on disk
+bench-pipeline: ## Measure pipelines: events a second of one core through filter and map, with and without decoding; memory of windows of 10,000 keys; durable writes and replay of a queue on disk; what an idle Pipeline adds to a node's resident memory
 	go test -count=1 -run '^$$' -bench 'FilterMap' -benchtime 1000000x ./bus/pipeline
 	go test -count=1 -run '^$$' -bench 'WindowKeys' -benchtime 5x ./bus/pipeline
 	go test -count=1 -run '^$$' -bench 'Replay' -benchtime 1x ./bus/pipeline
+	d=$$(mktemp -d) && (cd cmd/edgepipe && go build -trimpath -ldflags '-s -w' -o $$d/edgepipe . && BENCH=1 EDGEPIPE=$$d/edgepipe go test -count=1 -v -run '^TestIdle$$' .); r=$$?; rm -rf $$d; exit $$r
 bench-device: ## Measure devices: values a second of a mapper to durable twins, start of 1,000 devices, writes to the API server for 10,000 devices that report once a second
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestMeasured$$' ./device/inprocess
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^TestStatusWrites$$' ./controller/devices

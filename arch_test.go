@@ -279,7 +279,7 @@ var rooms = map[string][]string{
 	"bus/pipeline/internal/value":    {},
 	"bus/pipeline/internal/compress": {},
 	"bus/pipeline/internal/rotate":   {"bus/pipeline/v1alpha1"},
-	"bus/pipeline/internal/outbound": {"bus/pipeline", "bus/pipeline/internal/compress", "bus/pipeline/v1alpha1"},
+	"bus/pipeline/internal/outbound": {"bus/pipeline", "bus/pipeline/internal/compress", "bus/pipeline/v1alpha1", "bus/pipeline/wire"},
 	"edged/runtime":                  {},
 	"edged/internal/protomsg":        {},
 	"edged/internal/localsocket":     {"edged/internal/protomsg"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 	"github.com/edgekit/edgekit/meta"
@@ -142,4 +143,43 @@ func (in *instance) known(id uint64, e *Event) bool {
 		}
 	}
 	return slices.Contains(in.pending.ids, id)
+}
+
+// lastCommit is how long an instance that ends may take to make durable what it has.
+const lastCommit = 5 * time.Second
+
+// drain takes what sources have emitted until they have ended, and makes it durable if that
+// takes a moment only. Otherwise they emit it again.
+func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
+	defer cancel()
+	var failed error
+	push := func(i input) {
+		if failed == nil {
+			failed = in.push(ctx, i)
+		}
+		if failed == nil {
+			failed = ctx.Err() // what comes later must not be safe before the rest of i
+		}
+	}
+	if in.rest != nil {
+		push(*in.rest)
+	}
+	for done := false; !done; {
+		select {
+		case i := <-in.inputs:
+			push(i)
+		case <-ended:
+			done = true
+		}
+	}
+	for len(in.inputs) > 0 {
+		push(<-in.inputs)
+	}
+	if failed == nil && in.pending.any {
+		failed = in.commit(ctx)
+	}
+	if failed != nil {
+		in.log.Error("the last events are emitted again by their sources", "err", failed)
+	}
 }

@@ -118,6 +118,9 @@ func Compile(p *v1alpha1.Pipeline, o Options) (*Plan, error) {
 	c.steps()
 	c.sinks()
 	c.graph()
+	if len(c.errs) == 0 {
+		c.loops()
+	}
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}

@@ -103,6 +103,11 @@ func TestCompileErrors(t *testing.T) {
 		{"a decoder", "  sources: [{name: in, mqtt: {topic: a}, decode: {format: cbor}}]\n  sinks: [{name: out, file: {path: x}}]", `in: spec.sources[0].decode: format "cbor"`},
 		{"a long duration", ends + "  steps: [{name: s, dedupe: {within: 10000h}}]", "s: spec.steps[0].dedupe.within: is 10000h0m0s"},
 		{"a rate", ends + "  steps: [{name: s, rateLimit: {events: 0, per: 1s}}]", "s: spec.steps[0].rateLimit.events: is 0"},
+		{"one file for two sinks", "  sources: [{name: in, mqtt: {topic: a}}]\n  sinks: [{name: out, file: {path: x}}, {name: out2, file: {path: ./x, format: parquet}}]", `out2: spec.sinks[1].file.path: "./x" is the file of sink out, too`},
+		{"a loop", "  sources: [{name: in, mqtt: {topic: plant/#}}]\n  sinks: [{name: out, mqtt: {topic: 'plant/alarms'}}]", "out: spec.sinks[0].mqtt.topic: what it sends comes in again at source in"},
+		{"a loop of every event", "  sources: [{name: in, mqtt: {topic: $share/g/plant/#}}]\n  sinks: [{name: out, mqtt: {topic: 'plant/{event.id}/x'}}]", "what it sends comes in again at source in"},
+		{"a loop of two sinks", "  sources: [{name: a, mqtt: {topic: a}}, {name: b, mqtt: {topic: b}}]\n  sinks: [{name: toB, from: [a], mqtt: {topic: b}}, {name: toA, from: [b], mqtt: {topic: a}}]", "toA: spec.sinks[1].mqtt.topic: what it sends comes in again at source a"},
+		{"a loop through a file", "  sources: [{name: in, file: {path: x}}]\n  sinks: [{name: out, file: {path: x}}]", "out: spec.sinks[0].file.path: what it sends comes in again at source in"},
 		{"keys", ends + "  steps: [{name: s, dedupe: {within: 1s, maxKeys: 1000000}}]", "s: spec.steps[0].dedupe.maxKeys: is 1000000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -116,6 +121,18 @@ func TestCompileErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoLoop: what may be no loop, and chains of sources and sinks, are no errors.
+func TestNoLoop(t *testing.T) {
+	for _, spec := range []string{
+		"  sources: [{name: in, mqtt: {topic: plant/+/temp}}]\n  sinks: [{name: out, mqtt: {topic: 'plant/{event.id}'}}]",
+		"  sources: [{name: in, mqtt: {topic: plant/+}}]\n  sinks: [{name: out, mqtt: {topic: 'plant/{event.subject}'}}]",
+		"  sources: [{name: a, mqtt: {topic: a}}, {name: b, mqtt: {topic: b}}]\n  sinks: [{name: toB, from: [a], mqtt: {topic: b}}, {name: out, from: [b], mqtt: {topic: c}}]",
+		"  sources: [{name: in, file: {path: x}}]\n  sinks: [{name: out, file: {path: y/x}}]",
+	} {
+		compile(t, spec)
 	}
 }
 

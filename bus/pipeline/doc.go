@@ -60,8 +60,8 @@
 // the new one goes on with the state of the steps of the same name, if their kind, key and
 // windows are the same; lateness, limits and all else may differ. State of other steps is
 // removed, also windows that are open. Queues go by the sink's name. When a pipeline is gone,
-// its state, queues and dead letters are removed; so they are when another one, with another
-// UID, is there under its name.
+// its state, queues and dead letters are removed, and the folder of what its sources remember; so
+// they are when another one, with another UID, is there under its name.
 //
 // # What fails
 //
@@ -70,7 +70,11 @@
 // A sink that fails otherwise is tried again, after at most a minute. Each pipeline has
 // goroutines of its own: one whose sink blocks, whose store fails or that panics does no harm
 // to others. A panic of an expression is a dead letter; one of a source or sink is its failure.
-// Status has the last failures.
+// Status has the last failures. Runner.PushTo gives a dead letter back to the source or step that
+// it is of.
+//
+// A pipeline whose sink certainly feeds its own source is refused, as are two sinks that write to
+// one file: of two pipelines with one file the older one runs, and the other waits for it.
 //
 // # Bounds
 //

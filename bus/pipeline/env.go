@@ -23,7 +23,7 @@ type Env struct {
 	Logs   ContainerLogs     // logs of containers on the node
 	HTTP   Handlers          // the local port for sources of kind http
 	Files  string            // the folder for sources and sinks of kind file; empty allows none
-	State  string            // a folder for what a source remembers; empty means none
+	State  string            // a folder for what sources remember; empty means none
 	Secret Secret            // credentials
 	Table  ConfigMap         // tables of ConfigMaps
 	Dialer http.RoundTripper // for sinks over HTTP without TLS settings of their own; nil means one of the sink's
@@ -32,9 +32,13 @@ type Env struct {
 	// before openers and steps use it: it confines what the pipeline may reach.
 	Scope func(env *Env)
 
-	// The engine sets the following for each pipeline before it calls an opener.
+	// The engine sets the following for each pipeline before it calls an opener, and State to a
+	// folder of the pipeline's own.
 	Ref         Ref         // the pipeline
 	Expressions Expressions // compiles expressions of the spec
+	// Upstream are the sources whose events come to the sink that is opened. What a sink sends
+	// must not come in at one of them: it would go round without end.
+	Upstream []*v1alpha1.Source
 }
 
 // Broker is MQTT on the node.

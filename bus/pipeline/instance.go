@@ -20,11 +20,12 @@ const (
 	ringSlots       = 64      // commits whose ids are known after a restart
 )
 
-// input is what a source has emitted at once.
+// input is what a source has emitted at once, or what PushTo has for a source or step.
 type input struct {
 	source int // index of the node
 	events []Event
 	safe   func()
+	again  bool // by PushTo: that an event is known is no reason to drop it
 }
 
 // instance is one run of one spec of a pipeline. Its loop has the machine; each source and
@@ -36,6 +37,7 @@ type instance struct {
 	log     interface{ Error(msg string, args ...any) }
 	clock   Clock
 	inputs  chan input
+	ended   chan struct{} // closed when nothing reads inputs any more
 	sources []*sourceAt
 	sinks   []*delivery
 	byName  map[string]*delivery
@@ -69,9 +71,9 @@ type pending struct {
 // newInstance opens sources and sinks, which do no I/O. It records what fails.
 func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance, error) {
 	cfg := &s.r.cfg
-	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), byName: make(map[string]*delivery)}
+	in := &instance{s: s, plan: plan, log: s.log, clock: cfg.Env.Clock, inputs: make(chan input, 4), ended: make(chan struct{}), byName: make(map[string]*delivery)}
 	env := cfg.Env
-	env.Ref = s.ref
+	env.Ref, env.State = s.ref, s.r.places.of(s.ref)
 	env.Logger = env.Logger.With("pipeline", s.ref.String())
 	if env.Scope != nil {
 		env.Scope(&env)
@@ -98,6 +100,7 @@ func newInstance(s *supervisor, plan *Plan, tables map[string][]byte) (*instance
 			in.sources = append(in.sources, &sourceAt{node: i, name: n.name, source: src})
 		case roleSink:
 			spec := &plan.spec.Spec.Sinks[n.index]
+			env.Upstream = plan.upstream(n)
 			sink, err := cfg.Openers.Sink(spec, env)
 			if err != nil {
 				s.fail(n.name, v1alpha1.ReasonSinkFailed, err.Error(), nil)
@@ -129,10 +132,17 @@ func (in *instance) closeSinks() {
 
 // run runs the pipeline until ctx ends. An error is about the store or a queue.
 func (in *instance) run(ctx context.Context) error {
-	defer in.closeSinks()
+	release, sink, err := in.s.r.claim(in.plan.spec)
+	if err != nil {
+		in.closeSinks()
+		in.s.fail(sink, v1alpha1.ReasonSinkFailed, err.Error(), nil)
+		return fmt.Errorf("sink %s: %w", sink, err)
+	}
+	defer release()
+	defer in.closeSinks() // before another pipeline may have its files
 	in.machine.setTime(in.clock.Now())
 	var r restored
-	err := in.s.r.removeFormer(ctx, in.plan)
+	err = in.s.r.removeFormer(ctx, in.plan)
 	if err == nil {
 		r, err = in.s.r.store.restore(ctx, in.machine)
 	}
@@ -170,6 +180,9 @@ func (in *instance) work(ctx context.Context) (err error) {
 	for _, d := range in.sinks {
 		sinks.Go(func() { d.run(sinkCtx) })
 	}
+	in.offer(in)
+	defer close(in.ended)
+	defer in.offer(nil)
 	ended := make(chan struct{})
 	var closer sync.WaitGroup
 	closer.Go(func() {
@@ -199,7 +212,7 @@ func (in *instance) publish() {
 func (in *instance) runSource(ctx context.Context, at *sourceAt) {
 	emit := func(ctx context.Context, events []Event, safe func()) error {
 		select {
-		case in.inputs <- input{at.node, events, safe}:
+		case in.inputs <- input{at.node, events, safe, false}:
 			if at.failed.CompareAndSwap(true, false) {
 				in.s.heal(at.name, v1alpha1.ReasonSourceFailed)
 			}
@@ -318,13 +331,17 @@ func (in *instance) push(ctx context.Context, i input) error {
 	for j := range i.events {
 		if in.full() {
 			if err := in.commit(ctx); err != nil || ctx.Err() != nil {
-				in.rest = &input{i.source, i.events[j:], i.safe}
+				in.rest = &input{i.source, i.events[j:], i.safe, i.again}
 				return err
 			}
 		}
 		in.note()
 		in.pending.events++
 		e := &i.events[j]
+		if i.again {
+			in.machine.pushAgain(now, i.source, e)
+			continue
+		}
 		id := hashID(name, e.ID)
 		if in.known(id, e) {
 			continue
@@ -354,43 +371,4 @@ func (in *instance) toDead(l DeadLetter) {
 	in.pending.letters = append(in.pending.letters, l)
 	in.pending.bytes += min(l.Event.Size(), MaxEvent)
 	in.s.fail(l.Step, l.Reason, l.Message, &l.Event)
-}
-
-// lastCommit is how long an instance that ends may take to make durable what it has.
-const lastCommit = 5 * time.Second
-
-// drain takes what sources have emitted until they have ended, and makes it durable if that
-// takes a moment only. Otherwise they emit it again.
-func (in *instance) drain(ctx context.Context, ended <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
-	defer cancel()
-	var failed error
-	push := func(i input) {
-		if failed == nil {
-			failed = in.push(ctx, i)
-		}
-		if failed == nil {
-			failed = ctx.Err() // what comes later must not be safe before the rest of i
-		}
-	}
-	if in.rest != nil {
-		push(*in.rest)
-	}
-	for done := false; !done; {
-		select {
-		case i := <-in.inputs:
-			push(i)
-		case <-ended:
-			done = true
-		}
-	}
-	for len(in.inputs) > 0 {
-		push(<-in.inputs)
-	}
-	if failed == nil && in.pending.any {
-		failed = in.commit(ctx)
-	}
-	if failed != nil {
-		in.log.Error("the last events are emitted again by their sources", "err", failed)
-	}
 }

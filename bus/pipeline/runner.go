@@ -1,10 +1,12 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -126,18 +128,21 @@ var ErrNotFound = errors.New("pipeline: no such pipeline or step")
 // Runner runs pipelines. Make one with New. All methods may be called by several goroutines
 // at once.
 type Runner struct {
-	cfg   Config
-	store *stateStore
-	wakes chan struct{} // Apply was called, or a supervisor has ended
-	work  sync.WaitGroup
+	cfg    Config
+	store  *stateStore
+	places places
+	wakes  chan struct{} // Apply was called, or a supervisor has ended
+	work   sync.WaitGroup
 
 	mu      sync.Mutex
 	started bool
 	applied bool                       // Apply was called
+	anew    bool                       // likewise, since the last look
 	want    map[Ref]*v1alpha1.Pipeline // of the last Apply, without those that are too many
 	refused map[Ref]*v1alpha1.Pipeline // those that are too many
 	supers  map[Ref]*supervisor
-	prune   bool // queues of pipelines or sinks that are gone may be there
+	claims  map[string]Ref // whose sink writes to a file, by its path
+	prune   bool           // queues of pipelines or sinks that are gone may be there
 	changed chan struct{}
 }
 
@@ -156,8 +161,8 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("pipeline: Config.MaxPipelines is %d and Commit %v: they must not be negative", cfg.MaxPipelines, cfg.Commit)
 	}
 	return &Runner{
-		cfg: cfg.withDefaults(), store: &stateStore{cfg.Store}, wakes: make(chan struct{}, 1),
-		supers: make(map[Ref]*supervisor), changed: make(chan struct{}),
+		cfg: cfg.withDefaults(), store: &stateStore{cfg.Store}, places: places{cfg.Env.State}, wakes: make(chan struct{}, 1),
+		supers: make(map[Ref]*supervisor), claims: make(map[string]Ref), changed: make(chan struct{}),
 	}, nil
 }
 
@@ -195,12 +200,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // pipelines that are gone are removed. The pipelines must not be changed afterwards.
 func (r *Runner) Apply(pipelines []*v1alpha1.Pipeline) {
 	sorted := slices.Clone(pipelines)
-	slices.SortStableFunc(sorted, func(a, b *v1alpha1.Pipeline) int {
-		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
+	slices.SortStableFunc(sorted, compareAge)
 	r.mu.Lock()
 	r.want, r.refused = make(map[Ref]*v1alpha1.Pipeline), make(map[Ref]*v1alpha1.Pipeline)
 	for _, p := range sorted {
@@ -210,10 +210,15 @@ func (r *Runner) Apply(pipelines []*v1alpha1.Pipeline) {
 			r.refused[ref] = p
 		}
 	}
-	r.applied, r.prune = true, true
+	r.applied, r.anew, r.prune = true, true, true
 	r.mu.Unlock()
 	r.notify()
 	r.wake()
+}
+
+// compareAge sorts the oldest first.
+func compareAge(a, b *v1alpha1.Pipeline) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 }
 
 func (r *Runner) wake() {
@@ -251,7 +256,9 @@ func (r *Runner) reconcile(ctx context.Context) (retry bool) {
 	}
 	for ref, p := range r.want {
 		if s := r.supers[ref]; s != nil {
-			s.set(p)
+			if r.anew || s.wanted() != p { // one that has failed is not to be woken from its pause
+				s.set(p)
+			}
 			continue
 		}
 		s := newSupervisor(r, ref, p)
@@ -261,17 +268,19 @@ func (r *Runner) reconcile(ctx context.Context) (retry bool) {
 			r.wake()
 		})
 	}
+	r.anew = false
 	idle := r.applied
 	for ref, s := range r.supers {
 		idle = idle && s.settled(r.want[ref]) // else what it had is pruned when it has ended
 	}
 	prune := r.prune && idle
 	keep := r.keepLocked()
+	kept := slices.AppendSeq(slices.Collect(maps.Keys(r.want)), maps.Keys(r.refused))
 	r.mu.Unlock()
 	if !prune || ctx.Err() != nil {
 		return false
 	}
-	if err := errors.Join(r.store.prune(ctx, func(ref Ref) bool { return keep(ref, "") }), r.cfg.Queues.Prune(ctx, keep)); err != nil {
+	if err := errors.Join(r.store.prune(ctx, func(ref Ref) bool { return keep(ref, "") }), r.cfg.Queues.Prune(ctx, keep), r.places.prune(kept)); err != nil {
 		if ctx.Err() == nil {
 			r.cfg.Logger.Error("the state of pipelines that are gone was not removed", "err", err)
 		}
@@ -292,6 +301,9 @@ func (r *Runner) removeFormer(ctx context.Context, p *Plan) error {
 	}
 	r.cfg.Logger.Info("another pipeline had this name: its state, queues and dead letters are removed", "pipeline", p.ref.String())
 	if err := r.cfg.Queues.Prune(ctx, func(ref Ref, _ string) bool { return ref != p.ref }); err != nil {
+		return err
+	}
+	if err := r.places.remove(p.ref); err != nil {
 		return err
 	}
 	return r.store.prune(ctx, func(ref Ref) bool { return ref != p.ref })

@@ -298,7 +298,7 @@ func TestIsolation(t *testing.T) {
 		var all []*v1alpha1.Pipeline
 		for _, name := range []string{"blocked", "boom", "good", "sinkboom"} {
 			p := parse(t, filtered)
-			p.Name = name
+			p.Name, p.Spec.Sinks[0].File.Path = name, name
 			all = append(all, p)
 		}
 		r.Apply(all)
@@ -416,6 +416,7 @@ func TestTooManyPipelines(t *testing.T) {
 		for i := range 66 {
 			p := parse(t, ends)
 			p.Name = fmt.Sprintf("p%02d", i)
+			p.Spec.Sinks[0].File.Path = p.Name
 			all = append(all, p)
 		}
 		w.run(all...)

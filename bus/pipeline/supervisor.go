@@ -44,6 +44,7 @@ type supervisor struct {
 	want     *v1alpha1.Pipeline // nil: end
 	done     bool
 	current  *v1alpha1.Pipeline // whose instance is at work; nil for none
+	running  *instance          // that takes events; nil for none
 	state    State
 	failures failures
 	stats    []StepStats
@@ -75,6 +76,13 @@ func (s *supervisor) ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.done
+}
+
+// starting reports whether an instance is at work or about to be.
+func (s *supervisor) starting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != Failed && s.want != nil
 }
 
 // settled reports whether no instance of another spec than p is at work.

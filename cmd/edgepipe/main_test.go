@@ -269,6 +269,21 @@ func (e *edge) kill(t *testing.T) {
 	}
 }
 
+// room waits until little waits in the broker's sessions: a test that publishes without a pause is
+// faster than sensors are, and a session drops what is beyond its bound.
+func (e *edge) room(t *testing.T) {
+	t.Helper()
+	tick, limit := time.NewTicker(5*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for e.broker.Stats().QueuedBytes > 2<<20 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("nobody takes the broker's messages")
+		}
+	}
+}
+
 func (e *edge) publish(t *testing.T, topic, payload string) {
 	t.Helper()
 	if err := e.broker.Publish(t.Context(), bus.Message{Topic: topic, Payload: []byte(payload), QoS: bus.AtLeastOnce}); err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/extra"
@@ -36,7 +35,7 @@ func (p *parts) addSources(s *wire.Set, log *slog.Logger) error {
 	if s.Logs == "" {
 		return nil
 	}
-	cfg := sources.PodLogsConfig{Folder: s.Logs, State: filepath.Join(p.env.State, "logs"), Logger: log.With("component", "logs")}
+	cfg := sources.PodLogsConfig{Folder: s.Logs, Logger: log.With("component", "logs")}
 	if s.API != "" {
 		cfg.Labels = podLabels(socketClient(s.API))
 	}
@@ -44,7 +43,7 @@ func (p *parts) addSources(s *wire.Set, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	p.env.Logs = scopedLogs{logs, ""}
+	p.env.Logs = scopedLogs{logs: logs}
 	return nil
 }
 
@@ -86,8 +85,15 @@ func podLabels(client *http.Client) func(ctx context.Context, namespace, pod, ui
 
 // scopedLogs are the logs of the pods of one namespace.
 type scopedLogs struct {
-	pipeline.ContainerLogs
+	logs      *sources.PodLogs
 	namespace string
+	places    string // the pipeline's folder for places in files
+}
+
+// At returns the same logs with a folder for places.
+func (l scopedLogs) At(folder string) pipeline.ContainerLogs {
+	l.places = folder
+	return l
 }
 
 // Follow refuses pods of other namespaces.
@@ -98,5 +104,5 @@ func (l scopedLogs) Follow(ctx context.Context, name string, which v1alpha1.Cont
 	if which.Namespace != l.namespace {
 		return fmt.Errorf("containerLogs.namespace: %.63q is another namespace: a Pipeline has the logs of pods in its own", which.Namespace)
 	}
-	return l.ContainerLogs.Follow(ctx, name, which, handle)
+	return l.logs.At(l.places).Follow(ctx, name, which, handle)
 }

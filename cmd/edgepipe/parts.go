@@ -25,6 +25,8 @@ type parts struct {
 	runs []func(context.Context) error
 	log  *slog.Logger
 
+	twins *twins // nil for none
+
 	mu     sync.Mutex
 	inputs map[inputKey]wire.Input
 	uids   map[pipeline.Ref]string
@@ -48,7 +50,7 @@ func newParts(s *wire.Set, host *host, state string, log *slog.Logger) (*parts, 
 	}
 	if s.API != "" {
 		t := newTwins(s.API, log)
-		p.env.Twins = scopedTwins{t, ""}
+		p.env.Twins, p.twins = scopedTwins{t, ""}, t
 		p.runs = append(p.runs, t.run)
 	}
 	if err := p.addSources(s, log); err != nil {
@@ -67,7 +69,8 @@ func scope(env *pipeline.Env) {
 		env.Twins = scopedTwins{t.twins, env.Ref.Namespace}
 	}
 	if l, ok := env.Logs.(scopedLogs); ok {
-		env.Logs = scopedLogs{l.ContainerLogs, env.Ref.Namespace}
+		l.namespace = env.Ref.Namespace
+		env.Logs = l
 	}
 }
 
@@ -80,6 +83,9 @@ func (p *parts) read(s *wire.Set) []*v1alpha1.Pipeline {
 	inputs := make(map[inputKey]wire.Input, len(s.Inputs))
 	for _, in := range s.Inputs {
 		inputs[inputKey{in.Kind, in.Namespace, in.Name}] = in.Input
+	}
+	if p.twins != nil {
+		p.twins.setLabels(s.Devices)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,8 +18,12 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
 )
 
 // Bounds of what is kept of twins.
@@ -38,6 +42,7 @@ type twins struct {
 
 	mu       sync.Mutex
 	values   map[twinKey]pipeline.TwinValue
+	labels   map[string]labels.Set // of Devices, by NAMESPACE/NAME
 	watchers map[*twinWatcher]struct{}
 }
 
@@ -46,6 +51,7 @@ type twinKey struct{ device, property string }
 // twinWatcher has the newest values that its handler has not had yet.
 type twinWatcher struct {
 	wants   func(twinKey) bool
+	selects labels.Selector // by the labels of the Device; nil selects all
 	pending map[twinKey]pipeline.TwinValue
 	order   []twinKey
 	wake    chan struct{}
@@ -140,7 +146,29 @@ func (t *twins) apply(kind string, c *change) {
 		}
 		t.values[key] = v
 		for w := range t.watchers {
-			w.addLocked(key, v)
+			t.addLocked(w, key, v)
+		}
+	}
+}
+
+// setLabels sets the labels of all Devices. Watchers get the values of those that they select now
+// and did not before.
+func (t *twins) setLabels(devices []wire.Device) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.labels
+	t.labels = make(map[string]labels.Set, len(devices))
+	for _, d := range devices {
+		t.labels[d.Namespace+"/"+d.Name] = d.Labels
+	}
+	for w := range t.watchers {
+		if w.selects == nil {
+			continue
+		}
+		for key, v := range t.values {
+			if had, known := before[key.device]; !known || !w.selects.Matches(had) {
+				t.addLocked(w, key, v)
+			}
 		}
 	}
 }
@@ -164,10 +192,15 @@ func typed(kind, text string) any {
 	return text
 }
 
-// addLocked notes a value for the handler. It needs the mutex of the twins.
-func (w *twinWatcher) addLocked(key twinKey, v pipeline.TwinValue) {
+// addLocked notes a value for the handler of a watcher that wants it. It needs mu.
+func (t *twins) addLocked(w *twinWatcher, key twinKey, v pipeline.TwinValue) {
 	if !w.wants(key) {
 		return
+	}
+	if w.selects != nil {
+		if has, known := t.labels[key.device]; !known || !w.selects.Matches(has) {
+			return
+		}
 	}
 	if _, waits := w.pending[key]; !waits {
 		w.order = append(w.order, key)
@@ -188,23 +221,14 @@ func (t *twins) Reported(device, property string) (pipeline.TwinValue, bool) {
 	return v, ok
 }
 
-// Watch calls handle with the values that there are and then with each change. A slow handler gets
-// the newest of several values of one property.
-func (t *twins) Watch(ctx context.Context, which v1alpha1.TwinSource, handle func(ctx context.Context, v pipeline.TwinValue) error) error {
-	if which.Selector != nil {
-		return errors.New("twin.selector: a node does not know the labels of devices: name the devices in twin.devices")
-	}
-	return t.watchThose(ctx, func(k twinKey) bool {
-		return (len(which.Devices) == 0 || slices.Contains(which.Devices, k.device)) && (len(which.Properties) == 0 || slices.Contains(which.Properties, k.property))
-	}, handle)
-}
-
-func (t *twins) watchThose(ctx context.Context, wants func(twinKey) bool, handle func(ctx context.Context, v pipeline.TwinValue) error) error {
+// watchThose calls handle with the values that there are and then with each change. A slow handler
+// gets the newest of several values of one property.
+func (t *twins) watchThose(ctx context.Context, w *twinWatcher, handle func(ctx context.Context, v pipeline.TwinValue) error) error {
 	t.need()
-	w := &twinWatcher{wants: wants, pending: make(map[twinKey]pipeline.TwinValue), wake: make(chan struct{}, 1)}
+	w.pending, w.wake = make(map[twinKey]pipeline.TwinValue), make(chan struct{}, 1)
 	t.mu.Lock()
 	for key, v := range t.values {
-		w.addLocked(key, v)
+		t.addLocked(w, key, v)
 	}
 	t.watchers[w] = struct{}{}
 	t.mu.Unlock()
@@ -321,8 +345,12 @@ func (t scopedTwins) Reported(device, property string) (pipeline.TwinValue, bool
 
 // Watch watches devices of the namespace.
 func (t scopedTwins) Watch(ctx context.Context, which v1alpha1.TwinSource, handle func(ctx context.Context, v pipeline.TwinValue) error) error {
+	var selects labels.Selector
 	if which.Selector != nil {
-		return t.twins.Watch(ctx, which, handle) // which says why not
+		var err error
+		if selects, err = metav1.LabelSelectorAsSelector(which.Selector); err != nil {
+			return fmt.Errorf("twin.selector: %w", err)
+		}
 	}
 	devices := make(map[string]bool)
 	for _, d := range which.Devices {
@@ -336,7 +364,7 @@ func (t scopedTwins) Watch(ctx context.Context, which v1alpha1.TwinSource, handl
 		return strings.HasPrefix(k.device, t.namespace+"/") && (len(devices) == 0 || devices[k.device]) &&
 			(len(which.Properties) == 0 || slices.Contains(which.Properties, k.property))
 	}
-	return t.watchThose(ctx, wants, func(ctx context.Context, v pipeline.TwinValue) error { return handle(ctx, t.short(v)) })
+	return t.watchThose(ctx, &twinWatcher{wants: wants, selects: selects}, func(ctx context.Context, v pipeline.TwinValue) error { return handle(ctx, t.short(v)) })
 }
 
 // SetDesired sets a desired value of a device of the namespace.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,10 +59,17 @@ func (c *Controller) try(ctx context.Context, node string, e hub.Event, since ti
 	if sink == nil {
 		return drop("the pipeline has no such sink of kind cloud", "sink", batch.Sink)
 	}
-	err = c.send(ctx, node, e, &batch, item.Object, sink)
+	s := &sending{c: c, node: node, event: e, batch: &batch, p: item.Object, sink: sink}
+	err = s.all(ctx)
 	switch {
 	case err == nil:
-		c.statuses.taken(name, node, batch.Sink, batch.Events)
+		if s.refused > 0 {
+			c.statuses.failure(name, node, wire.Failure{
+				Step: batch.Sink, Reason: v1alpha1.ReasonRefused, Event: s.last,
+				Message: fmt.Sprintf("%d of %d events were given up, since the URL refuses them: %v", s.refused, batch.Events, s.why),
+			}, s.refused)
+		}
+		c.statuses.taken(name, node, batch.Sink, batch.Events-s.refused)
 		return nil
 	case ctx.Err() != nil:
 		return err
@@ -91,34 +97,27 @@ func cloudSink(p *v1alpha1.Pipeline, name string) *v1alpha1.Sink {
 	return nil
 }
 
-// send sends a batch to the URL of the Pipeline: what the node says of it does not count.
-func (c *Controller) send(ctx context.Context, node string, e hub.Event, b *wire.Batch, p *v1alpha1.Pipeline, sink *v1alpha1.Sink) error {
-	var body io.Reader = bytes.NewReader(b.Body)
+// send sends a batch, or a part of it, to the URL of the Pipeline: what the node says of it does
+// not count.
+func (c *Controller) send(ctx context.Context, s *sending, some *span) error {
 	var inflated *inflater
 	err := c.targets.Send(ctx, func(ctx context.Context) (*http.Request, error) {
-		u, err := delivery.ParseTarget(string(sink.Cloud.URL))
+		u, err := delivery.ParseTarget(string(s.sink.Cloud.URL))
 		if err != nil {
-			return nil, fmt.Errorf("sink %s: cloud.url: %w", sink.Name, err)
+			return nil, fmt.Errorf("sink %s: cloud.url: %w", s.sink.Name, err)
 		}
-		if b.Encoding == "gzip" {
-			if inflated, err = newInflater(b.Body); err != nil {
-				return nil, err
-			}
-			body = inflated
+		var body io.Reader
+		if body, inflated, err = s.body(); err != nil {
+			return nil, err
+		}
+		if some != nil {
+			body = &part{list: newElements(body), of: *some}
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
 		if err != nil {
 			return nil, err
 		}
-		h := req.Header
-		h.Set("Content-Type", "application/cloudevents-batch+json; charset=UTF-8")
-		if b.Events == 1 {
-			h.Set("Content-Type", "application/cloudevents+json; charset=UTF-8")
-		}
-		h.Set(nodeHeader, node)
-		h.Set(idHeader, e.Source+"-"+strconv.FormatUint(e.ID, 10))
-		h.Set(pipelineHeader, p.Namespace+"/"+p.Name)
-		h.Set(sinkHeader, string(sink.Name))
+		s.headers(req.Header, some)
 		return req, nil
 	})
 	if inflated != nil && inflated.failed() != nil && err != nil {

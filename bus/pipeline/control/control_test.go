@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,18 @@ type program struct {
 	broken  error // ends Export and Tap after the first event
 	asked   pipeline.TapRequest
 	before  time.Time
+	pushed  []string // steps, and the ids of the events that they got
+	away    error    // what PushTo returns
+}
+
+func (p *program) PushTo(_ context.Context, ref pipeline.Ref, step string, events []pipeline.Event) error {
+	if p.away != nil {
+		return p.away
+	}
+	for _, e := range events {
+		p.pushed = append(p.pushed, step+"/"+e.ID)
+	}
+	return p.known(ref)
 }
 
 func (p *program) known(ref pipeline.Ref) error {
@@ -201,6 +214,32 @@ func TestReplaySent(t *testing.T) {
 	from := time.Unix(5, 17).UTC()
 	if n, err := c.ReplaySent(t.Context(), plant, "up", from, from.Add(time.Minute)); n != 60 || err != nil || !p.before.Equal(from) {
 		t.Error(n, err, p.before)
+	}
+}
+
+// TestReplaySteps: dead letters go back to the source or step that they are of; what it does not
+// take stays.
+func TestReplaySteps(t *testing.T) {
+	p := &program{dead: make(map[string]pipeline.DeadLetter), away: pipeline.ErrNotRunning}
+	for i := range 250 {
+		p.dead[strconv.Itoa(i)] = pipeline.DeadLetter{Step: "hot", Event: event("e", nil)}
+	}
+	p.dead["source"] = pipeline.DeadLetter{Step: "temps", Event: event("raw", []byte("{"))}
+	p.dead["empty"] = pipeline.DeadLetter{Step: "hot"} // of a panic at the end of a window
+	p.dead["sink"] = pipeline.DeadLetter{Step: "up", Event: event("s", nil)}
+	c := serve(t, control.Config{Runner: p, Queues: p})
+	if _, err := c.Replay(t.Context(), plant, "source", "gone"); !errors.Is(err, pipeline.ErrNotFound) || len(p.dead) != 253 {
+		t.Errorf("%v, %d are left", err, len(p.dead))
+	}
+	if _, err := c.Replay(t.Context(), plant); err == nil || len(p.dead) != 253 {
+		t.Errorf("the pipeline does not run: %v, %d are left", err, len(p.dead))
+	}
+	p.away = nil
+	if n, err := c.Replay(t.Context(), plant, "source", "sink"); n != 2 || err != nil || strings.Join(p.pushed, " ") != "temps/raw" {
+		t.Error(n, err, p.pushed)
+	}
+	if n, err := c.Replay(t.Context(), plant); n != 250 || err != nil || len(p.pushed) != 251 || len(p.dead) != 1 {
+		t.Error(n, err, len(p.pushed), p.dead)
 	}
 }
 

@@ -17,7 +17,7 @@
 //	POST   /v1/queues/replay?pipeline=NS/NAME&sink=      sends again what was sent and kept; from= and to= are times
 //	GET    /v1/dead-letters?pipeline=NS/NAME             one JSON in each line
 //	DELETE /v1/dead-letters?pipeline=NS/NAME&id=         drops those with the ids, or all
-//	POST   /v1/dead-letters/replay?pipeline=NS/NAME&id=  gives them back to their sinks
+//	POST   /v1/dead-letters/replay?pipeline=NS/NAME&id=  gives them back to where they failed: sources, steps and sinks
 //
 // A stream of lines that fails has a last line {"error": "..."}.
 //

@@ -17,6 +17,8 @@ import (
 type Runner interface {
 	pipeline.Tapper
 	Status() []pipeline.Status
+	// PushTo gives events to a source or step, and returns when what comes of them is durable.
+	PushTo(ctx context.Context, ref pipeline.Ref, step string, events []pipeline.Event) error
 }
 
 // Queues look into the queues of sinks and into dead letters. What there is not gives an error that
@@ -30,12 +32,12 @@ type Queues interface {
 	// are kept (queue.keep of the sink), and returns how many. A zero to means now.
 	ReplaySent(ctx context.Context, ref pipeline.Ref, sink string, from, to time.Time) (int64, error)
 	// DeadLetters calls show with each dead letter of a pipeline, the oldest first. Its id stays the
-	// same while it is kept.
+	// same while it is kept. show may remove dead letters; it gets none that is added meanwhile.
 	DeadLetters(ctx context.Context, ref pipeline.Ref, show func(id string, l pipeline.DeadLetter) error) error
 	// DropDead removes the dead letters with the ids, or all of the pipeline if there are none.
 	DropDead(ctx context.Context, ref pipeline.Ref, ids []string) (int64, error)
-	// Replay gives the dead letters with the ids, or all, back to where they failed, and removes them.
-	// Those that cannot be given back stay.
+	// Replay puts the dead letters of sinks with the ids, or all, into the sinks' queues again, and
+	// removes them. Those that it cannot put there stay.
 	Replay(ctx context.Context, ref pipeline.Ref, ids []string) (int64, error)
 }
 
@@ -182,11 +184,6 @@ func (h *Handler) deadLetters(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) dropDead(w http.ResponseWriter, r *http.Request) {
 	n, err := h.cfg.Queues.DropDead(r.Context(), ref(r.URL.Query()), r.URL.Query()["id"])
-	counted(w, n, err)
-}
-
-func (h *Handler) replay(w http.ResponseWriter, r *http.Request) {
-	n, err := h.cfg.Queues.Replay(r.Context(), ref(r.URL.Query()), r.URL.Query()["id"])
 	counted(w, n, err)
 }
 

@@ -31,6 +31,9 @@ type header struct {
 			MQTT *struct {
 				Topic string `json:"topic"`
 			} `json:"mqtt"`
+			Twin *struct {
+				Selector *json.RawMessage `json:"selector"`
+			} `json:"twin"`
 		} `json:"sources"`
 	} `json:"spec"`
 }
@@ -150,6 +153,7 @@ func (h *Host) setLocked(rec meta.Record) (changed bool) {
 		}
 		next := &item{raw: bytes.Clone(o.Body), uid: head.Metadata.UID, generation: head.Metadata.Generation}
 		for _, s := range head.Spec.Sources {
+			next.selects = next.selects || s.Twin != nil && s.Twin.Selector != nil
 			if s.MQTT != nil {
 				next.sessions = append(next.sessions, wire.SessionID("", o.Key.Namespace+"/"+o.Key.Name+"/"+s.Name, s.MQTT.Topic))
 			}

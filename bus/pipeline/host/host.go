@@ -76,12 +76,13 @@ type Host struct {
 	mu        sync.Mutex
 	pipelines map[meta.Key]*item
 	inputs    map[meta.Key]wire.NamedInput
-	state     child.State              // of edgepipe
-	version   string                   // likewise, as it says
-	statuses  map[meta.Key]wire.Report // of edgepipe, the last
-	reported  map[meta.Key]time.Time   // when each was reported last
-	changed   chan struct{}            // closed when the Set changes
-	sessions  map[string]struct{}      // those that are recorded
+	devices   map[meta.Key]map[string]string // the labels of Devices, while a Pipeline selects by them
+	state     child.State                    // of edgepipe
+	version   string                         // likewise, as it says
+	statuses  map[meta.Key]wire.Report       // of edgepipe, the last
+	reported  map[meta.Key]time.Time         // when each was reported last
+	changed   chan struct{}                  // closed when the Set changes
+	sessions  map[string]struct{}            // those that are recorded
 }
 
 // item is one Pipeline of the node.
@@ -91,6 +92,7 @@ type item struct {
 	generation int64
 	tooMany    bool
 	sessions   []string // names of its MQTT sessions
+	selects    bool     // it selects devices by labels
 }
 
 type counters struct{ batches, refused atomic.Uint64 }
@@ -131,7 +133,7 @@ func New(cfg Config) (*Host, error) {
 	}
 	return &Host{
 		cfg: cfg, log: cfg.Logger, queues: queues, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1),
-		pipelines: make(map[meta.Key]*item), inputs: make(map[meta.Key]wire.NamedInput), statuses: make(map[meta.Key]wire.Report),
+		pipelines: make(map[meta.Key]*item), inputs: make(map[meta.Key]wire.NamedInput), devices: make(map[meta.Key]map[string]string), statuses: make(map[meta.Key]wire.Report),
 		reported: make(map[meta.Key]time.Time), changed: make(chan struct{}), sessions: make(map[string]struct{}),
 	}, nil
 }
@@ -173,7 +175,7 @@ func (h *Host) Run(ctx context.Context) error {
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() { h.report(ctx) })
-	w := &worker{h: h}
+	w := &worker{h: h, devices: deviceWatch{h: h}}
 	defer w.stop()
 	for {
 		err := h.follow(ctx, w)
@@ -204,13 +206,15 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // worker is what runs while the node has Pipelines: the socket and edgepipe.
 type worker struct {
-	h      *Host
-	cancel context.CancelFunc // nil while it does not run
-	group  sync.WaitGroup
+	h       *Host
+	cancel  context.CancelFunc // nil while it does not run
+	group   sync.WaitGroup
+	devices deviceWatch
 }
 
 // adjust starts or stops it. Only follow and Run call it.
 func (w *worker) adjust(ctx context.Context) {
+	w.devices.adjust(ctx)
 	w.h.mu.Lock()
 	wanted := len(w.h.pipelines) > 0
 	w.h.mu.Unlock()
@@ -226,6 +230,7 @@ func (w *worker) adjust(ctx context.Context) {
 }
 
 func (w *worker) stop() {
+	w.devices.stop()
 	if w.cancel != nil {
 		w.cancel()
 		w.group.Wait()
@@ -279,6 +284,7 @@ func (h *Host) set() (wire.Set, <-chan struct{}) {
 	for _, key := range sortedKeys(h.inputs) {
 		s.Inputs = append(s.Inputs, h.inputs[key])
 	}
+	s.Devices = h.devicesLocked()
 	return s, h.changed
 }
 

@@ -64,7 +64,7 @@ func TestDeadLetters(t *testing.T) {
 	if n, err := queues.Replay(t.Context(), ref, ids[1:2]); n != 1 || err != nil {
 		t.Error(n, err)
 	}
-	if n, err := queues.Replay(t.Context(), ref, ids[:1]); n != 0 || err == nil || !strings.Contains(err.Error(), `"hot" is no sink`) {
+	if n, err := queues.Replay(t.Context(), ref, ids[:1]); n != 0 || err == nil || !strings.Contains(err.Error(), `no "hot" that takes dead letters`) {
 		t.Error(n, err)
 	}
 	if n, err := queues.Replay(t.Context(), ref, nil); n != 1 || err != nil {

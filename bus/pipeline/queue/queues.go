@@ -368,9 +368,9 @@ func (q *Queues) DropDead(ctx context.Context, ref pipeline.Ref, ids []string) (
 }
 
 // Replay puts dead letters of sinks, or all without ids, into the queues of their sinks again,
-// and returns how many. Letters of steps and sources stay: what they need is a pipeline that
-// takes them, which the events then have to be sent to anew. If ids name only such letters,
-// Replay returns an error that says so. A kill may put a letter into the queue twice.
+// and returns how many. Letters of steps and sources stay: those are for pipeline.Runner.PushTo.
+// If ids name only such letters, Replay returns an error that says so. A kill may put a letter
+// into the queue twice.
 func (q *Queues) Replay(ctx context.Context, ref pipeline.Ref, ids []string) (int64, error) {
 	d := q.lettersOf(ref)
 	numbers, err := q.wanted(ctx, d, ids)
@@ -401,7 +401,7 @@ func (q *Queues) Replay(ctx context.Context, ref pipeline.Ref, ids []string) (in
 		return err
 	})
 	if err == nil && count == 0 && left != "" {
-		err = fmt.Errorf("bus/pipeline/queue: %q is no sink with a queue: only dead letters of sinks can be replayed; export the others and send them to a source", left)
+		err = fmt.Errorf("bus/pipeline/queue: the pipeline has no %q that takes dead letters any more: drop them, or send their events to a source", left)
 	}
 	return count, err
 }

@@ -55,6 +55,9 @@ func (s *mqttSink) Send(ctx context.Context, events []pipeline.Event) error {
 		if err == nil && strings.HasPrefix(topic, "$") {
 			err = errors.New("topics that begin with $ are the broker's and the twins': use a sink of kind twin for those")
 		}
+		if err == nil {
+			err = s.comesBack(topic)
+		}
 		if err != nil {
 			return refused(i, fmt.Errorf("mqtt.topic: %w", err))
 		}
@@ -74,6 +77,17 @@ func (s *mqttSink) Send(ctx context.Context, events []pipeline.Event) error {
 				return refused(i, err)
 			}
 			return fmt.Errorf("bus/pipeline/sinks: mqtt: %w", err)
+		}
+	}
+	return nil
+}
+
+// comesBack refuses a topic to which a source subscribes that feeds the sink: its messages would go
+// round without end. Compile finds topics of which that is certain.
+func (s *mqttSink) comesBack(topic string) error {
+	for _, source := range s.env.Upstream {
+		if source.MQTT != nil && bus.Match(bus.Unshare(source.MQTT.Topic), topic) {
+			return fmt.Errorf("%.100q comes in again at source %s and from there to this sink, without end: use a topic that %.100q does not match", topic, source.Name, source.MQTT.Topic)
 		}
 	}
 	return nil

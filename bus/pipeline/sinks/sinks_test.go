@@ -168,6 +168,11 @@ func TestMQTT(t *testing.T) {
 		s := open(t, &v1alpha1.Sink{MQTT: &v1alpha1.MQTTSink{Topic: "{event.subject}"}}, e)
 		wantRefused(t, s.Send(t.Context(), bad), index)
 	}
+	e.Upstream = []*v1alpha1.Source{{Name: "in", MQTT: &v1alpha1.MQTTSource{Topic: "$share/g/plant/+"}}, {Name: "other", HTTP: &v1alpha1.HTTPSource{}}}
+	loop := events(3)
+	loop[1].Subject = "plant/back" // where the event came from
+	wantRefused(t, open(t, &v1alpha1.Sink{MQTT: &v1alpha1.MQTTSink{Topic: "{event.subject}"}}, e).Send(t.Context(), loop), 1)
+	e.Upstream = nil
 	bad := events(2)
 	bad[1].Data = math.NaN()
 	wantRefused(t, s.Send(t.Context(), bad), 1)

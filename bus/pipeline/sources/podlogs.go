@@ -32,7 +32,9 @@ const (
 // PodLogsConfig sets up PodLogs.
 type PodLogsConfig struct {
 	Folder string // where the container runtime writes logs; empty means /var/log/pods
-	State  string // a folder for the places in the files; empty remembers nothing
+	// State is a folder for the places in the files; empty means a pipeline's own (Env.State),
+	// which is removed with the pipeline.
+	State string
 	// Labels returns the labels of a pod by its namespace, name and uid. nil: a source with a
 	// podSelector is refused.
 	Labels func(ctx context.Context, namespace, pod, uid string) (map[string]string, error)
@@ -62,6 +64,15 @@ func NewPodLogs(cfg PodLogsConfig) (*PodLogs, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &PodLogs{cfg: cfg}, nil
+}
+
+// At returns the same logs with a folder for places, unless PodLogsConfig.State says which.
+func (p *PodLogs) At(folder string) pipeline.ContainerLogs {
+	own := *p
+	if own.cfg.State == "" {
+		own.cfg.State = folder
+	}
+	return &own
 }
 
 // podDir reads the name of a pod's folder.

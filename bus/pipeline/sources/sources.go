@@ -142,7 +142,13 @@ func (s *logSource) Run(ctx context.Context, emit pipeline.Emit) error {
 	if which.Namespace == "" {
 		which.Namespace = s.env.Ref.Namespace
 	}
-	err := s.env.Logs.Follow(ctx, s.name, which, func(ctx context.Context, l pipeline.LogLine, done func()) error {
+	logs := s.env.Logs
+	if p, ok := logs.(interface {
+		At(folder string) pipeline.ContainerLogs
+	}); ok {
+		logs = p.At(s.env.State)
+	}
+	err := logs.Follow(ctx, s.name, which, func(ctx context.Context, l pipeline.LogLine, done func()) error {
 		return emit(ctx, []pipeline.Event{{
 			ID: l.ID, Source: s.origin, Type: TypeLog, Subject: l.Namespace + "/" + l.Pod + "/" + l.Container, Time: l.Time, Resend: l.ID != "",
 			Data: []byte(l.Text), Extensions: map[string]string{"namespace": l.Namespace, "pod": l.Pod, "container": l.Container, "stream": l.Stream},

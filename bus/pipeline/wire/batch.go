@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -119,4 +120,16 @@ func (b *Batch) set(field protowire.Number, kind protowire.Type, raw []byte) (in
 		}
 	}
 	return n, nil
+}
+
+// RefusedStatus reports whether a receiver's HTTP status says that it will never take the event:
+// 4xx, but those that pass, and those that an operator mends at the other side (a credential or an
+// address that is not right yet).
+func RefusedStatus(code int) bool {
+	switch code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+		http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return code/100 == 4
 }

@@ -49,6 +49,15 @@ type Set struct {
 	Listen    string            `json:"listen,omitempty"`
 	Pipelines []json.RawMessage `json:"pipelines"`
 	Inputs    []NamedInput      `json:"inputs,omitempty"`
+	// Devices are those of the node in the namespaces of Pipelines that select devices by labels.
+	Devices []Device `json:"devices,omitempty"`
+}
+
+// Device has the labels of a Device.
+type Device struct {
+	Namespace string            `json:"namespace"`
+	Name      string            `json:"name"`
+	Labels    map[string]string `json:"labels,omitempty"`
 }
 
 // NamedInput is an Input with its name.

@@ -99,9 +99,10 @@ func ParseTarget(s string) (*url.URL, error) {
 
 // SendError is why a URL did not take an event.
 type SendError struct {
-	Text  string
-	After time.Duration // what the target's Retry-After says; 0 says nothing
-	Final bool          // another try has the same end
+	Text   string
+	Status int           // of the target's answer; 0 for none
+	After  time.Duration // what the target's Retry-After says; 0 says nothing
+	Final  bool          // another try has the same end
 }
 
 func (e *SendError) Error() string { return e.Text }
@@ -139,7 +140,7 @@ func (t *Targets) Send(ctx context.Context, prepare func(context.Context) (*http
 	if said := strings.ToValidUTF8(strings.TrimSpace(string(head[:min(len(head), maxErrorLen)])), ""); err == nil && said != "" {
 		text += ": " + said
 	}
-	e := &SendError{Text: text}
+	e := &SendError{Text: text, Status: resp.StatusCode}
 	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
 		e.After = min(time.Duration(n)*time.Second, 5*time.Minute)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/bus/pipeline"
 	"github.com/edgekit/edgekit/bus/pipeline/internal/compress"
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
+	"github.com/edgekit/edgekit/bus/pipeline/wire"
 )
 
 // Bounds of requests.
@@ -171,9 +172,7 @@ func statusError(code int) error {
 	switch {
 	case code/100 == 2:
 		return nil
-	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusNotFound || code == http.StatusMethodNotAllowed ||
-		code == http.StatusProxyAuthRequired || code == http.StatusRequestTimeout || code == http.StatusTooEarly || code == http.StatusTooManyRequests:
-	case code/100 == 4:
+	case wire.RefusedStatus(code):
 		return fmt.Errorf("%w: status %d %s", pipeline.ErrRefused, code, http.StatusText(code))
 	}
 	return fmt.Errorf("status %d %s", code, http.StatusText(code))
