@@ -127,8 +127,8 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	defer renew.Stop()
 	c := l.newClaim()
 	defer l.release(ctx, c)
-	l.renew(ctx, c)
 	l.requestList(ctx)
+	l.renew(ctx, c)
 	held := 0 // changes since a list that is not passed on, as more wait; 0 is none
 	v := view{list: l.membership(topics.Result(topics.MembershipDetail)), updated: l.membership(topics.MembershipUpdated)}
 	for {
@@ -137,8 +137,8 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 		case <-ctx.Done():
 			return nil
 		case <-up:
-			l.renew(ctx, c)
 			l.requestList(ctx)
+			l.renew(ctx, c)
 		case <-resync.C:
 			l.requestList(ctx)
 		case <-renew.C:
