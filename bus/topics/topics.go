@@ -54,6 +54,9 @@ const (
 // ProposalsMessage, retained: the devices that it has found. KubeEdge has no such topic.
 func Proposed(protocol string) string { return proposedPrefix + ProtocolLevel(protocol) }
 
+// ProposedOfAll is Proposed for all protocols, in a filter.
+const ProposedOfAll = proposedPrefix + "+"
+
 // ParseProposed returns the level of the protocol of an action that Proposed has made.
 func ParseProposed(action string) (level string, ok bool) {
 	level, ok = strings.CutPrefix(action, proposedPrefix)
