@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,13 +61,12 @@ func (d *deviceAdopt) Run(ctx context.Context, cli *cli, out program.Output) err
 	if list, err = d.named(list); err != nil {
 		return err
 	}
-	for _, p := range list {
-		if p.Model == "" {
-			p.Model = d.Model
-		}
-		if p.Model == "" {
+	for i, p := range list { // all or none: kubectl applies what is printed
+		if list[i].Model = cmp.Or(p.Model, d.Model); list[i].Model == "" {
 			return &program.UsageError{Setting: "model", Reason: fmt.Sprintf("the proposal of %s names no DeviceModel: name one", p.Name)}
 		}
+	}
+	for _, p := range list {
 		if err := d.print(out, p); err != nil {
 			return err
 		}

@@ -138,7 +138,7 @@ func TestDeviceAdopt(t *testing.T) {
 		want  string
 	}{
 		{deviceAdopt{Names: []string{"pump-1"}}, "--node"}, {deviceAdopt{Names: []string{"pump-3"}, Node: "n"}, "--name"},
-		{deviceAdopt{Names: []string{"pump-2"}, Node: "n"}, "--model"}, {deviceAdopt{All: true, Node: "n"}, "---"},
+		{deviceAdopt{Names: []string{"pump-2"}, Node: "n"}, "--model"}, {deviceAdopt{All: true, Node: "n"}, "--model"},
 		{deviceAdopt{Names: []string{"pump-1"}, All: true, Node: "n"}, "--all"}, {deviceAdopt{Selector: "=="}, "--selector"},
 	} {
 		if got := run(tt.adopt); !strings.HasPrefix(got, tt.want) {
