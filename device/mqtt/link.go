@@ -132,7 +132,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 	held := 0 // changes since a list that is not passed on, as more wait; 0 is none
 	v := view{list: l.membership(topics.Result(topics.MembershipDetail)), updated: l.membership(topics.MembershipUpdated)}
 	for {
-		before, news := c.state, false
+		before, applied := c.state, false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -150,7 +150,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 				break
 			}
 			var err error
-			if news, err = v.apply(m); err != nil {
+			if applied, err = v.apply(m); err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "err", err)
 			}
 			if v.missed {
@@ -162,7 +162,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 			}
 		}
 		l.noteState(before, c)
-		if news || held > 0 || c.state != before {
+		if applied || held > 0 || c.state != before {
 			held++
 		}
 		if v.entries == nil || c.state == undecided || held == 0 || (len(events) > 0 && held < cap(events)) {
