@@ -27,6 +27,7 @@ const (
 // SetConditions reports conditions of a device. Those of other types stay as they are.
 type SetConditions struct {
 	Conditions []Condition
+	Edge       bool // the edge has found them: they say nothing of whether the device answers
 }
 
 func (SetConditions) request() {}
@@ -57,7 +58,9 @@ func (d Device) setConditions(now time.Time, r SetConditions) (Device, []Effect)
 	if len(next) > MaxConditions {
 		return d, refuse(CodeTooLarge, "the device would have %d types of conditions, the most is %d", len(next), MaxConditions)
 	}
-	d.report(now)
+	if !r.Edge {
+		d.report(now)
+	}
 	effects := []Effect{Save{Device: changed, LaterDevice: !changed}, StateResult{State: d.State, LastOnline: d.LastOnline}}
 	if changed {
 		d.Conditions = next

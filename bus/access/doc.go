@@ -71,6 +71,7 @@
 //	node/N membership/detail and its result        both (see below)
 //	node/N membership/updated                      receive (see below)
 //	node/N membership/protocol/P/detail, updated   the same, of its protocols
+//	node/N membership/protocol/P/claim             both, of its protocols
 //	node/N proposed/P                              publish, of its protocols; receive
 //	node/N upgrade/request, upgrade/result         receive, if a rule names the topic in subscribe
 //	node/N upgrade/confirm                         publish, if a rule names the topic in publish

@@ -77,7 +77,7 @@ func (a *Access) mayPublish(f found, topic string) bool {
 				return f.hasCredentialsOf(level)
 			}
 			level, of, ok := topics.ParseProtocol(action)
-			return ok && of == topics.MembershipDetail && f.hasCredentialsOf(level)
+			return ok && (of == topics.MembershipDetail || of == topics.MembershipClaim) && f.hasCredentialsOf(level)
 		}
 	case strings.HasPrefix(topic, rawPrefix):
 		id, ok := rawDevice(topic)

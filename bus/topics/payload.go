@@ -165,6 +165,28 @@ type DeviceEntry struct {
 	Model json.RawMessage `json:"model,omitempty"`
 }
 
+// ClaimMessage claims the devices of a protocol for one run of a mapper. It is repeated every 10
+// s: a claim that was not repeated for 45 s ends.
+type ClaimMessage struct {
+	Header
+	Mapper   string `json:"mapper"`   // the mapper's name, for people; the same after a restart
+	Instance string `json:"instance"` // of this run of the mapper: no other has it
+	// Holder and HolderName are of the ClaimResultMessage that the mapper has last seen; empty if it
+	// has seen none. edgecore does not store claims: after its restart it learns the holder here.
+	Holder     string `json:"holder,omitempty"`
+	HolderName string `json:"holder_name,omitempty"`
+	Release    bool   `json:"release,omitempty"` // the mapper ends: it claims nothing any more
+}
+
+// ClaimResultMessage says which mapper drives the devices of a protocol. It answers a
+// ClaimMessage, and is published whenever the holder changes.
+type ClaimResultMessage struct {
+	Header
+	Holder     string   `json:"holder"` // an instance; empty if nobody has claimed
+	HolderName string   `json:"holder_name,omitempty"`
+	Waiting    []string `json:"waiting,omitempty"` // names of mappers that wait, the first one first
+}
+
 // LinkMessage is the state of a node's link to its cloud.
 type LinkMessage struct {
 	Since     time.Time `json:"since"`

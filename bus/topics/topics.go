@@ -37,6 +37,9 @@ const (
 	MembershipGet     = "membership/get"     // Header, answered with a DeviceListMessage without twins
 	MembershipDetail  = "membership/detail"  // Header, answered with a DeviceListMessage
 	MembershipUpdated = "membership/updated" // MembershipMessage, when a device is added, changed or removed
+	// MembershipClaim is with OfProtocol alone: a mapper claims the devices of a protocol with a
+	// ClaimMessage, answered with a ClaimResultMessage. KubeEdge has no such topic.
+	MembershipClaim = "membership/claim"
 )
 
 // The actions of a node that are about its upgrade. None is retained. KubeEdge has no such
@@ -50,6 +53,9 @@ const (
 // Proposed returns the action of a node on which the mapper of a protocol publishes a
 // ProposalsMessage, retained: the devices that it has found. KubeEdge has no such topic.
 func Proposed(protocol string) string { return proposedPrefix + ProtocolLevel(protocol) }
+
+// ProposedOfAll is Proposed for all protocols, in a filter.
+const ProposedOfAll = proposedPrefix + "+"
 
 // ParseProposed returns the level of the protocol of an action that Proposed has made.
 func ParseProposed(action string) (level string, ok bool) {
@@ -73,7 +79,7 @@ func Result(action string) string {
 }
 
 // OfProtocol returns the action of a node that is about the devices of one protocol only:
-// MembershipDetail with its result, or MembershipUpdated. It is membership/protocol/LEVEL/detail
+// MembershipDetail or MembershipClaim with its result, or MembershipUpdated. It is membership/protocol/LEVEL/detail
 // and so on, where LEVEL is ProtocolLevel.
 func OfProtocol(protocol, action string) string {
 	return OfLevel(ProtocolLevel(protocol), action)
@@ -91,7 +97,8 @@ func ProtocolLevel(protocol string) string {
 }
 
 // ParseProtocol splits an action that OfProtocol has made into the level of the protocol and
-// the action: membership/detail, membership/detail/result or membership/updated.
+// the action: membership/detail or membership/claim, with or without /result, or
+// membership/updated.
 func ParseProtocol(action string) (level, of string, ok bool) {
 	rest, ok := strings.CutPrefix(action, protocolPrefix)
 	level, verb, found := strings.Cut(rest, "/")
@@ -105,6 +112,10 @@ func ParseProtocol(action string) (level, of string, ok bool) {
 		return level, MembershipDetail + "/result", true
 	case "updated":
 		return level, MembershipUpdated, true
+	case "claim":
+		return level, MembershipClaim, true
+	case "claim/result":
+		return level, MembershipClaim + "/result", true
 	}
 	return "", "", false
 }

@@ -23,6 +23,7 @@ func TestTopics(t *testing.T) {
 		{topics.Node("n", topics.MembershipUpdated), "$hw/events/node/n/membership/updated"},
 		{topics.Node("n", topics.OfProtocol("modbus", topics.Result(topics.MembershipDetail))), "$hw/events/node/n/membership/protocol/modbus/detail/result"},
 		{topics.Node("n", topics.OfProtocol("opc/ua+#%", topics.MembershipUpdated)), "$hw/events/node/n/membership/protocol/opc%2Fua%2B%23%25/updated"},
+		{topics.Node("n", topics.OfProtocol("modbus", topics.Result(topics.MembershipClaim))), "$hw/events/node/n/membership/protocol/modbus/claim/result"},
 		{topics.Connected("n"), "$hw/events/connected/n"},
 		{topics.Disconnected("n"), "$hw/events/disconnected/n"},
 	} {
@@ -58,6 +59,8 @@ func TestParseProtocol(t *testing.T) {
 		"membership/protocol/modbus/detail":        {"modbus", "membership/detail"},
 		"membership/protocol/modbus/detail/result": {"modbus", "membership/detail/result"},
 		"membership/protocol/a%2Fb/updated":        {"a%2Fb", "membership/updated"},
+		"membership/protocol/modbus/claim":         {"modbus", "membership/claim"},
+		"membership/protocol/modbus/claim/result":  {"modbus", "membership/claim/result"},
 		"membership/protocol//updated":             {},
 		"membership/protocol/a":                    {},
 		"membership/protocol/a/b/updated":          {},

@@ -240,6 +240,8 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 	all["memory"] = trimMemory(component(log, "memory"))
 	topicsOfJobs := &jobTopics{bus: b, jobs: n.upgrades.runner, node: n.name, log: component(log, "jobs")}
 	all["job topics"] = topicsOfJobs.run
+	found := newFoundDevices(b, n.name, component(log, "devices"))
+	all["found devices"], state.found = found.run, found
 	all["link state"] = publishLinkState(b, mgr, component(log, "bus"))
 	all["link state to twin"] = passLinkState(resources, mgr)
 	all["bus"], all["twin"], all["twin topics"], all["twin resources"] = b.Run, engine.Run, topics.Run, resources.Run

@@ -45,6 +45,7 @@ type nodeState struct {
 	runtime containerRuntime
 	slot    upgrade.Slot // of this program
 	devices func() []twin.Device
+	found   http.Handler        // of the devices that mappers have found
 	broker  func() broker.Stats // nil without an embedded broker or outbox
 	started time.Time
 	encrypt bool
@@ -64,6 +65,7 @@ func (s *nodeState) handlers() map[string]http.Handler {
 		nodestate.Path: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			answerJSON(w, s.status(r.Context()))
 		}),
+		nodestate.PathFound: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.found.ServeHTTP(w, r) }),
 		nodestate.PathGoroutines: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			_, _ = w.Write(stacks())

@@ -2,38 +2,50 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/edgekit/edgekit/bus/topics"
+	"github.com/edgekit/edgekit/cmd/internal/nodestate"
 	"github.com/edgekit/edgekit/cmd/internal/program"
 	"github.com/edgekit/edgekit/device"
 	"github.com/edgekit/edgekit/device/v1beta1/schema"
 	"github.com/edgekit/edgekit/meta/jsonlimit"
 )
 
+// fromNode begins the name of a node in place of that of a file.
+const fromNode = "node/"
+
 type deviceAdopt struct {
 	spaceFlag
-	File  string   `arg:"" help:"What a mapper has proposed: a message of the topic $$hw/events/node/NODE/proposed/PROTOCOL, or a list of proposals in JSON; - is the input."`
-	Names []string `arg:"" name:"name" optional:"" help:"Names of the proposals to adopt. Without one they are listed."`
-	Node  string   `help:"Edge node that the devices hang on."`
-	Model string   `help:"DeviceModel of devices whose proposal names none."`
+	File     string   `arg:"" help:"What mappers have found: node/NODE asks that node, which must be connected; or a file with a message of the topic $$hw/events/node/NODE/proposed/PROTOCOL, or with a list of proposals in JSON; - is the input."`
+	Names    []string `arg:"" name:"name" optional:"" help:"Names of the devices to adopt. Without one, and without --all, they are listed."`
+	All      bool     `help:"Adopt all that were found, or all that --selector selects. Those that were declared before are not among them."`
+	Selector string   `help:"Only devices with these labels, for example vendor=acme." short:"l" placeholder:"LABELS"`
+	Protocol string   `help:"Only devices of this protocol."`
+	Node     string   `help:"Edge node that the devices hang on. Default: NODE of node/NODE."`
+	Model    string   `help:"DeviceModel of devices whose proposal names none."`
 }
 
 // Run lists proposals, or prints the Devices for kubectl apply.
-func (d *deviceAdopt) Run(_ context.Context, out program.Output) error {
-	text, err := readInput(d.File)
+func (d *deviceAdopt) Run(ctx context.Context, cli *cli, out program.Output) error {
+	list, err := d.proposals(ctx, cli)
 	if err != nil {
 		return err
 	}
-	list, err := readProposals(text)
-	if err != nil {
-		return &program.UsageError{Setting: "file", Reason: err.Error()}
+	if list, err = d.selected(list); err != nil {
+		return err
 	}
-	if len(d.Names) == 0 {
+	if len(d.Names) == 0 && !d.All {
 		plain := program.Plain(out)
 		for _, p := range list {
 			fmt.Fprintf(plain, "%s\t%s\t%s\t%s\n", p.Name, p.Protocol.Name, p.Model, p.Description)
@@ -41,28 +53,116 @@ func (d *deviceAdopt) Run(_ context.Context, out program.Output) error {
 		return nil
 	}
 	if d.Node == "" {
-		return &program.UsageError{Setting: "node", Reason: "name the edge node that the devices hang on"}
+		d.Node = strings.TrimPrefix(d.File, fromNode)
+		if d.Node == d.File {
+			return &program.UsageError{Setting: "node", Reason: "name the edge node that the devices hang on"}
+		}
 	}
-	byName := make(map[string]device.Proposal)
+	if list, err = d.named(list); err != nil {
+		return err
+	}
+	for i, p := range list { // all or none: kubectl applies what is printed
+		if list[i].Model = cmp.Or(p.Model, d.Model); list[i].Model == "" {
+			return &program.UsageError{Setting: "model", Reason: fmt.Sprintf("the proposal of %s names no DeviceModel: name one", p.Name)}
+		}
+	}
 	for _, p := range list {
-		byName[p.Name] = p
-	}
-	for _, name := range d.Names {
-		p, ok := byName[name]
-		if !ok {
-			return &program.UsageError{Setting: "name", Reason: fmt.Sprintf("%q is not proposed", name)}
-		}
-		if p.Model == "" {
-			p.Model = d.Model
-		}
-		if p.Model == "" {
-			return &program.UsageError{Setting: "model", Reason: fmt.Sprintf("the proposal of %s names no DeviceModel: name one", name)}
-		}
 		if err := d.print(out, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// proposals reads what was found.
+func (d *deviceAdopt) proposals(ctx context.Context, cli *cli) ([]device.Proposal, error) {
+	node, asked := strings.CutPrefix(d.File, fromNode)
+	if !asked {
+		text, err := readInput(d.File)
+		if err != nil {
+			return nil, err
+		}
+		list, err := readProposals(text)
+		if err != nil {
+			return nil, &program.UsageError{Setting: "file", Reason: err.Error()}
+		}
+		return list, nil
+	}
+	if len(validation.IsDNS1123Subdomain(node)) > 0 {
+		return nil, &program.UsageError{Setting: "file", Reason: fmt.Sprintf("%.80q is not the name of a node", node)}
+	}
+	f, err := cli.fleet()
+	if err != nil {
+		return nil, err
+	}
+	return f.found(ctx, node)
+}
+
+// found asks a node what its mappers have found.
+func (f *fleet) found(ctx context.Context, node string) ([]device.Proposal, error) {
+	ctx, cancel := context.WithTimeout(ctx, nodeAnswer)
+	defer cancel()
+	in, err := f.proxy(ctx, node, nodestate.PathFound)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	text, err := io.ReadAll(io.LimitReader(in, maxDocument)) // a node may be hostile
+	if err != nil {
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	}
+	var found nodestate.Found
+	if err := jsonlimit.Unmarshal(text, &found); err != nil {
+		return nil, fmt.Errorf("the node's answer: %w", err)
+	}
+	var list []device.Proposal
+	for _, l := range found.Lists {
+		for _, raw := range l.Devices {
+			var p device.Proposal
+			if err := jsonlimit.Unmarshal(raw, &p); err != nil {
+				return nil, fmt.Errorf("the node's answer: %w", err)
+			}
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// selected leaves out what the flags do not select.
+func (d *deviceAdopt) selected(list []device.Proposal) ([]device.Proposal, error) {
+	selector, err := labels.Parse(d.Selector)
+	if err != nil {
+		return nil, &program.UsageError{Setting: "selector", Reason: err.Error()}
+	}
+	return slices.DeleteFunc(list, func(p device.Proposal) bool {
+		return !selector.Matches(labels.Set(p.Labels)) || d.Protocol != "" && d.Protocol != p.Protocol.Name
+	}), nil
+}
+
+// named returns the proposals to adopt.
+func (d *deviceAdopt) named(list []device.Proposal) ([]device.Proposal, error) {
+	if len(d.Names) == 0 {
+		return list, nil
+	}
+	if d.All {
+		return nil, &program.UsageError{Setting: "all", Reason: "it adopts all: name no devices beside it"}
+	}
+	byName := make(map[string][]device.Proposal)
+	for _, p := range list {
+		byName[p.Name] = append(byName[p.Name], p)
+	}
+	var out []device.Proposal
+	for _, name := range d.Names {
+		switch found := byName[name]; len(found) {
+		case 0:
+			return nil, &program.UsageError{Setting: "name", Reason: fmt.Sprintf("%q is not proposed", name)}
+		case 1:
+			out = append(out, found[0])
+		default:
+			return nil, &program.UsageError{Setting: "name", Reason: fmt.Sprintf("mappers of several protocols have found %q: add --protocol", name)}
+		}
+	}
+	return out, nil
 }
 
 // readProposals reads a message with proposals, or a list of them.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,7 +99,7 @@ func TestTutorial(t *testing.T) {
 func TestDeviceAdopt(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "proposed")
 	message := `{"event_id":"x","timestamp":1,"protocol":"acme","proposals":[` +
-		`{"name":"pump-1","model":"pump","protocol":{"protocolName":"acme","configData":{"address":"10.0.0.1:7000"}},"description":"ACME pump","lastFound":"2026-01-01T00:00:00Z"},` +
+		`{"name":"pump-1","model":"pump","protocol":{"protocolName":"acme","configData":{"address":"10.0.0.1:7000"}},"description":"ACME pump","labels":{"vendor":"acme"},"lastFound":"2026-01-01T00:00:00Z"},` +
 		`{"name":"pump-2","protocol":{"protocolName":"acme"},"properties":[{"name":"speed"}],"lastFound":"2026-01-01T00:00:00Z"}]}`
 	if err := os.WriteFile(file, []byte(message), 0o600); err != nil {
 		t.Fatal(err)
@@ -106,7 +107,7 @@ func TestDeviceAdopt(t *testing.T) {
 	run := func(d deviceAdopt) string {
 		var out bytes.Buffer
 		d.File, d.Space = file, "plant"
-		if err := d.Run(t.Context(), program.Output{Writer: &out}); err != nil {
+		if err := d.Run(t.Context(), nil, program.Output{Writer: &out}); err != nil {
 			return err.Error()
 		}
 		return out.String()
@@ -120,6 +121,15 @@ func TestDeviceAdopt(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
+	for _, adopt := range []deviceAdopt{{All: true, Selector: "vendor=acme"}, {All: true, Protocol: "acme", Selector: "vendor"}} {
+		adopt.Node = "edge-7"
+		if all := run(adopt); all != got {
+			t.Errorf("%+v: %s", adopt, all)
+		}
+	}
+	if list := run(deviceAdopt{Protocol: "other"}); list != "" {
+		t.Errorf("other protocols have %q", list)
+	}
 	if strings.Contains(got, "status") {
 		t.Errorf("it has a status:\n%s", got)
 	}
@@ -128,7 +138,8 @@ func TestDeviceAdopt(t *testing.T) {
 		want  string
 	}{
 		{deviceAdopt{Names: []string{"pump-1"}}, "--node"}, {deviceAdopt{Names: []string{"pump-3"}, Node: "n"}, "--name"},
-		{deviceAdopt{Names: []string{"pump-2"}, Node: "n"}, "--model"},
+		{deviceAdopt{Names: []string{"pump-2"}, Node: "n"}, "--model"}, {deviceAdopt{All: true, Node: "n"}, "--model"},
+		{deviceAdopt{Names: []string{"pump-1"}, All: true, Node: "n"}, "--all"}, {deviceAdopt{Selector: "=="}, "--selector"},
 	} {
 		if got := run(tt.adopt); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%+v: %s", tt.adopt, got)
@@ -138,5 +149,39 @@ func TestDeviceAdopt(t *testing.T) {
 		if _, err := readProposals([]byte(text)); err == nil {
 			t.Errorf("%q was taken", text)
 		}
+	}
+}
+
+// TestDeviceAdoptFromNode asks a node, through the API server, what its mappers have found.
+func TestDeviceAdoptFromNode(t *testing.T) {
+	answers := map[string]string{
+		"edge-7": `{"kind":"FoundDevices","node":"edge-7","lists":[{"protocol":"acme","timestamp":1,"proposals":[{"name":"pump-1","model":"pump","protocol":{"protocolName":"acme"}}]},` +
+			`{"protocol":"onvif","proposals":[{"name":"pump-1","protocol":{"protocolName":"onvif"}}]}]}`,
+		"edge-8": `{"lists":[{"proposals":[7]}]}`,
+	}
+	f := fleetFor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		node, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/nodes/"), "/proxy/debug/found-devices")
+		if !ok || answers[node] == "" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(answers[node]))
+	}), 10)
+	list, err := f.found(t.Context(), "edge-7")
+	if err != nil || len(list) != 2 || list[0].Name != "pump-1" || list[0].Model != "pump" || list[1].Protocol.Name != "onvif" {
+		t.Errorf("found: %+v, %v", list, err)
+	}
+	adopt := deviceAdopt{Names: []string{"pump-1"}}
+	if _, err := adopt.named(list); err == nil || !strings.Contains(err.Error(), "--protocol") {
+		t.Errorf("two devices of a name: %v", err)
+	}
+	for _, node := range []string{"edge-8", "edge-9"} {
+		if list, err := f.found(t.Context(), node); err == nil {
+			t.Errorf("%s: %+v", node, list)
+		}
+	}
+	bad := deviceAdopt{File: "node/../edge-7"}
+	if err := bad.Run(t.Context(), nil, program.Output{}); err == nil || !strings.HasPrefix(err.Error(), "--file") {
+		t.Errorf("a name of a node: %v", err)
 	}
 }

@@ -15,7 +15,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
@@ -181,5 +184,39 @@ func TestTwinsOnARealServer(t *testing.T) {
 	resources, err := clientFor(t, a.Admin).Discovery().ServerResourcesForGroupVersion(twins.Group + "/" + twins.Version)
 	if err != nil || len(resources.APIResources) != 1 {
 		t.Errorf("discovery %+v, %v", resources, err)
+	}
+	explainTwins(t, a)
+}
+
+// explainTwins has kubectl explain the resource, of the document that the API server gets from
+// cloudcore.
+func explainTwins(t *testing.T, a *apiservertest.Server) {
+	t.Helper()
+	client, err := dynamic.NewForConfig(a.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := clientFor(t, a.Admin).RESTClient()
+	services := client.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})
+	tries := 0
+	until(t, func() string { // a server that could not be asked is asked again when its APIService changes, or after a minute
+		tries++
+		touch := fmt.Appendf(nil, `{"metadata":{"annotations":{"edgekit.io/try":"%d"}}}`, tries)
+		if _, err := services.Patch(t.Context(), twins.Version+"."+twins.Group, types.MergePatchType, touch, metav1.PatchOptions{}); err != nil {
+			return err.Error()
+		}
+		text, err := index.Get().AbsPath("/openapi/v3").DoRaw(t.Context())
+		if err != nil || !strings.Contains(string(text), twins.Group+"/"+twins.Version) {
+			return fmt.Sprintf("the index has no twins: %v", err)
+		}
+		return ""
+	})
+	text, err := exec.CommandContext(t.Context(), apiservertest.Binary(t, "kube-*/kubectl"), "explain", "twins", "--recursive",
+		"--server="+a.Host, "--token=admin-token", "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "--cache-dir="+t.TempDir()).CombinedOutput()
+	got := strings.Join(strings.Fields(string(text)), " ")
+	for _, want := range []string{"GROUP: twins.edgekit.io", "KIND: Twin", "VERSION: v1", "received <string>", "propertyName <string>", "lastOnlineTime <string>"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("kubectl explain twins has no %q: %v: %s", want, err, text)
+		}
 	}
 }

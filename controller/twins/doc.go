@@ -18,6 +18,9 @@
 // request whether the user may get, list or watch twins in the namespace; the answer is kept for
 // ten seconds. Package install has the roles.
 //
+// Discovery and the OpenAPI document (v3, for "kubectl explain twins") are for each user that the
+// API server has authenticated. There is no document of version 2.
+//
 // # Order and completeness
 //
 // Versions are numbers of this run of cloudcore and grow with each change. A watch gives each

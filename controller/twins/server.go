@@ -41,6 +41,8 @@ type Server struct {
 	auth   *authenticator
 	rights *auth.Rights
 	slots  chan struct{}
+
+	document func() ([]byte, error) // OpenAPI
 }
 
 // New checks the configuration.
@@ -59,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, auth: newAuthenticator(cfg.Cloud, cfg.Logger), rights: newRights(cfg.Cloud, cfg.Logger),
-		slots: make(chan struct{}, cfg.MaxRequests),
+		slots: make(chan struct{}, cfg.MaxRequests), document: sync.OnceValues(newDocument),
 	}, nil
 }
 
@@ -145,6 +147,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.Method != http.MethodGet {
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Group: Group, Resource: Resource}, r.Method)
+	}
+	if path == openAPIIndex || path == openAPIPath {
+		return s.openAPI(w, path)
 	}
 	rest, ok := strings.CutPrefix(path, "/apis/"+groupVersion)
 	if !ok || rest == "" {

@@ -416,3 +416,53 @@ func Example() {
 	fmt.Println(rec.Code, json.Unmarshal(body, &status), status.Reason)
 	// Output: 401 <nil> Unauthorized
 }
+
+// TestOpenAPI reads the document as an API server does.
+func TestOpenAPI(t *testing.T) {
+	w := newWorld(t, twins.StoreConfig{})
+	get := func(user, path string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		if user != "" {
+			r.Header.Set("Authorization", "Bearer "+user)
+		}
+		out := httptest.NewRecorder()
+		w.ServeHTTP(out, r)
+		return out
+	}
+	if got := get("", "/openapi/v3"); got.Code != http.StatusUnauthorized {
+		t.Errorf("without a user: %d", got.Code)
+	}
+	var index struct {
+		Paths map[string]struct{ ServerRelativeURL string }
+	}
+	if err := json.Unmarshal(get("mallory", "/openapi/v3").Body.Bytes(), &index); err != nil {
+		t.Fatal(err)
+	}
+	raw := get("mallory", index.Paths["apis/twins.edgekit.io/v1"].ServerRelativeURL).Body.Bytes()
+	var doc struct {
+		OpenAPI    string
+		Paths      map[string]any
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct{ Properties map[string]any }
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	properties := doc.Components.Schemas["io.edgekit.twins.v1.Twin"].Properties
+	var fields map[string]any // of a Twin as it is served
+	w.put("plant", "pump", "7")
+	if err := json.Unmarshal(get("root", "/apis/twins.edgekit.io/v1/namespaces/plant/twins/pump").Body.Bytes(), &fields); err != nil {
+		t.Fatal(err)
+	}
+	for name := range fields {
+		if _, ok := properties[name]; !ok {
+			t.Errorf("the document has no field %q: %s", name, raw)
+		}
+	}
+	if doc.OpenAPI != "3.0.0" || len(doc.Paths) != 3 || properties["status"].Properties["twins"] == nil {
+		t.Errorf("the document is %s", raw)
+	}
+}

@@ -23,7 +23,10 @@
 //
 // ReportDeviceStatus stores the reported values, ReportDeviceStates the state; both return when
 // that is durable. A report may lack values. One value that is refused does not stop the others
-// of that report; the error names it. observedDesired says which desired value the mapper has
+// of that report; the error names it. metadata may have the value's type, for a property that the
+// model does not declare. Its timestamp is not kept: the time of a value is when the twin engine
+// stored it, since clients that watch twins go on from a time, and would miss a value whose time is
+// before that. observedDesired says which desired value the mapper has
 // seen. It never changes the desired value: a report that is on its way while the cloud sets
 // another one would undo that.
 //

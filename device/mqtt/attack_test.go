@@ -23,6 +23,8 @@ func TestAttackDecoders(t *testing.T) {
 		decodetest.Case{Name: "mapper_document", Before: `{"twin":{`, Between: ",", After: "}}", Units: []string{`"a":{}`, `"a":null`, `"a":{"current":{}}`}, Tokens: decodetest.JSONTokens(),
 			Whole:  [][]byte{decodetest.Keys(`{"twin":{`, "null", "}}"), decodetest.Keys(`{"twin":{`, "{}", "}}"), decodetest.Keys(`{"twin":{`, `{"current":{"expected":{}}}`, "}}")},
 			Decode: func(b []byte) { _, _, _ = decodeDocument(b) }},
+		decodetest.Case{Name: "mapper_claim_result", Before: `{"holder":"a","waiting":[`, Between: ",", After: "]}", Units: []string{`"a"`, `""`, `null`}, Tokens: decodetest.JSONTokens(),
+			Decode: func(b []byte) { _, _, _ = decodeClaimResult(b) }},
 		decodetest.Case{Name: "mapper_method_call", Before: `{"method":"a",`, Between: ",", After: "}", Units: []string{`"parameters":{}`, `"parameters":{"a":[0,0,0]}`, `"method":"b"`, `"deadline":1`}, Tokens: decodetest.JSONTokens(),
 			Whole: [][]byte{decodetest.Keys(`{"method":"a","parameters":{`, "{}", "}}")},
 			Decode: func(b []byte) {

@@ -37,8 +37,12 @@ func (l *Link) Conditions(ctx context.Context, id string, conditions []device.Co
 	return l.call(ctx, topics.Device(id, topics.StateConditions), m.EventID, m)
 }
 
-// Propose publishes proposals, retained.
+// Propose publishes proposals, retained. While another mapper drives the devices it does nothing:
+// that one proposes, and knows which devices are declared.
 func (l *Link) Propose(ctx context.Context, protocol string, proposals []device.Proposal) error {
+	if l.waits.Load() {
+		return nil
+	}
 	list, err := json.Marshal(proposals)
 	if err != nil {
 		return fmt.Errorf("device/mqtt: proposals: %w", err)

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -27,9 +29,14 @@ type Config struct {
 	// Protocol has the Link follow only the devices of this protocol, the one of device.Config.
 	// Then the mapper gets no messages about others, and its user at the broker needs no right
 	// to their credentials. Empty follows all devices of the node.
+	//
+	// With it, one mapper of several drives the devices of the protocol; see the package comment.
 	Protocol string
-	Resync   time.Duration // between two requests for the full list; 0 means 10 min
-	Logger   *slog.Logger  // nil discards
+	// Name is the mapper's name beside other mappers of the protocol: the same after a restart.
+	// Empty means the name of the host, which in a pod is that of the pod.
+	Name   string
+	Resync time.Duration // between two requests for the full list; 0 means 10 min
+	Logger *slog.Logger  // nil discards
 }
 
 // Link is a device.Link over MQTT. All methods may be called by several
@@ -40,6 +47,8 @@ type Link struct {
 	mu      sync.Mutex
 	waiting map[string]chan topics.ErrorMessage // by event_id
 	silence silence
+
+	waits atomic.Bool // another mapper drives the devices
 }
 
 var _ device.Link = (*Link)(nil)
@@ -51,6 +60,9 @@ func New(cfg Config) (*Link, error) {
 	}
 	if cfg.Node == "" || strings.ContainsAny(cfg.Node, "/+#\x00") {
 		return nil, fmt.Errorf("device/mqtt: Config.Node is %q: it must be the node's name, without slashes and wildcards", cfg.Node)
+	}
+	if len(cfg.Name) > maxName || strings.ContainsFunc(cfg.Name, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }) {
+		return nil, fmt.Errorf("device/mqtt: Config.Name is %.140q: it must be at most %d bytes of text that can be printed", cfg.Name, maxName)
 	}
 	if cfg.Resync < 0 {
 		return nil, errors.New("device/mqtt: Config.Resync must not be negative")
@@ -74,7 +86,7 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		case <-ctx.Done():
 		}
 	}
-	for filter, handler := range map[string]bus.Handler{
+	filters := map[string]bus.Handler{
 		l.membership(topics.Result(topics.MembershipDetail)):               forward,
 		l.membership(topics.MembershipUpdated):                             forward,
 		topics.Device(topics.AnyDevice, topics.TwinDocument):               forward,
@@ -82,7 +94,11 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 		topics.Device(topics.AnyDevice, topics.Result(topics.StateUpdate)): l.handleAnswer,
 
 		topics.Device(topics.AnyDevice, topics.Result(topics.StateConditions)): l.handleAnswer,
-	} {
+	}
+	if l.cfg.Protocol != "" {
+		filters[l.membership(topics.Result(topics.MembershipClaim))] = forward
+	}
+	for filter, handler := range filters {
 		stop, err := l.cfg.Bus.Subscribe(filter, handler)
 		if err != nil {
 			return fmt.Errorf("device/mqtt: %w", err)
@@ -104,37 +120,59 @@ func (l *Link) Watch(ctx context.Context, changed func([]device.Instance)) error
 	return l.follow(ctx, events, up, changed)
 }
 
-// follow is Watch's loop: it owns the list of devices.
+// follow is Watch's loop: it owns the list of devices and the claim.
 func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan struct{}, changed func([]device.Instance)) error {
-	resync := time.NewTicker(l.cfg.Resync)
+	resync, renew := time.NewTicker(l.cfg.Resync), time.NewTicker(claimEvery)
 	defer resync.Stop()
+	defer renew.Stop()
+	c := l.newClaim()
+	defer l.release(ctx, c)
 	l.requestList(ctx)
-	held := 0 // messages since a list that is not passed on, as more wait; 0 is none
+	l.renew(ctx, c)
+	held := 0 // changes since a list that is not passed on, as more wait; 0 is none
 	v := view{list: l.membership(topics.Result(topics.MembershipDetail)), updated: l.membership(topics.MembershipUpdated)}
 	for {
+		before, applied := c.state, false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-up:
 			l.requestList(ctx)
+			l.renew(ctx, c)
 		case <-resync.C:
 			l.requestList(ctx)
+		case <-renew.C:
+			c.check(time.Now())
+			l.renew(ctx, c)
 		case m := <-events:
-			newList, err := v.apply(m)
-			if err != nil {
+			if m.Topic == c.result {
+				l.applyClaim(ctx, c, m)
+				break
+			}
+			var err error
+			if applied, err = v.apply(m); err != nil {
 				l.cfg.Logger.Warn("message is ignored", "topic", m.Topic, "err", err)
 			}
 			if v.missed {
 				v.missed = false
 				l.requestList(ctx)
 			}
-			if newList || held > 0 {
-				held++
+			if m.Topic == v.list {
+				c.noteList(time.Now())
 			}
-			if held >= cap(events) || (held > 0 && len(events) == 0) {
-				held = 0
-				changed(instances(v.entries))
-			}
+		}
+		l.noteState(before, c)
+		if applied || held > 0 || c.state != before {
+			held++
+		}
+		if v.entries == nil || c.state == undecided || held == 0 || (len(events) > 0 && held < cap(events)) {
+			continue
+		}
+		held = 0
+		if c.state == drives {
+			changed(instances(v.entries))
+		} else {
+			changed(nil)
 		}
 	}
 }

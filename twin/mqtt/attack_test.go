@@ -19,6 +19,8 @@ func TestAttackDecoders(t *testing.T) {
 			Decode: func(b []byte) { _, _, _ = decodeState(b) }},
 		decodetest.Case{Name: "twin_conditions", Before: `{"conditions":[`, Between: ",", After: "]}", Units: []string{`{}`, `{"type":"a"}`, `{"status":true,"message":"b"}`, `null`}, Tokens: decodetest.JSONTokens(),
 			Decode: func(b []byte) { _, _, _ = decodeConditions(b) }},
+		decodetest.Case{Name: "mapper_claim", Before: "{", Between: ",", After: "}", Units: []string{`"mapper":"a"`, `"instance":"b"`, `"holder":null`, `"a":{}`, `"b":[]`}, Tokens: decodetest.JSONTokens(),
+			Decode: func(b []byte) { _, _ = decodeClaim(b) }},
 		decodetest.Case{Name: "twin_history_request", Before: `{"properties":[`, Between: ",", After: "]}", Units: []string{`"a"`, `""`, `null`, `0`}, Tokens: decodetest.JSONTokens(),
 			Whole: [][]byte{decodetest.Keys(`{"after":{`, `0`, `}}`)}, Decode: func(b []byte) { _, _ = decodeHistory(b) }},
 	)

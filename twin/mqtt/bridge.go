@@ -51,6 +51,7 @@ type Bridge struct {
 	cfg       Config
 	out       chan any // twin.Commit, reply, announcement or listRequest, in the order of publication
 	pasts     chan pastRequest
+	claims    chan claimRequest
 	buffer    []byte    // for the next payload; the goroutine that publishes owns it
 	revisions revisions // the goroutine that publishes owns them
 	started   atomic.Bool
@@ -87,7 +88,7 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Bridge{cfg: cfg, out: make(chan any, queueLength), pasts: make(chan pastRequest, pastQueue)}, nil
+	return &Bridge{cfg: cfg, out: make(chan any, queueLength), pasts: make(chan pastRequest, pastQueue), claims: make(chan claimRequest, claimQueue)}, nil
 }
 
 // Dropped is the number of requests since the start whose topic named no
@@ -107,6 +108,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		topics.Node(b.cfg.Node, topics.MembershipGet):                         b.handleMembership,
 		topics.Node(b.cfg.Node, topics.MembershipDetail):                      b.handleMembership,
 		topics.Node(b.cfg.Node, topics.OfLevel("+", topics.MembershipDetail)): b.handleMembership,
+		topics.Node(b.cfg.Node, topics.OfLevel("+", topics.MembershipClaim)):  b.handleClaim,
 	}
 	for filter, handler := range filters {
 		stop, err := b.cfg.Bus.Subscribe(filter, handler)
@@ -128,6 +130,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	var others sync.WaitGroup
 	others.Go(func() { b.announce(ctx, up) })
 	others.Go(func() { b.answerPasts(ctx) })
+	others.Go(func() { b.serveClaims(ctx) })
 	defer others.Wait()
 	return b.publish(ctx)
 }

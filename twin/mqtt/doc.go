@@ -19,6 +19,7 @@
 //	$hw/events/node/<node>/membership/get      answered on .../membership/get/result
 //	$hw/events/node/<node>/membership/detail   answered on .../membership/detail/result
 //	$hw/events/node/<node>/membership/protocol/<p>/detail   answered on .../detail/result
+//	$hw/events/node/<node>/membership/protocol/<p>/claim    answered on .../claim/result
 //
 // and publishes each change, whoever made it,
 //
@@ -49,6 +50,17 @@
 // the specs, of devices that are not its own. A device whose protocol changes is removed for
 // the one and added for the other. <p> is the protocol's name, with characters that MQTT gives
 // a meaning as in a URL (%2F).
+//
+// A mapper may claim the devices of a protocol (membership/protocol/<p>/claim), so that of
+// several mappers one drives them:
+//
+//	{"event_id":"e-1","mapper":"modbus-1","instance":"<of this run>"}
+//
+// Each answer, {"holder":"<instance>","holder_name":"modbus-1","waiting":["modbus-2"]}, is for all
+// mappers of the protocol. See package device/mqtt for when claims end. Claims are not stored:
+// after a restart of edgecore, mappers say in "holder" and "holder_name" what they knew. At most
+// 64 protocols are claimed, and 16 mappers of each are listed as waiting. While one waits for
+// more than a minute, the devices have the condition SingleMapper with status False.
 //
 // # History
 //

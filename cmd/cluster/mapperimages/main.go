@@ -25,10 +25,14 @@ import (
 func main() {
 	out := flag.String("out", "../../bin/images", "folder for the images")
 	module := flag.String("module", "../../examples/mappers", "folder of the mappers' Go module")
+	only := flag.String("only", "", "the one mapper to build, for example modbus; all if left out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for _, name := range []string{"modbus", "opcua", "mqtt", "http", "snmp"} {
+		if *only != "" && *only != name {
+			continue
+		}
 		if err := write(ctx, os.Stdout, *module, *out, name); err != nil {
 			fmt.Fprintln(os.Stderr, "mapperimages:", err)
 			os.Exit(1)

@@ -21,6 +21,7 @@ import (
 	"github.com/edgekit/edgekit/bus"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/device"
+	"github.com/edgekit/edgekit/device/kubesecrets"
 	"github.com/edgekit/edgekit/device/mqtt"
 )
 
@@ -33,6 +34,7 @@ type flags struct {
 	Username     string        `help:"User name at the broker." env:"MQTT_USERNAME"`
 	PasswordFile string        `help:"File with the password at the broker, or with a token." env:"MQTT_PASSWORD_FILE" placeholder:"FILE"`
 	SecretsDir   string        `help:"Folder with the Secrets that devices refer to: NAMESPACE/NAME/KEY or NAME/KEY." env:"SECRETS_DIR" placeholder:"DIR"`
+	SecretsAPI   bool          `help:"Read the Secrets that devices refer to from the Kubernetes API, with the service account of this pod." name:"secrets-api" env:"SECRETS_API"`
 	CollectCycle time.Duration `help:"Time between two readings of a property that names none." default:"10s" env:"COLLECT_CYCLE"`
 	Timeout      time.Duration `help:"Time for each call of the driver." default:"10s" env:"TIMEOUT"`
 	LogLevel     slog.Level    `help:"Lowest level that is logged: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
@@ -96,8 +98,15 @@ func (f flags) run(ctx context.Context, out io.Writer, cfg device.Config) error 
 		return err
 	}
 	cfg.Protocol, cfg.Link, cfg.Logger, cfg.CollectCycle, cfg.Timeout = f.Protocol, link, log, f.CollectCycle, f.Timeout
-	if f.SecretsDir != "" {
+	switch {
+	case f.SecretsDir != "" && f.SecretsAPI:
+		return errors.New("--secrets-dir and --secrets-api: use one of them")
+	case f.SecretsDir != "":
 		cfg.Secrets = device.SecretFiles(f.SecretsDir)
+	case f.SecretsAPI:
+		if cfg.Secrets, err = kubesecrets.New(kubesecrets.Config{}); err != nil {
+			return fmt.Errorf("--secrets-api: %w", err)
+		}
 	}
 	log.Info("mapper starts", "protocol", f.Protocol, "broker", f.Broker, "node", f.Node)
 	running, stopBus := context.WithCancel(context.WithoutCancel(ctx)) // outlives the mapper: it reports its devices offline

@@ -18,6 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFlags(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	for name, test := range map[string]struct {
 		args []string
 		code int
@@ -28,6 +29,8 @@ func TestFlags(t *testing.T) {
 		"bad broker":    {[]string{"--node=a", "--broker=nonsense"}, 1, "--broker"},
 		"no such file":  {[]string{"--node=a", "--password-file=/does/not/exist"}, 1, "--password-file"},
 		"bad duration":  {[]string{"--node=a", "--timeout=fast"}, 2, "--timeout"},
+		"two secrets":   {[]string{"--node=a", "--secrets-dir=/x", "--secrets-api"}, 1, "--secrets-dir and --secrets-api"},
+		"not in a pod":  {[]string{"--node=a", "--secrets-api"}, 1, "not in a pod"},
 		"help":          {[]string{"--help"}, 0, "edge node"},
 		"ended at once": {[]string{"--node=a", "--broker=tcp://127.0.0.1:1"}, 0, "mapper starts"},
 	} {

@@ -1,0 +1,149 @@
+package mqtt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/edgekit/edgekit/bus/topics"
+	"github.com/edgekit/edgekit/meta/jsonlimit"
+	"github.com/edgekit/edgekit/twin"
+)
+
+const (
+	claimLease   = 45 * time.Second // a claim that was not repeated for so long ends
+	maxClaims    = 64               // protocols with a claim
+	maxWaiting   = 16               // mappers that wait for one protocol
+	maxClaimName = 128              // bytes of a mapper's name, and of an instance
+)
+
+// claimant is one run of a mapper.
+type claimant struct {
+	instance, name string
+	since, until   time.Time
+}
+
+// claim is who drives the devices of a protocol.
+type claim struct {
+	holder  claimant
+	waiting []claimant // in the order of arrival
+}
+
+// claimTable decides which mapper drives the devices of a protocol: the first to claim them, until
+// it releases them or is silent for claimLease. Then it is the one that has waited longest. It
+// reads no clock and touches no bus. One goroutine owns it.
+type claimTable struct {
+	claims map[string]*claim // by level of the protocol
+}
+
+// request applies a message. changed says that the holder is another one now.
+func (t *claimTable) request(now time.Time, level string, m topics.ClaimMessage) (changed bool, err error) {
+	c := t.claims[level]
+	if m.Release {
+		if c == nil {
+			return false, nil
+		}
+		return t.end(now, level, c, func(w claimant) bool { return w.instance == m.Instance }), nil
+	}
+	if c == nil {
+		if len(t.claims) >= maxClaims {
+			return false, &twin.Error{Code: codeBusy, Reason: fmt.Sprintf("mappers of %d protocols have claims already, which is the most", maxClaims)}
+		}
+		c = new(claim)
+		t.claims[level] = c
+	}
+	next := claimant{instance: m.Instance, name: m.Mapper, since: now, until: now.Add(claimLease)}
+	if c.holder.instance == "" {
+		c.holder = next
+		if m.Holder != "" && m.Holder != m.Instance { // this edgecore has just started, and another mapper drives them
+			c.holder.instance, c.holder.name = m.Holder, m.HolderName
+		}
+		changed = true
+	}
+	if c.holder.instance == m.Instance {
+		c.holder.name, c.holder.until = next.name, next.until
+		return changed, nil
+	}
+	if i := slices.IndexFunc(c.waiting, func(w claimant) bool { return w.instance == m.Instance }); i >= 0 {
+		c.waiting[i].name, c.waiting[i].until = next.name, next.until
+		return changed, nil
+	}
+	if m.Holder == "" && m.Mapper == c.holder.name { // the mapper has restarted
+		next, c.holder, changed = c.holder, next, true
+		next.since = now // that it waits
+	}
+	if len(c.waiting) < maxWaiting {
+		c.waiting = append(c.waiting, next)
+	}
+	return changed, nil
+}
+
+// expire ends the claims that were not repeated, and returns the protocols with another holder.
+func (t *claimTable) expire(now time.Time) (changed []string) {
+	for level, c := range t.claims {
+		if t.end(now, level, c, func(w claimant) bool { return !now.Before(w.until) }) {
+			changed = append(changed, level)
+		}
+	}
+	return changed
+}
+
+// end removes claimants and reports whether the holder is another one now.
+func (t *claimTable) end(now time.Time, level string, c *claim, gone func(claimant) bool) (changed bool) {
+	c.waiting = slices.DeleteFunc(c.waiting, gone)
+	if !gone(c.holder) {
+		return false
+	}
+	if len(c.waiting) == 0 {
+		delete(t.claims, level)
+		return true
+	}
+	c.holder, c.waiting = c.waiting[0], c.waiting[1:]
+	c.holder.since, c.holder.until = now, now.Add(claimLease)
+	return true
+}
+
+// result is what mappers are to know of a claim.
+func (t *claimTable) result(level string) *topics.ClaimResultMessage {
+	m := new(topics.ClaimResultMessage)
+	if c := t.claims[level]; c != nil {
+		m.Holder, m.HolderName = c.holder.instance, c.holder.name
+		for _, w := range c.waiting {
+			m.Waiting = append(m.Waiting, w.name)
+		}
+	}
+	return m
+}
+
+// waits returns who holds a protocol and who waits for it since the given time or longer.
+func (t *claimTable) waits(level string, since time.Time) (holder string, waiting []string) {
+	c := t.claims[level]
+	if c == nil {
+		return "", nil
+	}
+	for _, w := range c.waiting {
+		if !w.since.After(since) {
+			waiting = append(waiting, w.name)
+		}
+	}
+	return c.holder.name, waiting
+}
+
+// decodeClaim reads a ClaimMessage.
+func decodeClaim(payload []byte) (m topics.ClaimMessage, err error) {
+	if err := jsonlimit.Unmarshal(payload, &m); err != nil {
+		return topics.ClaimMessage{}, fmt.Errorf("payload is no claim: %w", err)
+	}
+	for _, f := range []struct{ field, value string }{{"mapper", m.Mapper}, {"instance", m.Instance}} {
+		if f.value == "" {
+			return m, fmt.Errorf("field %q is required", f.field)
+		}
+	}
+	for _, f := range []struct{ field, value string }{{"mapper", m.Mapper}, {"instance", m.Instance}, {"holder", m.Holder}, {"holder_name", m.HolderName}} {
+		if len(f.value) > maxClaimName || strings.ContainsFunc(f.value, func(c rune) bool { return c < ' ' || c == 0x7f || c == '�' }) {
+			return m, fmt.Errorf("field %q is %.140q: use at most %d bytes that can be printed", f.field, f.value, maxClaimName)
+		}
+	}
+	return m, nil
+}
