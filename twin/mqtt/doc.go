@@ -78,4 +78,27 @@
 // subscriber's own QoS decides. Each message carries its event_id also as an
 // MQTT 5 user property. Between the engine and the bus there is a queue of
 // 1024 commits; when it is full the engine waits.
+//
+// # Throughput
+//
+// An update is answered when it is on the disk. All that comes while the store writes goes into
+// the next commit. Measured on two cores that the client shares ("make bench-twin" with
+// TWINBENCH, a client that has 32 updates in flight; other programs ran at a lower priority, and
+// used the same disk):
+//
+//	with the store         11,000 to 14,000 updates/s, p99 4.5 to 6.5 ms
+//	its files in memory    17,000 to 22,000 updates/s, p99 2.6 ms
+//	an engine without a store       21,000 updates/s, p99 2.2 ms
+//	the broker alone, which answers itself       19,600 to 22,400 updates/s, p99 2.1 ms
+//	one at a time          1,300 to 1,500 updates/s; files in memory 3,750
+//
+// So the limit without the disk is the two cores: an update takes 93 µs of processor time there,
+// 48 of them in the client, and half of each side are system calls of the connection. With the
+// disk the engine waits for the store for 92 % of the time: a commit has 15 updates and takes
+// 0.9 to 1.4 ms, of which the cores and other programs' writes are a part (0.45 ms with one
+// update in flight). And since both sides then sleep and wake more often, an update takes 140 µs,
+// 83 of them in the client. No lock and no allocation stands out in the profiles (46 allocations
+// of 4 KB together for each update). What would help: a client on cores of its own, and a store
+// that syncs one file for each commit: badger syncs its value log too, which the store never
+// writes to; without that one update at a time is 24 % faster, and 32 are 12 %.
 package mqtt

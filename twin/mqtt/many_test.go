@@ -117,7 +117,8 @@ func manyDevices(ctx context.Context, cfg chaosConfig) error {
 
 // TestManyMappers has 1,000 devices behind one node, and four mappers. Each change of a device
 // or of a model reaches the one mapper that it concerns, no mapper is cut off, and the node
-// stays below 64 MiB. The times are printed; nothing depends on them.
+// stays below 64 MiB. With BENCH=1, as make bench-twin has it, each change must also be there
+// within a second; otherwise the times are only printed, since the machine may be busy.
 func TestManyMappers(t *testing.T) {
 	dir, err := os.MkdirTemp("", "many") // t.TempDir is too long for a unix socket
 	if err != nil {
@@ -179,6 +180,9 @@ func TestManyMappers(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("RESULT twin_reach_p50 %.1f ms", took[len(took)/2].Seconds()*1000)
 	t.Logf("RESULT twin_reach_max %.1f ms", took[len(took)-1].Seconds()*1000)
+	if worst := took[len(took)-1]; os.Getenv("BENCH") != "" && worst > time.Second {
+		t.Errorf("a change took %v to its mapper", worst)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for m, n := range v.connects {
