@@ -59,7 +59,7 @@ race: ## Run the unit tests with the race detector, in random order
 	go test -race -shuffle=on -timeout 20m ./...
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## Run the tests that are too slow or too large for the race detector: power cuts, kills, memory budgets (the disk tests need root)
-	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn ./twin
+	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory|TestManyMappers' ./meta/badgerstore ./hub/wsconn ./twin ./twin/mqtt
 	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u)
 real: ## Run edged's tests against a containerd of their own: TESTS=regex; part of make test (root, Debian)
 	@if [ "$$(id -u)" != 0 ]; then echo "real: skipped: containers need root"; exit 0; fi; \
@@ -172,8 +172,9 @@ bench-bus: ## Measure the MQTT broker: messages of 64 bytes a second at QoS 0 an
 	go test -count=1 -run '^$$' -bench 'Idle' -benchtime 1x ./bus/broker
 bench-meta: ## Measure the store: durable writes, list, open, memory, disk use with one hot key
 	BENCH=1 go test -count=1 -timeout 30m -v -run TestMeasurements ./meta/badgerstore
-bench-twin: ## Measure twins: updates in one program and over MQTT, durable; memory of 1,000 devices; bytes written by values at rest
+bench-twin: ## Measure twins: updates in one program and over MQTT, durable (TWINBENCH=path of a client program); memory of 1,000 devices; bytes written by values at rest; 1,000 devices with 4 mappers while CHANGES=n (1000) reach them
 	BENCH=1 go test -count=1 -timeout 30m -v -run '^(TestMeasured|TestMemory)$$' ./twin ./twin/mqtt
+	BENCH=1 CHANGES=$(or $(CHANGES),1000) go test -count=1 -timeout 30m -v -run '^TestManyMappers$$' ./twin/mqtt
 bench-pipeline: ## Measure pipelines: events a second of one core through filter and map, with and without decoding; memory of windows of 10,000 keys; durable writes and replay of a queue on disk; what an idle Pipeline adds to a node's resident memory
 	go test -count=1 -run '^$$' -bench 'FilterMap' -benchtime 1000000x ./bus/pipeline
 	go test -count=1 -run '^$$' -bench 'WindowKeys' -benchtime 5x ./bus/pipeline

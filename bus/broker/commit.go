@@ -35,6 +35,8 @@ type batch struct {
 type stored struct {
 	message *session.Message
 	targets []journal.Target
+	from    *clientSession // of QoS 2: the session that must know pid as soon as the message is kept; else nil
+	pid     uint16
 }
 
 // after is one packet to send, or one message to release, once the state is on the disk.
@@ -59,10 +61,6 @@ func (t *batch) reset() {
 
 func (t *batch) empty() bool {
 	return len(t.messages)+len(t.removed)+len(t.sessions)+len(t.cursors)+len(t.retained)+len(t.after) == 0
-}
-
-func (t *batch) store(m *session.Message, targets []journal.Target) {
-	t.messages = append(t.messages, stored{m, targets})
 }
 
 func (t *batch) remove(key string) { t.removed = append(t.removed, key) }
@@ -180,12 +178,14 @@ func (b *Broker) commit(ctx context.Context) {
 		b.mu.Unlock()
 		return
 	}
-	changes := b.encode()
+	parts := b.encode()
 	waiting := b.batch.after
 	b.batch.reset()
 	b.mu.Unlock()
-	if len(changes) > 0 && !b.apply(ctx, changes) {
-		return // nothing that waits for the disk is acknowledged
+	for _, changes := range parts {
+		if !b.apply(ctx, changes) {
+			return // nothing that waits for the disk is acknowledged
+		}
 	}
 	b.mu.Lock()
 	var calls []after
@@ -263,53 +263,4 @@ func (b *Broker) applyParts(ctx context.Context, changes []Record, failure error
 			b.applyParts(ctx, part, err)
 		}
 	}
-}
-
-// encode makes the records of the batch.
-func (b *Broker) encode() []Record {
-	if b.cfg.Storage == nil {
-		return nil
-	}
-	t := &b.batch
-	changes := make([]Record, 0, len(t.messages)+len(t.removed)+len(t.cursors))
-	for _, m := range t.messages {
-		if m.message.Durable > 0 { // else all have acknowledged it meanwhile
-			m.message.Written = true
-			changes = append(changes, Record{messageKey(m.message.ID), encodeMessage(m.message, m.targets)})
-		}
-	}
-	for s := range t.sessions {
-		changes = append(changes, Record{numbered(sessionPrefix, s.number), s.record().Encode()})
-	}
-	for s := range t.cursors {
-		changes = append(changes, Record{numbered(cursorPrefix, s.number), journal.EncodeCursor(s.state.Cursor())})
-	}
-	for topic := range t.retained {
-		r := Record{Key: retainedKey(topic)}
-		if m, ok := b.retained.Get(topic); ok {
-			r.Value = encodeMessage(m, nil)
-		}
-		changes = append(changes, r)
-	}
-	for _, key := range t.removed {
-		changes = append(changes, Record{Key: key})
-	}
-	return changes
-}
-
-func encodeMessage(m *session.Message, targets []journal.Target) []byte {
-	return journal.Message{
-		Topic: m.Topic, Payload: m.Payload, Props: m.Props, Expires: m.Expires, QoS: m.QoS, Retain: m.Retain, Targets: targets,
-	}.Encode()
-}
-
-// record is the session without its messages.
-func (s *clientSession) record() journal.Session {
-	r := journal.Session{Number: s.number, ClientID: s.id, User: s.user.Name, Expiry: s.expiry, Left: s.left, Will: s.will}
-	for filter, o := range s.subs {
-		r.Subscriptions = append(r.Subscriptions, journal.Subscription{
-			Filter: filter, QoS: o.qos, NoLocal: o.noLocal, RetainAsPublished: o.retainAsPublished, ID: o.id,
-		})
-	}
-	return r
 }

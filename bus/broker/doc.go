@@ -40,7 +40,9 @@
 // that comes while a commit runs goes into the next one. Messages of QoS 1 for the
 // program and for sessions that end with their connection are not written. A message that
 // all have acknowledged before its commit is not written either. What Broker.Publish
-// stores follows within half a second: the program has its own store.
+// stores follows within half a second: the program has its own store. A commit that is too
+// large for one write of the storage goes in parts, each with the packet identifiers of its
+// messages, so that a power cut between two of them has no message of QoS 2 come twice.
 // If the storage fails, the broker tries again and acknowledges nothing meanwhile. A record
 // that it refuses three times while it takes others is left out, logged and counted
 // (Stats.Rejected): the message is passed on and acknowledged, and does not survive a restart.

@@ -110,6 +110,7 @@ func (b *Broker) publish2(c *conn, in *inPublish, p *publication, code byte) err
 		}
 		b.dirtyCursor(s)
 		if code == 0 {
+			p.pid = in.pid
 			b.publish(p)
 		}
 		if code = c.ackCode(0, p); code >= 0x80 {

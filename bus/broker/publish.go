@@ -38,6 +38,7 @@ type groupMember struct {
 type publication struct {
 	session.Message                // its slices are borrowed until message is called
 	from            *clientSession // nil for the program and for wills of ended sessions
+	pid             uint16         // of QoS 2: the packet identifier in the session of from; else 0
 	own             bool           // the program's: it goes to the outside broker
 	incoming        bool           // the outside broker's: the program has it already
 	owned           *session.Message
@@ -176,7 +177,11 @@ func (b *Broker) publish(p *publication) {
 	if len(p.durable) > 0 {
 		b.lastID++
 		p.owned.ID = b.lastID
-		b.batch.store(p.owned, p.durable)
+		m := stored{message: p.owned, targets: p.durable}
+		if p.pid != 0 {
+			m.from, m.pid = p.from, p.pid
+		}
+		b.batch.messages = append(b.batch.messages, m)
 	}
 	if p.owned != nil && p.owned.Waiting {
 		if len(p.sessions) > 0 {

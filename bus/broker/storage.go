@@ -19,11 +19,20 @@ type Storage interface {
 	// power cut. The broker calls it for one batch at a time and tries again after an error.
 	// If a batch is refused several times although other records are taken, the broker writes
 	// it in parts and leaves out the records that are refused.
-	// A batch that is too large for the store may be cut in several, in its order; then a
-	// crash between them may have a message of QoS 2 delivered twice.
+	// The broker gives it 4 MiB at most, or as much as Bounded says; a single record may be
+	// larger. A Storage that cuts such a batch in several must keep its order; a crash between
+	// them may then have a message of QoS 2 delivered twice.
 	Apply(ctx context.Context, changes []Record) error
 	// Load returns all records in the order of their keys. An error is the last element.
 	Load(ctx context.Context) iter.Seq2[Record, error]
+}
+
+// Bounded is a Storage that says how much it takes in one step. The broker cuts what is more
+// so that a crash between two Applies loses and doubles nothing.
+type Bounded interface {
+	Storage
+	// MaxApply is how many bytes of keys and values one Apply takes.
+	MaxApply() int
 }
 
 // The prefixes of the keys.

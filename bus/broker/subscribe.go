@@ -177,7 +177,8 @@ func (b *Broker) sendRetained(s *clientSession, filter string) {
 		}
 		b.lastID++
 		m.ID = b.lastID
-		b.batch.store(&m, []journal.Target{{Session: s.number, Seq: seq, QoS: e.QoS, Retain: true, IDs: e.IDs}})
+		targets := []journal.Target{{Session: s.number, Seq: seq, QoS: e.QoS, Retain: true, IDs: e.IDs}}
+		b.batch.messages = append(b.batch.messages, stored{message: &m, targets: targets})
 		if e.QoS == 2 { // as in publish
 			m.Waiting = true
 			b.onCommit(after{message: &m, sessions: []*clientSession{s}}, true)

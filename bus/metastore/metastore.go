@@ -22,13 +22,16 @@ type Storage struct {
 	prefix string
 }
 
-var _ broker.Storage = (*Storage)(nil)
+var _ broker.Bounded = (*Storage)(nil)
 
 // New makes a Storage of the keys that begin with prefix, which nobody else uses.
 func New(store meta.Store, prefix string) *Storage { return &Storage{store, prefix} }
 
-// Apply makes the changes durable in one batch. What is larger than meta.MaxBatch goes in
-// several, in its order.
+// MaxApply leaves room in a batch for the prefix of each key.
+func (s *Storage) MaxApply() int { return meta.MaxBatch / 2 }
+
+// Apply makes the changes durable in one batch. What is larger than meta.MaxBatch, and so than
+// MaxApply, goes in several, in its order.
 func (s *Storage) Apply(ctx context.Context, changes []broker.Record) error {
 	ops := make([]meta.Op, 0, len(changes))
 	size := 0

@@ -90,4 +90,26 @@
 // subscriber's own QoS decides. Each message carries its event_id also as an
 // MQTT 5 user property. Between the engine and the bus there is a queue of
 // 1024 commits; when it is full the engine waits.
+//
+// # Throughput
+//
+// An update is answered when it is on the disk. All that comes while the store writes goes into
+// the next commit. Measured on two cores that the client shares ("make bench-twin" with
+// TWINBENCH, a program that has 32 updates in flight). The machine was busy: other programs ran at
+// a lower priority, and wrote to the same disk.
+//
+//	the store on the disk       11,000 to 14,000 updates/s, p99 4.5 to 6.5 ms
+//	the store in memory (tmpfs)      17,000 to 22,000 updates/s, p99 2.6 ms
+//	no store       21,000 updates/s, p99 2.2 ms
+//	no twin: the broker and a handler that answers at once     19,600 to 22,400 updates/s, p99 2.1 ms
+//	one at a time       1,300 to 1,500 updates/s; with the store in memory 3,750
+//
+// Without the disk the limit is the two cores. An update takes 93 µs of processor time then, 48 of
+// them in the client; half of both are system calls of the connection. With the disk the engine
+// waits for the store for 92 % of the time: a commit has 15 updates and takes 0.9 to 1.4 ms there
+// (0.45 ms with one update in flight). Both sides sleep and wake more often, so an update takes 140
+// µs, 83 of them in the client. No lock stands out in the profiles, and no allocation: there are
+// 46 of 4 KB together for each update. Two things would help: cores for the client alone, and a
+// store that syncs one file for each commit. badger also syncs its value log, which the store
+// never writes to; without that, one update at a time is 24 % faster, and 32 are 12 %.
 package mqtt

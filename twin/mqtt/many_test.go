@@ -28,10 +28,7 @@ import (
 	"github.com/edgekit/edgekit/twin/devicespec"
 )
 
-const (
-	manyCount = 1000 // devices
-	mappers   = 4    // each has one protocol, and a quarter of the devices
-)
+const mappers = 4 // each has one protocol, and a quarter of the devices
 
 // manyChange is a change of one device, or of the model that all devices of a protocol have.
 type manyChange struct {
@@ -69,7 +66,9 @@ func (v manyVersions) put(i int) (twin.Put, error) {
 
 // manyDevices is a node with 1,000 devices, whose owner makes the changes that it reads.
 func manyDevices(ctx context.Context, cfg chaosConfig) error {
-	debug.SetMemoryLimit(48 << 20) // as edgecore does
+	if !underRace { // it takes more than that, and would collect garbage all the time
+		debug.SetMemoryLimit(48 << 20) // as edgecore does
+	}
 	store, err := badgerstore.Open(badgerstore.Config{Dir: cfg.Store, KeyFile: cfg.Store + ".key"})
 	if err != nil {
 		return err
@@ -115,9 +114,11 @@ func manyDevices(ctx context.Context, cfg chaosConfig) error {
 	return group.Wait()
 }
 
-// TestManyMappers has 1,000 devices behind one node, and four mappers. Each change of a device
+// TestManyMappers has 1,000 devices behind one node (200 with the race detector, which takes two
+// minutes for 1,000: make norace has them), and four mappers. Each change of a device
 // or of a model reaches the one mapper that it concerns, no mapper is cut off, and the node
-// stays below 64 MiB. The times are printed; nothing depends on them.
+// stays below 64 MiB. With BENCH=1, as make bench-twin has it, each change must also be there
+// within a second; otherwise the times are only printed, since the machine may be busy.
 func TestManyMappers(t *testing.T) {
 	dir, err := os.MkdirTemp("", "many") // t.TempDir is too long for a unix socket
 	if err != nil {
@@ -162,11 +163,17 @@ func TestManyMappers(t *testing.T) {
 			}
 		}
 	}()
+	added := time.Now()
 	for m := range mappers { // the devices are added
 		v.change(t, manyChange{Model: m, Version: 1})
 	}
+	for m := range mappers { // these follow what is left to publish of that
+		v.change(t, manyChange{Model: -1, Device: m, Version: 1})
+	}
+	t.Logf("RESULT twin_1000_added %.1f s", time.Since(added).Seconds())
 	r := rand.New(rand.NewPCG(1, 1))
 	var took []time.Duration
+	anon := memory(program.Process.Pid, "RssAnon:")
 	for version := range number("CHANGES", 60) {
 		change := manyChange{Model: -1, Device: r.IntN(manyCount), Version: version + 2}
 		if version%10 == 9 {
@@ -175,10 +182,14 @@ func TestManyMappers(t *testing.T) {
 		begun := time.Now()
 		v.change(t, change)
 		took = append(took, time.Since(begun))
+		anon = max(anon, memory(program.Process.Pid, "RssAnon:"))
 	}
 	slices.Sort(took)
 	t.Logf("RESULT twin_reach_p50 %.1f ms", took[len(took)/2].Seconds()*1000)
 	t.Logf("RESULT twin_reach_max %.1f ms", took[len(took)-1].Seconds()*1000)
+	if worst := took[len(took)-1]; os.Getenv("BENCH") != "" && worst > time.Second {
+		t.Errorf("a change took %v to its mapper", worst)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for m, n := range v.connects {
@@ -189,11 +200,12 @@ func TestManyMappers(t *testing.T) {
 	for _, foreign := range v.foreign {
 		t.Error(foreign)
 	}
-	peak, own := memory(program.Process.Pid, "VmHWM:"), memory(program.Process.Pid, "RssAnon:")
-	t.Logf("RESULT twin_1000_mappers_peak %.1f MiB", peak) // with the pages of files, of which the kernel takes back what it needs
-	t.Logf("RESULT twin_1000_mappers_rss %.1f MiB", own)
-	if own > 64 && !underRace {
-		t.Errorf("the node takes %.1f MiB, the budget is 64", own)
+	// While the devices are added, badger keeps the memory of up to eight builders of tables.
+	t.Logf("RESULT twin_1000_mappers_peak %.1f MiB", anon)
+	rest := memory(program.Process.Pid, "RssAnon:")
+	t.Logf("RESULT twin_1000_mappers_rss %.1f MiB", rest)
+	if rest > 64 && !underRace {
+		t.Errorf("the node takes %.1f MiB, the budget is 64", rest)
 	}
 }
 
