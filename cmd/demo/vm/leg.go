@@ -21,9 +21,10 @@ type part struct {
 
 // step is one check.
 type step struct {
-	name string
-	run  func(ctx context.Context, l *leg) error
-	must bool // without it nothing further of the leg makes sense
+	name  string
+	run   func(ctx context.Context, l *leg) error
+	must  bool          // without it nothing further of the leg makes sense
+	limit time.Duration // 0 means stepLimit
 }
 
 // allParts lists the parts of a leg, or of the short form.
@@ -101,7 +102,11 @@ func (w *workshop) leg(ctx context.Context, v variant, parts []part, all *result
 
 // check runs one step and says how it ended.
 func (l *leg) check(ctx context.Context, s step) bool {
-	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	limit := s.limit
+	if limit == 0 {
+		limit = stepLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	name := l.String() + "/" + s.name
 	err := s.run(ctx, l)

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -123,5 +126,59 @@ func TestBudgetManifests(t *testing.T) {
 	}
 	if devices != 10 || properties != 100 {
 		t.Errorf("%d devices with %d properties", devices, properties)
+	}
+}
+
+// TestCutPoints asks each moment of an upgrade with the machine's own shell functions, over boot
+// records like those of edged/upgrade.
+func TestCutPoints(t *testing.T) {
+	const before = `{"phase":"Committed","active":"a","id":"first","slots":{},"outcome":{"id":"first"}}`
+	records := []struct{ name, text, exe string }{
+		{"before", before, "a"},
+		{"downloading", `{"phase":"Downloading","active":"a","candidate":"b","id":"second","outcome":{"id":"first"}}`, "a"},
+		{"verified", `{"phase":"Verified","active":"a","candidate":"b","id":"second"}`, "a"},
+		{"trial", `{"phase":"Trial","active":"a","candidate":"b","id":"second"}`, "a"},
+		{"counted", `{"phase":"Trial","active":"a","candidate":"b","id":"second","tries":1,"started":true}`, "a"},
+		{"tried", `{"phase":"Trial","active":"a","candidate":"b","id":"second","tries":1,"started":true}`, "b"},
+		{"committed", `{"phase":"Committed","active":"b","previous":"a","id":"second","outcome":{"id":"second"}}`, "b"},
+	}
+	come := map[string]string{ // the records at which each moment has come
+		"download-begins": "downloading", "downloading": "downloading", "verified": "verified", "switched": "trial counted tried",
+		"trial-counted": "counted tried", "new-program-starts": "tried", "new-program-runs": "tried", "new-program-judged": "tried",
+		"committed": "committed", "committed-and-reported": "committed", "after-the-end": "committed",
+	}
+	file := filepath.Join(t.TempDir(), "boot")
+	for _, p := range cutPoints {
+		if p.busy {
+			continue // it asks whether the new record is there, and no more
+		}
+		var got []string
+		for _, r := range records {
+			script := strings.ReplaceAll(cutFunctions, bootRecord, file) +
+				"systemctl() { echo 1; }\nreadlink() { echo /var/lib/edgekit/slots/" + r.exe + "/edgecore; }\n" +
+				"printf '%s' '" + r.text + "' > " + file + "\nif " + p.when + "; then echo come; fi"
+			if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s at %s: %v: %s", p.name, r.name, err, out)
+			}
+			if string(out) == "come\n" {
+				got = append(got, r.name)
+			}
+		}
+		if strings.Join(got, " ") != come[p.name] {
+			t.Errorf("%s comes at %v, want %s", p.name, got, come[p.name])
+		}
+	}
+}
+
+// TestCutScripts reads each script with the shell, without running it.
+func TestCutScripts(t *testing.T) {
+	for _, p := range cutPoints {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", p.script()).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", p.name, err, out)
+		}
 	}
 }
