@@ -37,8 +37,8 @@ func allParts(short bool) []part {
 		return all
 	}
 	return []part{
-		{"setup", setupSteps()}, {"node", nodeSteps()}, {"pods", shortPodSteps()},
-		{"restart", restartSteps()}, {"power", shortPowerSteps()}, {"end", endSteps()},
+		{"setup", setupSteps()}, {"node", nodeSteps()}, {"pods", shortPodSteps()}, {"plugins", pluginSteps()},
+		{"restart", restartSteps()}, {"power", shortPowerSteps()}, {"settings", settingsSteps()}, {"end", endSteps()},
 	}
 }
 

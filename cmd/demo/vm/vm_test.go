@@ -44,8 +44,8 @@ func TestOptions(t *testing.T) {
 		err         string
 	}{
 		"all":            {options{Arch: "amd64"}, 4, 12, ""},
-		"short":          {options{Arch: "arm64"}, 1, 6, ""},
-		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 6, ""},
+		"short":          {options{Arch: "arm64"}, 1, 8, ""},
+		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 8, ""},
 		"some":           {options{Arch: "amd64", Legs: []string{"2-systemd"}, Parts: []string{"stock"}}, 1, 2, ""},
 		"no such leg":    {options{Arch: "amd64", Legs: []string{"3-systemd"}}, 0, 0, `no leg "3-systemd"`},
 		"leg of another": {options{Arch: "arm64", Legs: []string{"2-systemd"}}, 0, 0, `no leg "2-systemd" on arm64`},
