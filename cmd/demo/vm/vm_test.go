@@ -70,6 +70,22 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestTestsForStock: only a run of the part stock builds the tests that it needs.
+func TestTestsForStock(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opts options
+		want int
+	}{
+		"all": {options{Arch: "amd64"}, 2}, "stock": {options{Arch: "amd64", Parts: []string{"stock"}}, 2},
+		"short": {options{Arch: "amd64", Short: true}, 0}, "other parts": {options{Arch: "amd64", Parts: []string{"node"}}, 0},
+		"upgrade": {options{Arch: "amd64", Upgrade: true, Cuts: 1}, 0},
+	} {
+		if got := tc.opts.tests(); len(got) != tc.want {
+			t.Errorf("%s: %v, want %d packages", name, got, tc.want)
+		}
+	}
+}
+
 // TestStepsHaveNames checks that no two checks of a leg have one name.
 func TestStepsHaveNames(t *testing.T) {
 	for _, short := range []bool{false, true} {
