@@ -47,6 +47,8 @@
 // With --keep the machine stays, and --again with its leg runs parts on it once more: for those who
 // write a check. The next run without --again removes it.
 //
+// Beside other work it needs priority: nice -n -5 make vm. The emulator gets the same.
+//
 // Debian's packages are installed once, in a folder of the user's cache. On a failure the
 // machine's serial log and the journals of edgecore and containerd are kept, and named at the end.
 package main

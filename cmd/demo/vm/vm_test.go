@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
@@ -196,5 +198,32 @@ func TestCutScripts(t *testing.T) {
 		if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", p.script()).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", p.name, err, out)
 		}
+	}
+}
+
+// TestKeepPriority: nothing is written for a program of the usual priority, nor where the kernel has
+// no groups of sessions.
+func TestKeepPriority(t *testing.T) {
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc := t.TempDir()
+	if err := keepPriority(proc, 7); err != nil {
+		t.Fatalf("without the file: %v", err)
+	}
+	file := filepath.Join(proc, "7", "autogroup")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("as it was"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := keepPriority(proc, 7); err != nil {
+		t.Fatal(err)
+	}
+	want := "as it was"
+	if raw != 20 {
+		want = strconv.Itoa(20 - raw)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 }
