@@ -72,6 +72,7 @@ type buildCommand struct {
 	source
 	Out  string `help:"Folder of the files. Default: bin/release/VERSION in the source." type:"path" placeholder:"DIR"`
 	Key  string `help:"Sign with this ECDSA P-256 key (PEM)." type:"existingfile" placeholder:"FILE"`
+	Node bool   `help:"Build only the Debian package of edgecore and the artefact for upgrades: no release, but enough to try one on a machine."`
 	Cert string `help:"Sign in Notation's form too, with this certificate of the key, followed by those that issued it (PEM)." type:"existingfile" placeholder:"FILE"`
 }
 
@@ -93,7 +94,11 @@ func (c *buildCommand) Run(ctx context.Context) error {
 	}
 	r.Out = cmp.Or(c.Out, filepath.Join(r.Source, "bin", "release", r.Version))
 	began := time.Now()
-	if err := r.Write(ctx); err != nil {
+	write := r.Write
+	if c.Node {
+		write = r.WriteNode
+	}
+	if err := write(ctx); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %s in %v\n", r.Version, r.Out, time.Since(began).Round(time.Second))

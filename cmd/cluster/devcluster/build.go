@@ -3,6 +3,7 @@ package devcluster
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -109,6 +110,10 @@ func (c *Cluster) buildOne(ctx context.Context, p program) error {
 	}
 	t := gobuild.Target{Module: dir, Package: p.pkg, Test: p.test, LDFlags: versionFlags(p.module, version),
 		Output: filepath.Join(c.cfg.Cache, "bin", p.folder+"-"+version, p.file())}
+	if _, err := os.Stat(t.Output); err == nil { // it is whole: a build puts it there by a rename
+		c.state.Bin[p.file()] = t.Output
+		return nil
+	}
 	unlock, err := lockFile(filepath.Join(c.cfg.Cache, "bin", "build.lock")) // one build at a time on the machine
 	if err != nil {
 		return err

@@ -26,8 +26,8 @@
 //	RESULT vm_passed N checks
 //	RESULT vm_failed N checks
 //
-// The short form (--short) has the parts setup, node, pods (limits and cgroups only), restart,
-// power (one cut) and end. With --arch arm64 the machine has another processor, which takes
+// The short form (--short) has the parts setup, node, pods (limits and cgroups only), plugins,
+// restart, power (one cut), settings and end. With --arch arm64 the machine has another processor, which takes
 // longer still: only the short form, with Debian's containerd. The programs are cross-compiled.
 //
 // With --upgrade the machine is a stock one with Debian's containerd, and the parts are
@@ -46,6 +46,8 @@
 //
 // With --keep the machine stays, and --again with its leg runs parts on it once more: for those who
 // write a check. The next run without --again removes it.
+//
+// Beside other work it needs priority: nice -n -5 make vm. The emulator gets the same.
 //
 // Debian's packages are installed once, in a folder of the user's cache. On a failure the
 // machine's serial log and the journals of edgecore and containerd are kept, and named at the end.

@@ -21,9 +21,10 @@ type part struct {
 
 // step is one check.
 type step struct {
-	name string
-	run  func(ctx context.Context, l *leg) error
-	must bool // without it nothing further of the leg makes sense
+	name  string
+	run   func(ctx context.Context, l *leg) error
+	must  bool          // without it nothing further of the leg makes sense
+	limit time.Duration // 0 means stepLimit
 }
 
 // allParts lists the parts of a leg, or of the short form.
@@ -36,8 +37,8 @@ func allParts(short bool) []part {
 		return all
 	}
 	return []part{
-		{"setup", setupSteps()}, {"node", nodeSteps()}, {"pods", shortPodSteps()},
-		{"restart", restartSteps()}, {"power", shortPowerSteps()}, {"end", endSteps()},
+		{"setup", setupSteps()}, {"node", nodeSteps()}, {"pods", shortPodSteps()}, {"plugins", pluginSteps()},
+		{"restart", restartSteps()}, {"power", shortPowerSteps()}, {"settings", settingsSteps()}, {"end", endSteps()},
 	}
 }
 
@@ -101,7 +102,11 @@ func (w *workshop) leg(ctx context.Context, v variant, parts []part, all *result
 
 // check runs one step and says how it ended.
 func (l *leg) check(ctx context.Context, s step) bool {
-	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	limit := s.limit
+	if limit == 0 {
+		limit = stepLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	name := l.String() + "/" + s.name
 	err := s.run(ctx, l)

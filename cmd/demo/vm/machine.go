@@ -70,10 +70,12 @@ func (m *machine) boot(ctx context.Context, network bool) error {
 		if !m.runs() && starts < 10 { // it has not begun, or the threads of the one that was killed still had the disk or the port
 			starts++
 			said, _ := m.site.Processes().Tail(emulator, 3) // there may be no log yet
-			if _, err := m.site.Start(spec); err != nil {
+			r, err := m.site.Start(spec)
+			if err != nil {
 				return err
 			}
-			return errors.New("the emulator has just begun: " + said)
+			// Without the priority the machine is slower, and no more.
+			return errors.Join(keepPriority("/proc", r.PID), errors.New("the emulator has just begun: "+said))
 		}
 		if !m.runs() {
 			return nil // connect is not asked any more

@@ -95,6 +95,15 @@ func (o options) parts() ([]part, error) {
 	return out, nil
 }
 
+// tests are the packages whose tests run in the machine: those of the part stock, if it runs.
+func (o options) tests() []string {
+	parts, err := o.parts()
+	if err != nil || !slices.ContainsFunc(parts, func(p part) bool { return p.name == "stock" }) {
+		return nil
+	}
+	return []string{"./edged", "./edged/cgroup"}
+}
+
 func run(ctx context.Context, opts options) (err error) {
 	legs, err := opts.variants()
 	if err != nil {

@@ -194,7 +194,7 @@ handler: absent
 	}
 	if err := await(ctx, podLimit, func(ctx context.Context) error {
 		out, err := l.kube.Run(ctx, "", "get", "events", "-n", namespace, "--field-selector", "involvedObject.name=absent", "-o", "jsonpath={.items[*].message}")
-		if err == nil && !strings.Contains(out, "absent") {
+		if err == nil && !strings.Contains(out, `handler "absent"`) {
 			err = fmt.Errorf("no event of the pod names its handler: %q", out)
 		}
 		return err

@@ -24,7 +24,7 @@ func (w *workshop) releases(ctx context.Context, kit string) error {
 	}
 	for _, version := range []string{oldVersion, newVersion} {
 		began := time.Now()
-		if err := w.release(ctx, "build", "--source="+w.site.Repo(), "--version="+version, "--archs="+w.opts.Arch,
+		if err := w.release(ctx, "build", "--node", "--source="+w.site.Repo(), "--version="+version, "--archs="+w.opts.Arch,
 			"--out="+filepath.Join(w.releaseDir(), version), "--key="+filepath.Join(key, "key.pem")); err != nil {
 			return err
 		}
@@ -47,6 +47,7 @@ func (w *workshop) releaseDir() string { return filepath.Join(w.dir, "releases")
 func (w *workshop) release(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "."}, args...)...)
 	cmd.Dir = filepath.Join(w.site.Repo(), "cmd", "release")
+	cmd.WaitDelay = time.Second // go run ends before the program that it runs
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("release %s: %w: %s", args[0], err, end(string(out), 600))

@@ -14,6 +14,9 @@ import (
 	jobs "github.com/edgekit/edgekit/edged/jobs/v1alpha2"
 )
 
+// cutLimit bounds a cut: until its moment, the boot, the job's end and the pods.
+const cutLimit = 45 * time.Minute
+
 // The two versions of the same source that the machine goes between.
 const (
 	oldVersion = "v0.9.1"
@@ -113,7 +116,7 @@ func upgradeSteps(cuts int) []step {
 	}
 	for i := range cuts {
 		point := cutPoints[i%len(cutPoints)]
-		all = append(all, step{name: "cut-" + strconv.Itoa(i+1) + "-" + point.name, run: func(ctx context.Context, l *leg) error { return l.cutUpgrade(ctx, point) }})
+		all = append(all, step{name: "cut-" + strconv.Itoa(i+1) + "-" + point.name, limit: cutLimit, run: func(ctx context.Context, l *leg) error { return l.cutUpgrade(ctx, point) }})
 	}
 	return all
 }
@@ -122,27 +125,50 @@ func upgradeSteps(cuts int) []step {
 type cutPoint struct {
 	name  string
 	when  string // shell: it has come
-	after string // for how many seconds the machine goes on
+	after string // for how many seconds the machine goes on; "" cuts at once
+	busy  bool   // the moment is short: ask without a pause
 }
 
 const bootRecord = "/var/lib/edgekit/slots/boot"
 
-func phase(p string) string { return `grep -q '"phase":"` + p + `"' ` + bootRecord + ` 2>/dev/null` }
+// cutFunctions are what the moments are asked with: the phase of the boot record, the job that it is
+// about (the record has the one before until a job begins), and which program the unit runs.
+const cutFunctions = `
+phase() { grep -q '"phase":"'$1'"' ` + bootRecord + ` 2>/dev/null; }
+job() { grep -o '"id":"[^"]*"' ` + bootRecord + ` 2>/dev/null | head -n 1; }
+committed() { phase Committed && [ "$(job)" != "$before" ]; }
+counted() { phase Trial && grep -q '"started":true' ` + bootRecord + `; }
+tried() { phase Trial && readlink /proc/$(systemctl show -P MainPID edgecore)/exe | grep -q "/slots/$(grep -o '"candidate":"."' ` + bootRecord + ` | cut -d '"' -f 4)/"; }
+before=$(job)
+`
 
 // cutPoints go through the states of an upgrade in their order.
 var cutPoints = []cutPoint{
-	{"download-begins", phase("Downloading"), "0"},
-	{"downloading", phase("Downloading"), "2"},
-	{"verified", phase("Verified"), "0"},
-	{"switched", phase("Trial"), "0"},
-	{"trial-counted", phase("Trial") + ` && grep -q '"started":true' ` + bootRecord, "0"},
-	{"new-program-starts", phase("Trial") + ` && readlink /proc/$(systemctl show -P MainPID edgecore)/exe | grep -q slots`, "0"},
-	{"new-program-runs", phase("Trial") + ` && readlink /proc/$(systemctl show -P MainPID edgecore)/exe | grep -q slots`, "8"},
-	{"new-program-judged", phase("Trial") + ` && readlink /proc/$(systemctl show -P MainPID edgecore)/exe | grep -q slots`, "20"},
-	{"committed", phase("Committed") + ` && grep -q '"id":"[^"]*JOB' ` + bootRecord, "0"},
-	{"committed-and-reported", phase("Committed") + ` && grep -q '"id":"[^"]*JOB' ` + bootRecord, "1"},
-	{"record-half-written", "[ -e " + bootRecord + ".new ] || " + phase("Trial"), "0"},
-	{"after-the-end", phase("Committed") + ` && grep -q '"id":"[^"]*JOB' ` + bootRecord, "5"},
+	{name: "download-begins", when: "phase Downloading"},
+	{name: "downloading", when: "phase Downloading", after: "2"},
+	{name: "verified", when: "phase Verified"},
+	{name: "switched", when: "phase Trial"},
+	{name: "trial-counted", when: "counted"},
+	{name: "new-program-starts", when: "tried"},
+	{name: "new-program-runs", when: "tried", after: "8"},
+	{name: "new-program-judged", when: "tried", after: "20"},
+	{name: "committed", when: "committed"},
+	{name: "committed-and-reported", when: "committed", after: "1"},
+	{name: "record-half-written", when: "[ -e " + bootRecord + ".new ]", busy: true},
+	{name: "after-the-end", when: "committed", after: "5"},
+}
+
+// script waits in the machine for the moment and pulls the power. b restarts at once, without a
+// sync: the emulator ends instead of that.
+func (p cutPoint) script() string {
+	pause, after := "sleep 0.02", ""
+	if p.busy {
+		pause = ":"
+	}
+	if p.after != "" {
+		after = "sleep " + p.after + "\n"
+	}
+	return cutFunctions + "echo waiting > /root/cut.state\nuntil " + p.when + "; do " + pause + "; done\n" + after + "echo b > /proc/sysrq-trigger\n"
 }
 
 // upgradeUncut runs a job to its end: the node has the version, and no container was touched.
@@ -194,9 +220,10 @@ func (l *leg) cutUpgrade(ctx context.Context, at cutPoint) (err error) {
 		return err
 	}
 	name := l.nextJob()
-	// b restarts at once, without a sync: the emulator ends instead of that.
-	script := strings.ReplaceAll("until "+at.when+"; do sleep 0.02; done; sleep "+at.after+"; echo b > /proc/sysrq-trigger", "JOB", name)
-	if err := sh("echo 1 > /proc/sys/kernel/sysrq; cat > /root/cut.sh <<'SCRIPT'\n"+script+"\nSCRIPT\nsystemd-run -q --unit=cutter sh /root/cut.sh")(ctx, l); err != nil {
+	if err := sh("echo 1 > /proc/sys/kernel/sysrq; rm -f /root/cut.state; cat > /root/cut.sh <<'SCRIPT'\n"+at.script()+"SCRIPT\nsystemd-run -q --unit=cutter sh /root/cut.sh")(ctx, l); err != nil {
+		return err
+	}
+	if err := shWait(time.Minute, "[ -e /root/cut.state ]")(ctx, l); err != nil { // it knows the job before
 		return err
 	}
 	if err := l.applyJob(ctx, name, to); err != nil {

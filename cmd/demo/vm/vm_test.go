@@ -5,9 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
@@ -41,8 +46,8 @@ func TestOptions(t *testing.T) {
 		err         string
 	}{
 		"all":            {options{Arch: "amd64"}, 4, 12, ""},
-		"short":          {options{Arch: "arm64"}, 1, 6, ""},
-		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 6, ""},
+		"short":          {options{Arch: "arm64"}, 1, 8, ""},
+		"short on amd64": {options{Arch: "amd64", Short: true}, 4, 8, ""},
 		"some":           {options{Arch: "amd64", Legs: []string{"2-systemd"}, Parts: []string{"stock"}}, 1, 2, ""},
 		"no such leg":    {options{Arch: "amd64", Legs: []string{"3-systemd"}}, 0, 0, `no leg "3-systemd"`},
 		"leg of another": {options{Arch: "arm64", Legs: []string{"2-systemd"}}, 0, 0, `no leg "2-systemd" on arm64`},
@@ -64,6 +69,22 @@ func TestOptions(t *testing.T) {
 				t.Errorf("%v, %d legs, %d parts; want %d and %d", err, len(legs), len(parts), tc.legs, tc.parts)
 			}
 		})
+	}
+}
+
+// TestTestsForStock: only a run of the part stock builds the tests that it needs.
+func TestTestsForStock(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opts options
+		want int
+	}{
+		"all": {options{Arch: "amd64"}, 2}, "stock": {options{Arch: "amd64", Parts: []string{"stock"}}, 2},
+		"short": {options{Arch: "amd64", Short: true}, 0}, "other parts": {options{Arch: "amd64", Parts: []string{"node"}}, 0},
+		"upgrade": {options{Arch: "amd64", Upgrade: true, Cuts: 1}, 0},
+	} {
+		if got := tc.opts.tests(); len(got) != tc.want {
+			t.Errorf("%s: %v, want %d packages", name, got, tc.want)
+		}
 	}
 }
 
@@ -123,5 +144,86 @@ func TestBudgetManifests(t *testing.T) {
 	}
 	if devices != 10 || properties != 100 {
 		t.Errorf("%d devices with %d properties", devices, properties)
+	}
+}
+
+// TestCutPoints asks each moment of an upgrade with the machine's own shell functions, over boot
+// records like those of edged/upgrade.
+func TestCutPoints(t *testing.T) {
+	const before = `{"phase":"Committed","active":"a","id":"first","slots":{},"outcome":{"id":"first"}}`
+	records := []struct{ name, text, exe string }{
+		{"before", before, "a"},
+		{"downloading", `{"phase":"Downloading","active":"a","candidate":"b","id":"second","outcome":{"id":"first"}}`, "a"},
+		{"verified", `{"phase":"Verified","active":"a","candidate":"b","id":"second"}`, "a"},
+		{"trial", `{"phase":"Trial","active":"a","candidate":"b","id":"second"}`, "a"},
+		{"counted", `{"phase":"Trial","active":"a","candidate":"b","id":"second","tries":1,"started":true}`, "a"},
+		{"tried", `{"phase":"Trial","active":"a","candidate":"b","id":"second","tries":1,"started":true}`, "b"},
+		{"committed", `{"phase":"Committed","active":"b","previous":"a","id":"second","outcome":{"id":"second"}}`, "b"},
+	}
+	come := map[string]string{ // the records at which each moment has come
+		"download-begins": "downloading", "downloading": "downloading", "verified": "verified", "switched": "trial counted tried",
+		"trial-counted": "counted tried", "new-program-starts": "tried", "new-program-runs": "tried", "new-program-judged": "tried",
+		"committed": "committed", "committed-and-reported": "committed", "after-the-end": "committed",
+	}
+	file := filepath.Join(t.TempDir(), "boot")
+	for _, p := range cutPoints {
+		if p.busy {
+			continue // it asks whether the new record is there, and no more
+		}
+		var got []string
+		for _, r := range records {
+			script := strings.ReplaceAll(cutFunctions, bootRecord, file) +
+				"systemctl() { echo 1; }\nreadlink() { echo /var/lib/edgekit/slots/" + r.exe + "/edgecore; }\n" +
+				"printf '%s' '" + r.text + "' > " + file + "\nif " + p.when + "; then echo come; fi"
+			if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s at %s: %v: %s", p.name, r.name, err, out)
+			}
+			if string(out) == "come\n" {
+				got = append(got, r.name)
+			}
+		}
+		if strings.Join(got, " ") != come[p.name] {
+			t.Errorf("%s comes at %v, want %s", p.name, got, come[p.name])
+		}
+	}
+}
+
+// TestCutScripts reads each script with the shell, without running it.
+func TestCutScripts(t *testing.T) {
+	for _, p := range cutPoints {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", p.script()).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", p.name, err, out)
+		}
+	}
+}
+
+// TestKeepPriority: nothing is written for a program of the usual priority, nor where the kernel has
+// no groups of sessions.
+func TestKeepPriority(t *testing.T) {
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc := t.TempDir()
+	if err := keepPriority(proc, 7); err != nil {
+		t.Fatalf("without the file: %v", err)
+	}
+	file := filepath.Join(proc, "7", "autogroup")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("as it was"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := keepPriority(proc, 7); err != nil {
+		t.Fatal(err)
+	}
+	want := "as it was"
+	if raw != 20 {
+		want = strconv.Itoa(20 - raw)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 }

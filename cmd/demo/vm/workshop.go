@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -223,22 +222,20 @@ func (w *workshop) kit(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	if err := w.build(ctx, filepath.Join(repo, "cmd", "demo"), filepath.Join(kit, "standin"), "build", "./standin"); err != nil {
-		return err
+	if !w.opts.Upgrade {
+		if err := w.build(ctx, filepath.Join(repo, "cmd", "demo"), filepath.Join(kit, "standin"), "build", "./standin"); err != nil {
+			return err
+		}
 	}
-	if w.opts.Arch == "amd64" {
+	if w.opts.Arch == "amd64" && !w.opts.Upgrade {
 		if err := w.site.BuildExtra(ctx, "coredns"); err != nil {
 			return err
 		}
 		copies = append(copies, w.site.Built("coredns"), w.site.Built("containerd"), w.site.Built("containerd-shim-runc-v2"), w.site.Built("ctr"))
-		tests := []string{"./edged", "./edged/cgroup"}
-		if len(w.opts.Parts) > 0 && !slices.Contains(w.opts.Parts, "stock") {
-			tests = nil
-		}
-		for _, pkg := range tests {
-			if err := w.build(ctx, repo, filepath.Join(kit, filepath.Base(pkg)+".test"), "test", "-c", pkg); err != nil {
-				return err
-			}
+	}
+	for _, pkg := range w.opts.tests() {
+		if err := w.build(ctx, repo, filepath.Join(kit, filepath.Base(pkg)+".test"), "test", "-c", pkg); err != nil {
+			return err
 		}
 	}
 	for _, file := range copies {

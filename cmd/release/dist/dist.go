@@ -41,21 +41,11 @@ const (
 
 // Write builds and writes all files. A folder that it could not fill is left as it is.
 func (r Release) Write(ctx context.Context) error {
-	if r.Log == nil {
-		r.Log = io.Discard
-	}
-	if left, err := os.ReadDir(r.Out); err == nil && len(left) > 0 {
-		return fmt.Errorf("dist: %s is not empty: remove it, or name another folder", r.Out)
-	}
-	if err := os.MkdirAll(r.Out, 0o755); err != nil {
-		return fmt.Errorf("dist: %w", err)
-	}
-	work, err := os.MkdirTemp("", "edgekit-programs-")
+	work, dir, err := r.begin()
 	if err != nil {
-		return fmt.Errorf("dist: %w", err)
+		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	dir := func(p programs.Platform) string { return filepath.Join(work, p.FileName()) }
 	for _, p := range r.Platforms {
 		if err := r.platform(ctx, p, dir(p)); err != nil {
 			return err
@@ -81,7 +71,11 @@ func (r Release) Write(ctx context.Context) error {
 	return r.bundle()
 }
 
-func (r Release) logf(format string, args ...any) { fmt.Fprintf(r.Log, format+"\n", args...) }
+func (r Release) logf(format string, args ...any) {
+	if r.Log != nil {
+		fmt.Fprintf(r.Log, format+"\n", args...)
+	}
+}
 
 // path is a file of the release.
 func (r Release) path(name string) string { return filepath.Join(r.Out, name) }
