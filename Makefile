@@ -59,7 +59,7 @@ race: ## Run the unit tests with the race detector, in random order
 	go test -race -shuffle=on -timeout 20m ./...
 	@for m in $(MODULES); do (cd $$m && go test -race -shuffle=on $$(go list ./... | grep -v /e2e)) || exit 1; done
 norace: ## Run the tests that are too slow or too large for the race detector: power cuts, kills, memory budgets (the disk tests need root)
-	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory|TestManyMappers' ./meta/badgerstore ./hub/wsconn ./twin ./twin/mqtt
+	go test -count=1 -run 'TestPowerCut|TestKill$$|TestRandomDamage|TestEncryptedStore|TestMemory' ./meta/badgerstore ./hub/wsconn ./twin
 	go test -count=1 -run '^TestAttack|^TestRealObjects' $$(grep -rl --include='*_test.go' '^func TestAttack' . | grep -vE '^./($(subst $() ,|,$(MODULES)))/' | xargs -n1 dirname | sort -u)
 real: ## Run edged's tests against a containerd of their own: TESTS=regex; part of make test (root, Debian)
 	@if [ "$$(id -u)" != 0 ]; then echo "real: skipped: containers need root"; exit 0; fi; \
