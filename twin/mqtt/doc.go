@@ -98,10 +98,10 @@
 // TWINBENCH, a program that has 32 updates in flight). The machine was busy: other programs ran at
 // a lower priority, and wrote to the same disk.
 //
-//	the store on the disk       11,000 to 14,000 updates/s, p99 4.5 to 6.5 ms
-//	the store in memory (tmpfs)      17,000 to 22,000 updates/s, p99 2.6 ms
+//	the store on the disk       10,000 to 14,100 updates/s, p99 4.5 to 8.4 ms
+//	the store in memory (tmpfs)      16,900 to 21,900 updates/s, p99 2.6 to 11 ms
 //	no store       21,000 updates/s, p99 2.2 ms
-//	no twin: the broker and a handler that answers at once     19,600 to 22,400 updates/s, p99 2.1 ms
+//	no twin: the broker and a handler that answers at once     19,600 to 22,400 updates/s, p99 1.9 to 2.3 ms
 //	one at a time       1,300 to 1,500 updates/s; with the store in memory 3,750
 //
 // Without the disk the limit is the two cores. An update takes 93 µs of processor time then, 48 of
