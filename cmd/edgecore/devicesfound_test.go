@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ import (
 func foundOf(t *testing.T, f *foundDevices) nodestate.Found {
 	t.Helper()
 	w := httptest.NewRecorder()
-	f.ServeHTTP(w, httptest.NewRequest("GET", nodestate.PathFound, nil))
+	f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, nodestate.PathFound, nil))
 	var out nodestate.Found
 	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
 		t.Fatal(err)
