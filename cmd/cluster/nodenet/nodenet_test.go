@@ -72,6 +72,9 @@ func TestCutAndMend(t *testing.T) {
 	if err := n.Up(ctx); err != nil {
 		t.Fatalf("second Up: %v", err)
 	}
+	if err := n.Forward(); err != nil {
+		t.Error(err)
+	}
 	l, err := net.Listen("tcp", netip.AddrPortFrom(plan.Host(), 0).String())
 	if err != nil {
 		t.Fatal(err)

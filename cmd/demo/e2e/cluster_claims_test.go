@@ -53,6 +53,17 @@ func claimFiles() ([]string, error) {
 	return filepath.Glob("/var/run/cdi/test-driver.cdi.k8s.io-*.json")
 }
 
+// removeClaimFiles removes what the driver leaves on the machine when the cluster goes.
+func (c *clusterTest) removeClaimFiles() {
+	files, err := claimFiles()
+	for _, name := range files {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		c.t.Error(err)
+	}
+}
+
 // bootClaims leaves the second node with the driver, edgecore and the claim's pod as after a boot.
 func (c *clusterTest) bootClaims(ctx context.Context) error {
 	files, err := claimFiles()

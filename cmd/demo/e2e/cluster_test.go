@@ -76,8 +76,9 @@ func newClusterTest(t *testing.T) *clusterTest {
 	s := siteAfter(t, 2)
 	c := &clusterTest{kube: newKube(t, s), saw: make(map[string]map[string]string)}
 	ctx := within(t, 30*time.Minute)
-	real := []string{"kube-proxy", "coredns", "local-path-provisioner", "node_exporter", "dra-test-driver"}
-	c.must(s.BuildExtra(ctx, real...))
+	t.Cleanup(c.removeClaimFiles)
+	stock := []string{"kube-proxy", "coredns", "local-path-provisioner", "node_exporter", "dra-test-driver"}
+	c.must(s.BuildExtra(ctx, stock...))
 	prometheus, err := prometheusTarget(s)
 	c.must(err)
 	c.must(gobuild.Build(ctx, testWriter{t}, prometheus))
@@ -88,7 +89,7 @@ func newClusterTest(t *testing.T) *clusterTest {
 	for _, at := range []*site.Site{s, c.second} {
 		c.must(at.ImportProgram(ctx, "edgekit.local/standin:1", standin))
 		c.must(at.ImportProgram(ctx, "edgekit.local/prometheus:1", prometheus.Output))
-		for _, name := range real {
+		for _, name := range stock {
 			c.must(at.ImportProgram(ctx, "edgekit.local/"+name+":1", s.Built(name)))
 		}
 	}
