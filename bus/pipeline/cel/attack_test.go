@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
 )
@@ -58,11 +57,10 @@ func TestAttackMemory(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		begin := time.Now()
 		got, err := p.Eval(v)
 		runtime.ReadMemStats(&after)
-		if took, used := time.Since(begin), after.TotalAlloc-before.TotalAlloc; err == nil || used > 256<<20 || took > 20*time.Second {
-			t.Errorf("%.80s: %.40v, %v; %d bytes, %v", text, got, err, used, took)
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 256<<20 {
+			t.Errorf("%.80s: %.40v, %v; %d bytes", text, got, err, used)
 		}
 	}
 }
@@ -121,10 +119,8 @@ func TestAttackCompile(t *testing.T) {
 		strings.Repeat("event.data.a + ", 250) + "1", strings.Repeat("event.data.a == 1 || ", 190) + "true", "[" + strings.Repeat("event.data,", 360) + "1]", strings.Repeat("!", 4000) + "true",
 		"'" + strings.Repeat("a", 4000) + "'.matches('" + strings.Repeat("(a?){1000}", 4) + "')", "event.id.matches('" + strings.Repeat("(a{1,100}){1,10}", 200) + "')", "event.id.matches('" + strings.Repeat("(a{1,100}){1,10}", 60) + "')", "regex.extract(event.id, '" + strings.Repeat("(a{1,100}){1,10}", 60) + "')", strings.Repeat("event.", 600) + "a",
 	} {
-		begin := time.Now()
-		used := allocatedBy(func() { _, _ = x.Compile(text, pipeline.Types{}) })
-		if took := time.Since(begin); took > 20*time.Second || used > 32<<20 {
-			t.Errorf("%.60s: %v, %d bytes", text, took, used)
+		if used := allocatedBy(func() { _, _ = x.Compile(text, pipeline.Types{}) }); used > 32<<20 {
+			t.Errorf("%.60s: %d bytes", text, used)
 		}
 	}
 }

@@ -211,12 +211,8 @@ func TestAttackCost(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		begin := time.Now()
-		got, err := p.Eval(v)
-		if took := time.Since(begin); err == nil || !strings.Contains(err.Error(), "costs more than is allowed") || took > 20*time.Second {
-			t.Errorf("%.60s: %v, %v after %v", text, got, err, took)
-		} else {
-			t.Logf("%.60s: %v", text, took)
+		if got, err := p.Eval(v); err == nil || !strings.Contains(err.Error(), "costs more than is allowed") {
+			t.Errorf("%.60s: %v, %v", text, got, err)
 		}
 	}
 }

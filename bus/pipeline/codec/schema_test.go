@@ -74,12 +74,8 @@ func TestSchemaRefuses(t *testing.T) {
 		`{"additionalProperties": {"$ref": "#"}, "patternProperties": {"": {"$ref": "#"}}}`:       "schemas may be applied",
 		`{"$schema": "http://json-schema.org/draft-04/schema#", "id": "http://a/b", "$ref": "c"}`: "nothing is loaded",
 	} {
-		begin := time.Now()
 		if _, err := Schema(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.100s: %v; want %s", text, err, want)
-		}
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("%.100s: %v", text, took)
 		}
 	}
 	for _, text := range []string{
