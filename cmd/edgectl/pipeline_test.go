@@ -183,6 +183,10 @@ func (n *nodeWithPipelines) Tap(_ context.Context, req pipeline.TapRequest, show
 	return nil
 }
 
+func (n *nodeWithPipelines) PushTo(context.Context, pipeline.Ref, string, []pipeline.Event) error {
+	return nil
+}
+
 func (n *nodeWithPipelines) Export(_ context.Context, _ pipeline.Ref, _ string, show func(pipeline.Event) error) error {
 	return show(pipeline.Event{ID: "1", Source: "s", Type: "t", Data: "x\u009b"})
 }
@@ -212,7 +216,7 @@ func (n *nodeWithPipelines) DropDead(_ context.Context, _ pipeline.Ref, ids []st
 
 func (n *nodeWithPipelines) Replay(_ context.Context, _ pipeline.Ref, ids []string) (int64, error) {
 	if len(ids) == 1 && ids[0] == "9" {
-		return 0, fmt.Errorf("%w: dead letter 9", pipeline.ErrNotFound)
+		return 0, fmt.Errorf("%w: dead letter \"9\"", pipeline.ErrNotFound)
 	}
 	n.dead = ids
 	return 2, nil
@@ -304,7 +308,7 @@ func TestPipelineAtANode(t *testing.T) {
 	refused(t, "neither a time", "pipeline", "queue", "drop", "plant/hot", "up", "--before", "noon")
 	refused(t, "--to must be after --from", "pipeline", "queue", "replay", "plant/hot", "up", "--from", "1h", "--to", "2h")
 	refused(t, "all of them with --all", "pipeline", "dead-letter", "drop", "plant/hot")
-	refused(t, "dead letter 9", "pipeline", "dead-letter", "replay", "plant/hot", "9")
+	refused(t, `dead letter "9"`, "pipeline", "dead-letter", "replay", "plant/hot", "9")
 	refused(t, "has no dead letter", "pipeline", "dead-letter", "show", "plant/hot", "9")
 	refused(t, "no pipelines run on this machine", "pipeline", "status", "--data-dir", t.TempDir())
 }
