@@ -16,7 +16,7 @@ const tracesScript = `
 for d in /var/lib/edgekit/pods/*; do [ -e "$d" ] && echo "folder $d"; done
 for d in /var/log/pods/*; do [ -e "$d" ] && echo "log $d"; done
 for d in /var/log/containers/*; do [ -L "$d" ] && echo "link $d"; done
-find /sys/fs/cgroup -type d \( -path '*kubepods*pod*' -o -name 'cri-containerd-*' \) | sed 's/^/cgroup /'
+find /sys/fs/cgroup -type d \( -path '*kubepods*/pod*' -o -path '*kubepods*-pod*' -o -name 'cri-containerd-*' \) | sed 's/^/cgroup /'
 grep -o ' /var/lib/edgekit/pods/[^ ]*' /proc/1/mounts | sed 's/^/mount/'
 for d in /run/netns/*; do [ -e "$d" ] && echo "netns $d"; done
 for d in /var/lib/cni/networks/vm/[0-9]*; do [ -e "$d" ] && echo "address $d"; done

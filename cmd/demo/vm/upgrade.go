@@ -133,13 +133,16 @@ const bootRecord = "/var/lib/edgekit/slots/boot"
 
 // cutFunctions are what the moments are asked with: the phase of the boot record, the job that it is
 // about (the record has the one before until a job begins), and which program the unit runs.
+// committed reads the record once: between two reads it may change from the end of one job to the
+// begin of the next.
 const cutFunctions = `
 phase() { grep -q '"phase":"'$1'"' ` + bootRecord + ` 2>/dev/null; }
 job() { grep -o '"id":"[^"]*"' ` + bootRecord + ` 2>/dev/null | head -n 1; }
-committed() { phase Committed && [ "$(job)" != "$before" ]; }
+committed() { grep '"phase":"Committed"' ` + bootRecord + ` 2>/dev/null | grep -qvF "$before"; }
 counted() { phase Trial && grep -q '"started":true' ` + bootRecord + `; }
 tried() { phase Trial && readlink /proc/$(systemctl show -P MainPID edgecore)/exe | grep -q "/slots/$(grep -o '"candidate":"."' ` + bootRecord + ` | cut -d '"' -f 4)/"; }
 before=$(job)
+before=${before:-no job before}
 `
 
 // cutPoints go through the states of an upgrade in their order.
