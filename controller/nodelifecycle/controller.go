@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/edgekit/edgekit/controller/install"
@@ -137,9 +138,10 @@ type node struct {
 
 	holder       holder // the other cloudcore that looks after the node, as last read
 	recordReadAt time.Time
-	absent       time.Time // since when the Lease is not found; zero if it is there
-	found        time.Time // the last renewal by the cloudcore from which this one took the node over; zero if it did not
-	notReadyAt   time.Time // when the node's pods will be due for NotReady; zero if they are, or need not be
+	renewedFor   *metav1.MicroTime // the last renewal of the Lease in its holder's place (see renewFor); nil if there is none
+	absent       time.Time         // since when the Lease is not found; zero if it is there
+	found        time.Time         // the last renewal by the cloudcore from which this one took the node over; zero if it did not
+	notReadyAt   time.Time         // when the node's pods will be due for NotReady; zero if they are, or need not be
 }
 
 // Session is the state of a node's link as far as this cloudcore knows it.
@@ -258,7 +260,8 @@ func (k *Controller) PodsMarked(name string) {
 // restoreSoonLocked has a node with a session here due within restoreDelay.
 func (k *Controller) restoreSoonLocked(n *node) {
 	at := time.Now().Add(restoreDelay)
-	if n.session.Connected && (n.busy || n.due.After(at)) {
+	done := n.busy && !n.again // due is when the look began that is under way
+	if n.session.Connected && (done || n.due.After(at)) {
 		k.scheduleLocked(n, at)
 	}
 }

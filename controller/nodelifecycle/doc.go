@@ -74,7 +74,8 @@
 // minutes.
 //
 // A cloudcore that runs keeps its nodes, however slow it or the API server is. Another one that finds
-// a Lease of them stale renews it, and changes nothing else: it does not know whether the node has a link.
+// a Lease of them stale renews it, until its holder does so again, and changes nothing else: it does not
+// know whether the node has a link.
 //
 // A cloudcore reads the Leases of nodes that another one looks after only every five minutes while
 // that one runs, as the Leases of package members show; when one goes, all read again. A node

@@ -39,7 +39,13 @@ func (k *Controller) isOthers(n *node, now time.Time) bool {
 		return true
 	}
 	renewed := n.lease.Spec.RenewTime
-	return renewed != nil && now.Sub(renewed.Time) < StaleAfter+leaveTo && !k.cfg.Members.Mine(n.name)
+	return renewed != nil && now.Sub(renewed.Time) < StaleAfter+leaveTo && !k.cfg.Members.Mine(n.name) && !n.isRenewedHere()
+}
+
+// isRenewedHere reports whether this cloudcore has made the last renewal of the Lease in the place of
+// its holder, which has not renewed it since.
+func (n *node) isRenewedHere() bool {
+	return n.renewedFor != nil && n.renewedFor.Equal(n.lease.Spec.RenewTime)
 }
 
 // rememberHolder reads which other cloudcore looks after the node. An error only costs more reads

@@ -91,8 +91,9 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 				n.lease, n.absent = got, time.Time{}
 			}
 			if keep && !session.Connected && n.lease != nil && k.isOthers(n, now) {
-				stale := isStale(n.lease, n.absent, now)
-				if n.lease = nil; !stale { // a stale one is looked at again soon
+				again := isStale(n.lease, n.absent, now) || n.isRenewedHere() // look at it again soon
+				if n.lease = nil; !again {
+					n.renewedFor = nil
 					k.rememberHolder(ctx, n, session, holder{at: now, generation: generation})
 				}
 				return leaseOther, nil
@@ -137,13 +138,18 @@ func (k *Controller) renew(ctx context.Context, n *node, obj *corev1.Node, sessi
 }
 
 // renewFor renews a Lease that is stale though the node's cloudcore runs: the API server is slow, or
-// that cloudcore is. It stays the holder, since only it knows whether the node has a link.
+// that cloudcore is. It stays the holder, since only it knows whether the node has a link. This cloudcore
+// looks at the Lease again until its holder renews it.
 func (k *Controller) renewFor(ctx context.Context, n *node, obj *corev1.Node, now time.Time) error {
 	lease := k.leaseFor(n.lease, obj, now)
 	lease.Annotations[HolderAnnotation] = holderOf(n.record)
 	n.lease = nil
-	_, err := k.leases().Update(impersonate.With(ctx, n.name), lease, metav1.UpdateOptions{})
-	if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	written, err := k.leases().Update(impersonate.With(ctx, n.name), lease, metav1.UpdateOptions{})
+	if err == nil {
+		n.renewedFor = written.Spec.RenewTime
+		return nil
+	}
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil
 	}
 	return fmt.Errorf("nodelifecycle: renew lease for %s: %w", holderOf(n.record), err)
