@@ -102,3 +102,26 @@ func BenchmarkConnect(b *testing.B) {
 		k.nextDue(began.Add(-time.Hour)) // nothing but the look
 	}
 }
+
+// TestMarkedWhileBusy: a mark of a pod does not delay what has the node due sooner, also while the node
+// is being handled; and it has a node due for which nothing else is.
+func TestMarkedWhileBusy(t *testing.T) {
+	k := keeperOf(t, 2)
+	now := time.Now()
+	for _, name := range []string{"edge-0", "edge-1"} {
+		k.Connected(hub.Info{Node: name, Epoch: 1, Connected: true, Since: now})
+	}
+	if due := k.nextDue(time.Now()); len(due) != 2 {
+		t.Fatalf("%d nodes are due", len(due))
+	}
+	k.Connected(hub.Info{Node: "edge-0", Epoch: 2, Connected: true, Since: now})
+	for _, name := range []string{"edge-0", "edge-1"} {
+		k.PodsMarked(name)
+	}
+	if n := k.nodes["edge-0"]; !n.again || n.due.After(time.Now()) {
+		t.Errorf("a new session is looked at %v late", time.Until(n.due))
+	}
+	if n := k.nodes["edge-1"]; !n.again || time.Until(n.due) > restoreDelay {
+		t.Errorf("after a mark the node is due in %v, again %t", time.Until(n.due), n.again)
+	}
+}
