@@ -138,7 +138,7 @@ func (p *Pod) start(ctx context.Context, s Situation, c *corev1.Container, run r
 		r.ready = r.ready || last.Ready
 		r.started = r.started || last.Started != nil && *last.Started
 	}
-	pod, address := s.Pod, p.addressOf(s)
+	pod, address := s.Pod, p.addressOf(s.Pod, s.View)
 	target := func() probe.Target {
 		return probe.Target{IP: address(), Ports: c.Ports, Exec: p.exec(run.ID)}
 	}
@@ -205,14 +205,15 @@ func (p *Pod) start(ctx context.Context, s Situation, c *corev1.Container, run r
 }
 
 // addressOf gives the address that the pod's probes connect to. That of a pod in
-// the host's network is the node's, which may change while the pod runs.
-func (p *Pod) addressOf(s Situation) func() string {
+// the host's network is the node's, which may change while the pod runs. The function lives as
+// long as the probes, and so holds nothing of the view.
+func (p *Pod) addressOf(pod *corev1.Pod, v plan.View) func() string {
 	own := ""
-	if sb := s.View.Sandbox(); sb != nil && len(sb.IPs) > 0 {
+	if sb := v.Sandbox(); sb != nil && len(sb.IPs) > 0 {
 		own = sb.IPs[0]
 	}
 	return func() string {
-		if s.Pod.Spec.HostNetwork {
+		if pod.Spec.HostNetwork {
 			if ips := p.prober.cfg.HostIPs(); len(ips) > 0 {
 				return ips[0]
 			}

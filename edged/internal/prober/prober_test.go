@@ -3,10 +3,12 @@ package prober_test
 import (
 	"context"
 	"log/slog"
+	goruntime "runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
@@ -85,4 +87,30 @@ func TestAdopted(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// TestKeepsNoStatus: probes that run keep neither the status nor the view in memory that they began with.
+func TestKeepsNoStatus(t *testing.T) {
+	p := prober.New(prober.Config{
+		Executor: new(executor), HostIPs: func() []string { return nil }, Events: events.New("node", nil, slog.New(slog.DiscardHandler)), Logger: slog.New(slog.DiscardHandler),
+	}).Pod(func() {})
+	defer p.Stop()
+	pod := podtest.New(corev1.RestartPolicyAlways, "main")
+	pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{InitialDelaySeconds: 3600, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"look"}}}}
+	begin := func() (weak.Pointer[corev1.PodStatus], weak.Pointer[runtime.Container]) {
+		last := &corev1.PodStatus{Phase: corev1.PodRunning}
+		containers := []runtime.Container{{ID: "c1", Name: "main", State: runtime.ContainerRunning, Started: time.Now()}}
+		p.Follow(t.Context(), prober.Situation{Pod: pod, View: plan.View{Containers: containers}, Last: last})
+		return weak.Make(last), weak.Make(&containers[0])
+	}
+	last, container := begin()
+	for range 2 {
+		goruntime.GC()
+	}
+	if last.Value() != nil || container.Value() != nil {
+		t.Errorf("kept: the status %t, the view %t", last.Value() != nil, container.Value() != nil)
+	}
+	if got := p.Readiness("c1"); got.Ready {
+		t.Errorf("no probe runs: %+v", got)
+	}
 }
