@@ -30,6 +30,8 @@ type handover struct {
 	moved   time.Time      // when the record named it
 	changed chan struct{}  // closed at the next change of these; nil while nobody waits
 	passed  int            // connections that are being passed on
+	// unreached is the endpoint of which a log line says that it cannot be reached.
+	unreached netip.AddrPort
 	// conns are the open connections that are served here. Upgraded ones are not among them.
 	conns map[*handoverConn]*connUse
 }
@@ -106,6 +108,7 @@ func (h *handover) closeConnsLocked() {
 // backLocked notes that the node has a session.
 func (st *endpoint) backLocked() {
 	st.joined, st.left, st.to, st.moved, st.leaving = time.Now(), time.Time{}, netip.AddrPort{}, time.Time{}, false
+	st.unreached = netip.AddrPort{}
 	st.wakeLocked()
 }
 

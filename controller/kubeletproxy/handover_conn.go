@@ -118,7 +118,7 @@ func (c *handoverConn) Read(p []byte) (int, error) {
 					c.server.limiter.setPassed(c.limited)
 				}
 				if err := c.server.forward(c, to); err != nil {
-					c.server.log.Warn("a connection for a node could not be passed on to its cloudcore", "to", to.String(), "err", err)
+					c.server.logUnreached(local.Port, to, err)
 				}
 				return 0, io.EOF
 			}
@@ -143,7 +143,12 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	}
 	peer, err := dial(to, c.done)
 	if err != nil {
-		return err
+		select {
+		case <-c.done:
+			return nil // it was closed meanwhile, by a flood or the end of Run
+		default:
+			return err
+		}
 	}
 	defer peer.Close()
 	if err := c.SetDeadline(time.Time{}); err != nil { // the server set one for the handshake
@@ -155,6 +160,21 @@ func (s *Server) forward(c *handoverConn, to netip.AddrPort) error {
 	_ = c.SetReadDeadline(time.Now().Add(s.handover)) // fails where it is closed
 	wg.Wait()
 	return nil
+}
+
+// logUnreached logs that a connection could not be passed on, once for each move of a node: whoever
+// connects gets this far, and must not fill the log.
+func (s *Server) logUnreached(port int, to netip.AddrPort, err error) {
+	s.mu.Lock()
+	st := s.byPort[port]
+	logged := st == nil || st.unreached == to
+	if !logged {
+		st.unreached = to
+	}
+	s.mu.Unlock()
+	if !logged {
+		s.log.Warn("a connection for a node could not be passed on to its cloudcore: kubectl logs and exec fail for it meanwhile", "node", st.node, "to", to.String(), "err", err)
+	}
 }
 
 // dialEndpoint connects to another cloudcore's endpoint. It gives up after a time, when ctx ends, and

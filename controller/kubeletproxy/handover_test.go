@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -351,5 +352,33 @@ func TestTrustedNetworks(t *testing.T) {
 	}
 	if len(g.trusted) != maxTrusted {
 		t.Errorf("%d networks", len(g.trusted))
+	}
+}
+
+// TestAttackHandoverLog: strangers who connect for a node whose new cloudcore cannot be reached have one
+// line logged, and not one for each connection.
+func TestAttackHandoverLog(t *testing.T) {
+	p := newPair(t)
+	p.leave()
+	var out strings.Builder
+	p.a.mu.Lock()
+	p.a.Server.handover = time.Minute
+	p.a.Server.log = slog.New(slog.NewTextHandler(&out, nil)) // it writes one line at a time
+	p.a.mu.Unlock()
+	p.a.change(recordedAt("edge-1", "127.0.0.1", p.aPort), recordedAt("edge-1", "127.0.0.3", 1)) // where nobody listens
+	for range 5 {
+		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.aPort)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(c); err != nil {
+			t.Log(err) // a reset is an end as well
+		}
+		c.Close()
+	}
+	p.a.mu.Lock() // after the last line
+	defer p.a.mu.Unlock()
+	if n := strings.Count(out.String(), "could not be passed on"); n != 1 {
+		t.Errorf("%d lines: %s", n, out.String())
 	}
 }
