@@ -34,8 +34,9 @@ func (k *Controller) isHeldElsewhere(n *node, session Session, now time.Time) bo
 }
 
 // isOthers reports whether another cloudcore renews the node's Lease, or is to take the node over.
+// A cloudcore that has just started takes none over until it has asked who runs.
 func (k *Controller) isOthers(n *node, now time.Time) bool {
-	if !isStale(n.lease, n.absent, now) {
+	if !isStale(n.lease, n.absent, now) || !k.cfg.Members.Asked() { // its holder may run, and be slow
 		return true
 	}
 	renewed := n.lease.Spec.RenewTime

@@ -45,7 +45,11 @@ func startMemberWith(t *testing.T, client *fake.Clientset, nodeClient kubernetes
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{m.Run, nodes.Run, func(ctx context.Context) error { return k.Run(ctx, nil) }} {
+	late := func(ctx context.Context) error { // nothing is known of the others when it begins
+		time.Sleep(10 * time.Millisecond)
+		return m.Run(ctx)
+	}
+	for _, run := range []func(context.Context) error{late, nodes.Run, func(ctx context.Context) error { return k.Run(ctx, nil) }} {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -54,6 +58,7 @@ func startMemberWith(t *testing.T, client *fake.Clientset, nodeClient kubernetes
 	}
 	end := sync.OnceFunc(func() { cancel(); running.Wait() })
 	t.Cleanup(end)
+	time.Sleep(20 * time.Millisecond)
 	synctest.Wait()
 	return k, end
 }

@@ -56,6 +56,7 @@ type Members struct {
 
 	mu         sync.Mutex
 	known      bool      // the Leases could be read
+	asked      bool      // the Leases were asked for once, with or without an answer
 	looked     time.Time // when they were read last
 	seen       map[string]*member
 	generation uint64
@@ -87,6 +88,17 @@ func (m *Members) Known() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.known
+}
+
+// Asked reports whether Run has asked for the others once, with or without an answer: before that,
+// nobody knows who runs.
+func (m *Members) Asked() bool {
+	if m == nil {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asked
 }
 
 // Alive reports whether a cloudcore is known to run.
@@ -227,7 +239,7 @@ func orNone(l *coordinationv1.Lease, err error) *coordinationv1.Lease {
 func (m *Members) look(list []coordinationv1.Lease, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known = true
+	m.known, m.asked = true, true
 	if gap := now.Sub(m.looked); !m.looked.IsZero() && gap > RenewEvery { // nobody could renew a Lease while the API server was away
 		for _, s := range m.seen {
 			if !s.gone {
@@ -276,6 +288,7 @@ func (m *Members) Generation() uint64 {
 func (m *Members) lose(now time.Time, refused bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked = true
 	newest := time.Time{}
 	for _, s := range m.seen {
 		if !s.gone && s.at.After(newest) {
