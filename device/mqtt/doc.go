@@ -26,7 +26,7 @@
 // With Config.Protocol, one of the mappers of a protocol on a node drives its devices. Each claims
 // them (membership/protocol/PROTOCOL/claim) when it starts and every 10 s, and edgecore answers
 // who has them: the first that has claimed, until it ends or was silent for 45 s. Then it is the one
-// that has waited longest. A mapper that waits has an empty list of devices, and opens none. So a
+// that has waited longest, of those that still claim. A mapper that waits has an empty list of devices, and opens none. So a
 // new version of a mapper may start before the old one ends. A mapper that claims under the
 // Config.Name of the one that has the devices gets them at once: it is that one after a restart.
 // When two run beside each other for more than a minute, each device has the condition
