@@ -16,6 +16,9 @@ const (
 	maxClaims    = 64               // protocols with a claim
 	maxWaiting   = 16               // mappers that wait for one protocol
 	maxClaimName = 128              // bytes of a mapper's name, and of an instance
+	// maxClaimLevel is the longest level of a protocol in bytes. MQTT has topics of 64 KiB, and the
+	// table keeps it.
+	maxClaimLevel = 512
 	// claimMissed is after how long without a claim a mapper that waits is passed over: it has missed
 	// two, and may have been killed.
 	claimMissed = 25 * time.Second
@@ -51,6 +54,9 @@ func (t *claimTable) request(now time.Time, level string, m topics.ClaimMessage)
 		return t.end(now, level, c, func(w claimant) bool { return w.instance == m.Instance }), nil
 	}
 	if c == nil {
+		if len(level) > maxClaimLevel {
+			return false, &twin.Error{Code: twin.CodeInvalid, Reason: fmt.Sprintf("the protocol's name in the topic has %d bytes, and the most is %d: its mappers run without claims", len(level), maxClaimLevel)}
+		}
 		if len(t.claims) >= maxClaims {
 			return false, &twin.Error{Code: codeBusy, Reason: fmt.Sprintf("mappers of %d protocols have claims already, which is the most", maxClaims)}
 		}

@@ -86,6 +86,9 @@ func TestClaimBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := table.request(time.Unix(0, 0), strings.Repeat("x", maxClaimLevel+1), topics.ClaimMessage{Mapper: "m", Instance: "i"}); err == nil || !strings.Contains(err.Error(), "without claims") {
+		t.Errorf("a long protocol: %v", err)
+	}
 	if len(table.claims) != maxClaims || refused != 1000-maxClaims {
 		t.Errorf("%d claims, %d were refused", len(table.claims), refused)
 	}
