@@ -45,7 +45,7 @@ type claim struct {
 	alone              bool   // the edge answers no claims
 	answered           time.Time
 	listed             time.Time // when the first list of devices came since the last answer; zero if none
-	open               bool      // nothing has come since the last claim: no answer, and no list
+	open               bool      // nothing has come since the last claim, of whatever topic
 	silence            silence   // of claims: a mapper that waits makes no calls
 }
 
@@ -75,7 +75,6 @@ func (c *claim) answer(now time.Time, m topics.ClaimResultMessage) {
 
 // noteList notes that the edge has sent a list of devices: it is there, and answers.
 func (c *claim) noteList(now time.Time) {
-	c.heard()
 	if c.listed.IsZero() {
 		c.listed = now
 	}
@@ -125,7 +124,6 @@ func (l *Link) sendClaim(ctx context.Context, c *claim, m topics.ClaimMessage) {
 
 // applyClaim takes an answer to a claim, this mapper's or another's.
 func (l *Link) applyClaim(ctx context.Context, c *claim, m bus.Message) {
-	c.heard()
 	result, refused, err := decodeClaimResult(m.Payload)
 	switch {
 	case err != nil:

@@ -147,6 +147,7 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 			}
 			l.renew(ctx, c)
 		case m := <-events:
+			c.heard()
 			if m.Topic == c.result {
 				l.applyClaim(ctx, c, m)
 				break
