@@ -266,59 +266,6 @@ func (c *Client) open(ctx context.Context, u *url.URL) (net.Conn, error) {
 	return packets.NewThreadSafeConn(conn), nil
 }
 
-// resubscribe makes all subscriptions on a new connection and then calls the
-// functions of NotifyConnect. If the broker does not answer, the next connection tries again.
-func (c *Client) resubscribe(ctx context.Context) {
-	c.mu.Lock()
-	conn := c.conn
-	filters := c.subs.Filters()
-	c.mu.Unlock()
-	if conn == nil {
-		return
-	}
-	request := &paho.Subscribe{}
-	for _, filter := range filters {
-		request.Subscriptions = append(request.Subscriptions, c.options(filter))
-	}
-	if len(filters) > 0 {
-		if answer, err := conn.Subscribe(ctx, request); err != nil {
-			if c.manual != nil && answer != nil {
-				c.manual.refused(err)
-				return
-			}
-			c.log.Warn("MQTT subscriptions failed", "err", err)
-			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				c.Reconnect() // it answers pings, perhaps, and nothing else
-				return
-			}
-			c.startSending(conn)
-			return
-		}
-	}
-	c.log.Info("MQTT broker is connected")
-	c.startSending(conn)
-	c.notify.Call()
-	select {
-	case <-c.ready:
-	default:
-		close(c.ready)
-	}
-}
-
-// options are those of a subscription. A shared one must not have no local (MQTT 5, 3.8.3.1).
-func (c *Client) options(filter string) paho.SubscribeOptions {
-	o := paho.SubscribeOptions{Topic: filter, QoS: 2, NoLocal: c.cfg.NoLocal && bus.Unshare(filter) == filter}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.manual != nil {
-		o.QoS, o.RetainHandling = byte(c.manual.qos), 1 // retained messages come with a new session only
-	}
-	if c.bridged[filter] > 0 {
-		o.NoLocal, o.RetainAsPublished, o.RetainHandling = true, true, 1
-	}
-	return o
-}
-
 // SubscribeIncoming implements bus.Confirmer. The filter must not be shared.
 func (c *Client) SubscribeIncoming(filter string, deliver func(bus.Message)) (stop func(), err error) {
 	c.mu.Lock()
@@ -358,7 +305,8 @@ func (c *Client) disconnected(reason error) {
 	}
 }
 
-// Ready is closed after the first connection to the broker.
+// Ready is closed after the first connection to the broker at which it has granted subscriptions,
+// if there are any. A broker may refuse some: that is logged.
 func (c *Client) Ready() <-chan struct{} { return c.ready }
 
 // Subscribe adds a subscription. While connected, it returns when the broker has

@@ -20,6 +20,10 @@ import (
 const (
 	// maxFoundBytes bounds what is kept of all that mappers have found.
 	maxFoundBytes = 1 << 20
+	// foundOverhead is what one device costs in memory beside its JSON.
+	foundOverhead = 64
+	// maxEmptyLevel is the longest level of a protocol that is kept if its devices have no room.
+	maxEmptyLevel = 512
 	// maxFoundLists is of how many protocols.
 	maxFoundLists = 64
 )
@@ -78,24 +82,25 @@ func (f *foundDevices) handle(_ context.Context, m bus.Message) {
 // put keeps a list by the level of its protocol, as much of it as there is room for.
 func (f *foundDevices) put(level string, list nodestate.FoundList) {
 	delete(f.lists, level)
-	room := maxFoundBytes
-	for _, other := range f.lists {
+	room := maxFoundBytes - len(level)
+	for otherLevel, other := range f.lists {
+		room -= len(otherLevel)
 		for _, p := range other.Devices {
-			room -= len(p)
+			room -= len(p) + foundOverhead
 		}
 	}
 	if len(f.lists) >= maxFoundLists {
 		room = 0
 	}
 	for i, p := range list.Devices {
-		if room -= len(p); room < 0 {
+		if room -= len(p) + foundOverhead; room < 0 {
 			list.Dropped += len(list.Devices) - i
 			list.Devices = slices.Clone(list.Devices[:i])
 			break
 		}
 	}
-	if len(list.Devices) > 0 {
-		f.lists[level] = list
+	if len(list.Devices) > 0 || (list.Dropped > 0 && len(level) <= maxEmptyLevel && len(f.lists) < maxFoundLists) {
+		f.lists[level] = list // without devices it says how many were dropped
 	}
 	if list.Dropped > 0 {
 		f.log.Warn("devices that a mapper has found have no room", "protocol", list.Protocol, "kept", len(list.Devices), "dropped", list.Dropped)

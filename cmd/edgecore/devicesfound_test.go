@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,7 +102,7 @@ func TestFoundDevicesBounds(t *testing.T) {
 	for _, l := range got.Lists {
 		dropped += l.Dropped
 		for _, d := range l.Devices {
-			size += len(d)
+			size += len(d) + foundOverhead
 		}
 	}
 	if size > maxFoundBytes || size < maxFoundBytes-2*len(large) || len(got.Lists) > maxFoundLists || dropped == 0 {
@@ -111,6 +112,22 @@ func TestFoundDevicesBounds(t *testing.T) {
 	f.put("new", nodestate.FoundList{Protocol: "new", Devices: []nodestate.FoundDevice{large}})
 	if list := f.lists["new"]; len(list.Devices) != 1 {
 		t.Error("room that became free is not used")
+	}
+}
+
+// TestManySmallFound has a mapper propose as many devices as a message holds: each costs memory, however
+// short it is.
+func TestManySmallFound(t *testing.T) {
+	f := newFoundDevices(nil, "edge-7", slog.New(slog.DiscardHandler))
+	list := nodestate.FoundList{Protocol: "p", Devices: slices.Repeat([]nodestate.FoundDevice{nodestate.FoundDevice(`{}`)}, maxFoundBytes/3)}
+	f.put("p", list)
+	f.put("q", list)
+	kept := f.lists["p"]
+	if n := len(kept.Devices); n == 0 || n > maxFoundBytes/foundOverhead || cap(kept.Devices) > 2*n || n+kept.Dropped != len(list.Devices) {
+		t.Errorf("%d devices are kept, %d dropped", n, kept.Dropped)
+	}
+	if q := f.lists["q"]; len(q.Devices) != 0 || q.Dropped != len(list.Devices) {
+		t.Errorf("of another protocol %d devices are kept, %d dropped", len(q.Devices), q.Dropped)
 	}
 }
 

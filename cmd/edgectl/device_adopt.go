@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
@@ -29,7 +33,7 @@ type deviceAdopt struct {
 	spaceFlag
 	File     string   `arg:"" help:"What mappers have found: node/NODE asks that node, which must be connected; or a file with a message of the topic $$hw/events/node/NODE/proposed/PROTOCOL, or with a list of proposals in JSON; - is the input."`
 	Names    []string `arg:"" name:"name" optional:"" help:"Names of the devices to adopt. Without one, and without --all, they are listed."`
-	All      bool     `help:"Adopt all that were found, or all that --selector selects. Those that were declared before are not among them."`
+	All      bool     `help:"Adopt all that were found, or all that --selector selects. Those whose name a declared device has are left out."`
 	Selector string   `help:"Only devices with these labels, for example vendor=acme." short:"l" placeholder:"LABELS"`
 	Protocol string   `help:"Only devices of this protocol."`
 	Node     string   `help:"Edge node that the devices hang on. Default: NODE of node/NODE."`
@@ -60,6 +64,11 @@ func (d *deviceAdopt) Run(ctx context.Context, cli *cli, out program.Output) err
 	}
 	if list, err = d.named(list); err != nil {
 		return err
+	}
+	if strings.HasPrefix(d.File, fromNode) {
+		if list, err = d.undeclared(ctx, cli, list, program.Plain(os.Stderr)); err != nil {
+			return err
+		}
 	}
 	for i, p := range list { // all or none: kubectl applies what is printed
 		if list[i].Model = cmp.Or(p.Model, d.Model); list[i].Model == "" {
@@ -122,7 +131,13 @@ func (f *fleet) found(ctx context.Context, node string) ([]device.Proposal, erro
 			if err := jsonlimit.Unmarshal(raw, &p); err != nil {
 				return nil, fmt.Errorf("the node's answer: %w", err)
 			}
+			if len(validation.IsDNS1123Subdomain(p.Name)) > 0 {
+				return nil, fmt.Errorf("the node's answer: %.80q cannot be the name of a device", p.Name)
+			}
 			list = append(list, p)
+		}
+		if l.Dropped > 0 {
+			fmt.Fprintf(program.Plain(os.Stderr), "the node has no room for %d more devices that were found, of protocol %q: adopt some, and look again\n", l.Dropped, l.Protocol)
 		}
 	}
 	return list, nil
@@ -163,6 +178,59 @@ func (d *deviceAdopt) named(list []device.Proposal) ([]device.Proposal, error) {
 		}
 	}
 	return out, nil
+}
+
+// undeclared leaves out the proposals with the name of a device that is declared: kubectl apply would
+// move that one to the node that proposes, which may be hostile. Of devices that were named that is an
+// error.
+func (d *deviceAdopt) undeclared(ctx context.Context, cli *cli, list []device.Proposal, notes io.Writer) ([]device.Proposal, error) {
+	f, err := cli.fleet()
+	if err != nil {
+		return nil, err
+	}
+	declared, err := f.declared(ctx, d.Space)
+	if err != nil {
+		return nil, fmt.Errorf("which devices are declared in namespace %s (this needs the right to list them): %w", d.Space, err)
+	}
+	return d.without(declared, list, notes)
+}
+
+// without is undeclared with what is declared.
+func (d *deviceAdopt) without(declared map[string]bool, list []device.Proposal, notes io.Writer) (out []device.Proposal, err error) {
+	for _, p := range list {
+		switch {
+		case !declared[p.Name]:
+			out = append(out, p)
+		case d.All:
+			fmt.Fprintf(notes, "%q is left out: namespace %s has a device of that name\n", p.Name, d.Space)
+		default:
+			return nil, &program.UsageError{Setting: "name", Reason: fmt.Sprintf("namespace %s has a device %q, which would be replaced: delete that one first, or use another namespace with --in", d.Space, p.Name)}
+		}
+	}
+	return out, nil
+}
+
+// declared returns the names of the devices of a namespace.
+func (f *fleet) declared(ctx context.Context, space string) (map[string]bool, error) {
+	names := make(map[string]bool)
+	for next := ""; ; {
+		text, err := f.raw.Get().AbsPath("/apis/devices.kubeedge.io/v1beta1/namespaces", space, "devices").
+			Param("limit", strconv.FormatInt(f.page, 10)).Param("continue", next).
+			SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").Do(ctx).Raw()
+		if err != nil {
+			return nil, err
+		}
+		var page metav1.PartialObjectMetadataList
+		if err := json.Unmarshal(text, &page); err != nil {
+			return nil, err
+		}
+		for i := range page.Items {
+			names[page.Items[i].Name] = true
+		}
+		if next = page.Continue; next == "" {
+			return names, nil
+		}
+	}
 }
 
 // readProposals reads a message with proposals, or a list of them.

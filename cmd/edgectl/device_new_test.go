@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/edgekit/edgekit/cmd/internal/program"
+	"github.com/edgekit/edgekit/device"
 )
 
 // repository is edgekit's source.
@@ -157,7 +158,7 @@ func TestDeviceAdoptFromNode(t *testing.T) {
 	answers := map[string]string{
 		"edge-7": `{"kind":"FoundDevices","node":"edge-7","lists":[{"protocol":"acme","timestamp":1,"proposals":[{"name":"pump-1","model":"pump","protocol":{"protocolName":"acme"}}]},` +
 			`{"protocol":"onvif","proposals":[{"name":"pump-1","protocol":{"protocolName":"onvif"}}]}]}`,
-		"edge-8": `{"lists":[{"proposals":[7]}]}`,
+		"edge-8": `{"lists":[{"proposals":[7]}]}`, "edge-10": `{"lists":[{"proposals":[{"name":"../x"}]}]}`,
 	}
 	f := fleetFor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		node, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/nodes/"), "/proxy/debug/found-devices")
@@ -175,7 +176,7 @@ func TestDeviceAdoptFromNode(t *testing.T) {
 	if _, err := adopt.named(list); err == nil || !strings.Contains(err.Error(), "--protocol") {
 		t.Errorf("two devices of a name: %v", err)
 	}
-	for _, node := range []string{"edge-8", "edge-9"} {
+	for _, node := range []string{"edge-8", "edge-9", "edge-10"} {
 		if list, err := f.found(t.Context(), node); err == nil {
 			t.Errorf("%s: %+v", node, list)
 		}
@@ -183,5 +184,38 @@ func TestDeviceAdoptFromNode(t *testing.T) {
 	bad := deviceAdopt{File: "node/../edge-7"}
 	if err := bad.Run(t.Context(), nil, program.Output{}); err == nil || !strings.HasPrefix(err.Error(), "--file") {
 		t.Errorf("a name of a node: %v", err)
+	}
+}
+
+// TestDeviceAdoptDeclared has a node propose devices with the names of declared ones: it must not get
+// them.
+func TestDeviceAdoptDeclared(t *testing.T) {
+	pages := map[string]string{
+		"":  `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"continue":"2"},"items":[{"metadata":{"name":"pump-1"}}]}`,
+		"2": `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":[{"metadata":{"name":"pump-2"}}]}`,
+	}
+	f := fleetFor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/apis/devices.kubeedge.io/v1beta1/namespaces/plant/devices" || r.URL.Query().Get("limit") != "10" {
+			http.Error(w, "", http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(pages[r.URL.Query().Get("continue")]))
+	}), 10)
+	declared, err := f.declared(t.Context(), "plant")
+	if err != nil || len(declared) != 2 || !declared["pump-1"] || !declared["pump-2"] {
+		t.Fatalf("declared: %v, %v", declared, err)
+	}
+	if _, err := f.declared(t.Context(), "office"); err == nil {
+		t.Error("without the right: no error")
+	}
+	var notes bytes.Buffer
+	list := []device.Proposal{{Name: "pump-2"}, {Name: "pump-3"}}
+	left, err := (&deviceAdopt{All: true}).without(declared, list, &notes)
+	if err != nil || len(left) != 1 || left[0].Name != "pump-3" || !strings.Contains(notes.String(), `"pump-2" is left out`) {
+		t.Errorf("adopted are %+v, %v: %s", left, err, notes.String())
+	}
+	if _, err := (&deviceAdopt{Names: []string{"pump-2"}}).without(declared, list, &notes); err == nil || !strings.HasPrefix(err.Error(), "--name") {
+		t.Errorf("named: %v", err)
 	}
 }

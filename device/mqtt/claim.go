@@ -45,6 +45,8 @@ type claim struct {
 	alone              bool   // the edge answers no claims
 	answered           time.Time
 	listed             time.Time // when the first list of devices came since the last answer; zero if none
+	open               bool      // nothing has come since the last claim, of whatever topic
+	silence            silence   // of claims: a mapper that waits makes no calls
 }
 
 func (l *Link) newClaim() *claim {
@@ -78,19 +80,23 @@ func (c *claim) noteList(now time.Time) {
 	}
 }
 
-// check looks at what is overdue.
-func (c *claim) check(now time.Time) {
-	patience := claimPatience
-	if c.state == waits {
-		patience = claimLost
+// heard notes that edgecore has sent something.
+func (c *claim) heard() { c.open, c.silence = false, silence{} }
+
+// check looks at what is overdue. It reports whether the Bus must connect again, as nothing comes.
+func (c *claim) check(now time.Time) (again bool) {
+	patience := claimLost
+	if c.state == undecided {
+		patience = claimPatience
 	}
 	switch {
 	case c.topic == "":
 	case c.state == drives && c.contested && !c.alone && now.Sub(c.answered) >= claimLost:
 		c.state = waits
-	case c.state != drives && !c.listed.IsZero() && now.Sub(c.listed) >= patience:
+	case !c.listed.IsZero() && now.Sub(c.listed) >= patience:
 		c.state, c.alone = drives, true
 	}
+	return c.open && !c.alone && c.silence.miss(now)
 }
 
 // renew claims the devices.
@@ -110,7 +116,7 @@ func (l *Link) sendClaim(ctx context.Context, c *claim, m topics.ClaimMessage) {
 	if c.topic == "" {
 		return
 	}
-	m.Header, m.Mapper, m.Instance = newHeader(), c.name, c.instance
+	m.Header, m.Mapper, m.Instance, c.open = newHeader(), c.name, c.instance, true
 	if err := l.publish(ctx, c.topic, m.EventID, m); err != nil && ctx.Err() == nil {
 		l.cfg.Logger.Debug("the devices cannot be claimed, trying on", "err", err)
 	}

@@ -46,7 +46,7 @@ type Link struct {
 
 	mu      sync.Mutex
 	waiting map[string]chan topics.ErrorMessage // by event_id
-	silence silence
+	silence silence                             // of calls
 
 	waits atomic.Bool // another mapper drives the devices
 }
@@ -142,9 +142,12 @@ func (l *Link) follow(ctx context.Context, events <-chan bus.Message, up <-chan 
 		case <-resync.C:
 			l.requestList(ctx)
 		case <-renew.C:
-			c.check(time.Now())
+			if c.check(time.Now()) {
+				l.connectAgain()
+			}
 			l.renew(ctx, c)
 		case m := <-events:
+			c.heard()
 			if m.Topic == c.result {
 				l.applyClaim(ctx, c, m)
 				break

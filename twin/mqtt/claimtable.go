@@ -16,6 +16,12 @@ const (
 	maxClaims    = 64               // protocols with a claim
 	maxWaiting   = 16               // mappers that wait for one protocol
 	maxClaimName = 128              // bytes of a mapper's name, and of an instance
+	// maxClaimLevel is the longest level of a protocol in bytes. MQTT has topics of 64 KiB, and the
+	// table keeps it.
+	maxClaimLevel = 512
+	// claimMissed is after how long without a claim a mapper that waits is passed over: it has missed
+	// two, and may have been killed.
+	claimMissed = 25 * time.Second
 )
 
 // claimant is one run of a mapper.
@@ -31,8 +37,9 @@ type claim struct {
 }
 
 // claimTable decides which mapper drives the devices of a protocol: the first to claim them, until
-// it releases them or is silent for claimLease. Then it is the one that has waited longest. It
-// reads no clock and touches no bus. One goroutine owns it.
+// it releases them or is silent for claimLease. Then it is the one that has waited longest, of those
+// that have claimed in the last claimMissed if there are such. A mapper that waits and restarts keeps
+// its place. claimTable reads no clock and touches no bus. One goroutine owns it.
 type claimTable struct {
 	claims map[string]*claim // by level of the protocol
 }
@@ -47,6 +54,9 @@ func (t *claimTable) request(now time.Time, level string, m topics.ClaimMessage)
 		return t.end(now, level, c, func(w claimant) bool { return w.instance == m.Instance }), nil
 	}
 	if c == nil {
+		if len(level) > maxClaimLevel {
+			return false, &twin.Error{Code: twin.CodeInvalid, Reason: fmt.Sprintf("the protocol's name in the topic has %d bytes, and the most is %d: its mappers run without claims", len(level), maxClaimLevel)}
+		}
 		if len(t.claims) >= maxClaims {
 			return false, &twin.Error{Code: codeBusy, Reason: fmt.Sprintf("mappers of %d protocols have claims already, which is the most", maxClaims)}
 		}
@@ -69,9 +79,15 @@ func (t *claimTable) request(now time.Time, level string, m topics.ClaimMessage)
 		c.waiting[i].name, c.waiting[i].until = next.name, next.until
 		return changed, nil
 	}
-	if m.Holder == "" && m.Mapper == c.holder.name { // the mapper has restarted
+	namesake := slices.IndexFunc(c.waiting, func(w claimant) bool { return w.name == m.Mapper })
+	switch restarted := m.Holder == ""; {
+	case restarted && m.Mapper == c.holder.name:
 		next, c.holder, changed = c.holder, next, true
 		next.since = now // that it waits
+	case restarted && namesake >= 0:
+		next.since = c.waiting[namesake].since
+		c.waiting[namesake] = next
+		return changed, nil
 	}
 	if len(c.waiting) < maxWaiting {
 		c.waiting = append(c.waiting, next)
@@ -99,8 +115,10 @@ func (t *claimTable) end(now time.Time, level string, c *claim, gone func(claima
 		delete(t.claims, level)
 		return true
 	}
-	c.holder, c.waiting = c.waiting[0], c.waiting[1:]
-	c.holder.since, c.holder.until = now, now.Add(claimLease)
+	i := max(0, slices.IndexFunc(c.waiting, func(w claimant) bool { return w.until.Sub(now) > claimLease-claimMissed }))
+	c.holder = c.waiting[i]
+	c.waiting = slices.Delete(c.waiting, i, i+1)
+	c.holder.since = now // its claim still ends when it would have: it may be gone too
 	return true
 }
 

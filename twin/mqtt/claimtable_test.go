@@ -29,10 +29,17 @@ func TestClaimTable(t *testing.T) {
 		"silent holder": {
 			{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"30s", "a/1 b"}, {"b/2", "a/1 b"}, {"15s", "b/2"}, {"a/1 after a/1", "b/2 a"},
 		},
-		"silent waiter":     {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"30s", "a/1 b"}, {"a/1", "a/1 b"}, {"15s", "a/1"}},
-		"all are silent":    {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"45s", ""}},
-		"mapper restarts":   {{"a/1", "a/1"}, {"a/2", "a/2 a"}, {"a/1 after a/1", "a/2 a"}, {"a/1", "a/2 a"}, {"45s", ""}},
-		"waiter restarts":   {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"b/3", "a/1 b b"}, {"a/1 release", "b/2 b"}},
+		"silent waiter":   {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"30s", "a/1 b"}, {"a/1", "a/1 b"}, {"15s", "a/1"}},
+		"all are silent":  {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"45s", ""}},
+		"mapper restarts": {{"a/1", "a/1"}, {"a/2", "a/2 a"}, {"a/1 after a/1", "a/2 a"}, {"a/1", "a/2 a"}, {"45s", ""}},
+		"waiter restarts": {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"b/3", "a/1 b"}, {"a/1 release", "b/3"}, {"b/3 after a/1", "b/3"}},
+		"namesake waits":  {{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"b/3", "a/1 b"}, {"b/2 after a/1", "a/1 b b"}, {"b/3 after a/1", "a/1 b b"}},
+		"first that waits is gone": {
+			{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"30s", "a/1 b"}, {"a/1", "a/1 b"}, {"c/3", "a/1 b c"}, {"a/1 release", "c/3 b"}, {"15s", "c/3"},
+		},
+		"all that wait are gone": {
+			{"a/1", "a/1"}, {"b/2", "a/1 b"}, {"30s", "a/1 b"}, {"a/1", "a/1 b"}, {"a/1 release", "b/2"}, {"15s", ""},
+		},
 		"edgecore restarts": {{"b/2 after a/1", "a/1 b"}, {"a/1 after a/1", "a/1 b"}, {"45s", ""}},
 		"edgecore restarts, holder is gone": {
 			{"b/2 after a/1", "a/1 b"}, {"30s", "a/1 b"}, {"b/2 after a/1", "a/1 b"}, {"15s", "b/2"},
@@ -78,6 +85,9 @@ func TestClaimBounds(t *testing.T) {
 		if _, err := table.request(time.Unix(0, 0), "p0", m); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := table.request(time.Unix(0, 0), strings.Repeat("x", maxClaimLevel+1), topics.ClaimMessage{Mapper: "m", Instance: "i"}); err == nil || !strings.Contains(err.Error(), "without claims") {
+		t.Errorf("a long protocol: %v", err)
 	}
 	if len(table.claims) != maxClaims || refused != 1000-maxClaims {
 		t.Errorf("%d claims, %d were refused", len(table.claims), refused)
