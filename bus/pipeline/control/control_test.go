@@ -71,8 +71,9 @@ func (p *program) Tap(ctx context.Context, req pipeline.TapRequest, show func(pi
 	if err := p.known(req.Ref); err != nil {
 		return err
 	}
-	for i := range p.waiting {
-		if err := show(pipeline.TapEvent{Event: p.waiting[i], Skipped: int64(i)}); err != nil {
+	waiting := p.waiting // a tap that its client has left may still run at the next request
+	for i := range waiting {
+		if err := show(pipeline.TapEvent{Event: waiting[i], Skipped: int64(i)}); err != nil {
 			return err
 		}
 		if p.broken != nil {
@@ -129,6 +130,8 @@ func (p *program) DropDead(_ context.Context, ref pipeline.Ref, ids []string) (i
 		if _, ok := p.dead[id]; !ok {
 			return 0, fmt.Errorf("%w: dead letter %s", pipeline.ErrNotFound, id)
 		}
+	}
+	for _, id := range ids {
 		delete(p.dead, id)
 	}
 	return int64(len(ids)), nil
