@@ -69,7 +69,7 @@ func (c *Controller) try(ctx context.Context, node string, e hub.Event, since ti
 				Message: fmt.Sprintf("%d of %d events were given up, since the URL refuses them: %v", s.refused, batch.Events, s.why),
 			}, s.refused)
 		}
-		c.statuses.taken(name, node, batch.Sink, batch.Events-s.refused)
+		c.statuses.taken(name, node, batch.Sink, s.taken)
 		return nil
 	case ctx.Err() != nil:
 		return err
@@ -83,7 +83,11 @@ func (c *Controller) try(ctx context.Context, node string, e hub.Event, since ti
 		c.statuses.failure(name, node, wire.Failure{Step: batch.Sink, Reason: v1alpha1.ReasonSinkRetrying, Message: err.Error()}, 0)
 		return err
 	}
-	c.statuses.failure(name, node, wire.Failure{Step: batch.Sink, Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("%d events were given up: %v", batch.Events, err)}, batch.Events)
+	if s.taken > 0 {
+		c.statuses.taken(name, node, batch.Sink, s.taken)
+	}
+	left := batch.Events - s.taken
+	c.statuses.failure(name, node, wire.Failure{Step: batch.Sink, Reason: v1alpha1.ReasonExpired, Message: fmt.Sprintf("%d events were given up: %v", left, err)}, left)
 	return nil
 }
 
@@ -99,7 +103,7 @@ func cloudSink(p *v1alpha1.Pipeline, name string) *v1alpha1.Sink {
 
 // send sends a batch, or a part of it, to the URL of the Pipeline: what the node says of it does
 // not count.
-func (c *Controller) send(ctx context.Context, s *sending, some *span) error {
+func (c *Controller) send(ctx context.Context, s *sending, some *part) error {
 	var inflated *inflater
 	err := c.targets.Send(ctx, func(ctx context.Context) (*http.Request, error) {
 		u, err := delivery.ParseTarget(string(s.sink.Cloud.URL))
@@ -107,11 +111,10 @@ func (c *Controller) send(ctx context.Context, s *sending, some *span) error {
 			return nil, fmt.Errorf("sink %s: cloud.url: %w", s.sink.Name, err)
 		}
 		var body io.Reader
-		if body, inflated, err = s.body(); err != nil {
-			return nil, err
-		}
 		if some != nil {
-			body = &part{list: newElements(body), of: *some}
+			body = some.body()
+		} else if body, inflated, err = s.body(); err != nil {
+			return nil, err
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), body)
 		if err != nil {

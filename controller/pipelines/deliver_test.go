@@ -37,6 +37,7 @@ type receiver struct {
 	mu       sync.Mutex
 	status   int    // answers each request; 0 is 202
 	refuses  string // answers 400 to requests with it
+	later    string // answers 503 to requests with it that it does not refuse
 	requests int
 	ids      []string // of the events that it took
 	batches  []string // Edgekit-Event-Id of all requests
@@ -61,6 +62,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	case r.status != 0:
 		w.WriteHeader(r.status)
+		return
+	case r.later != "" && !bytes.Contains(body, []byte(r.refuses)) && bytes.Contains(body, []byte(r.later)):
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	case r.refuses != "" && bytes.Contains(body, []byte(r.refuses)):
 		http.Error(w, "no such field", http.StatusBadRequest)
@@ -205,6 +209,49 @@ func TestURLRefuses(t *testing.T) {
 	}
 }
 
+// TestURLRefusesOfMany: a batch that is too large for memory is read once, in parts, and each part is
+// searched for the events that the URL refuses.
+func TestURLRefusesOfMany(t *testing.T) {
+	r := newReceiver(t)
+	r.refuses = "bad"
+	c := newDelivering(t, r.URL)
+	data := make([]string, 200)
+	for i := range data {
+		data[i] = strings.Repeat("x", 4<<10)
+	}
+	data[3], data[150] = "bad", "bad"
+	if err := c.tryBatch(t, batchOf(t, true, data...), 0); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Stats(); s.Delivered != 198 || s.Expired != 2 || len(r.ids) != 198 || r.requests > 40 {
+		t.Errorf("%+v, %d events, %d requests", s, len(r.ids), r.requests)
+	}
+	slices.Sort(r.ids)
+	if len(slices.Compact(r.ids)) != 198 || slices.Contains(r.ids, "e3") || slices.Contains(r.ids, "e150") {
+		t.Errorf("the URL took %v", r.ids)
+	}
+	if got := c.failuresOf(); got != `up Refused {"id":"e150"}` {
+		t.Error(got)
+	}
+}
+
+// TestURLTakesPart: events that the URL has taken are none of those that are given up.
+func TestURLTakesPart(t *testing.T) {
+	r := newReceiver(t)
+	r.refuses, r.later = "bad", "later"
+	c := newDelivering(t, r.URL)
+	b := batchOf(t, false, "a", "b", "later", "bad")
+	if err := c.tryBatch(t, b, 0); err == nil || c.failuresOf() != "up SinkRetrying " {
+		t.Error(err, c.failuresOf())
+	}
+	if err := c.tryBatch(t, b, defaultRetry+time.Second); err != nil || c.failuresOf() != "up Expired " {
+		t.Error(err, c.failuresOf())
+	}
+	if s := c.Stats(); s.Delivered != 2 || s.Expired != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestURLStatuses: what passes, or is mended by an operator, is tried again until the time is over.
 func TestURLStatuses(t *testing.T) {
 	r := newReceiver(t)
@@ -283,31 +330,39 @@ func TestBatchOfNobody(t *testing.T) {
 // TestElements: lists are read one element at a time, and an element that is too large is refused.
 func TestElements(t *testing.T) {
 	for text, want := range map[string]int{`[]`: 0, `[1]`: 1, ` [ {"a":[1,2]} , "x" ] `: 2, `{}`: -1, `[1,`: -1, ``: -1, `[1 2]`: -1, `["` + strings.Repeat("x", maxElement) + `"]`: -1} {
-		s := &sending{batch: &wire.Batch{Body: []byte(text)}}
+		s := &sending{batch: &wire.Batch{Body: []byte(text), Events: 10}}
 		if got := s.count(); got != want {
 			t.Errorf("%.20s: %d, want %d", text, got, want)
 		}
 	}
-	all, err := io.ReadAll(&part{list: newElements(strings.NewReader(`[0, "a" ,{"b":[1]}, 3]`)), of: span{1, 3}})
+	p := part{events: []json.RawMessage{[]byte(`"a"`), []byte(`{"b":[1]}`)}}
+	all, err := io.ReadAll(p.body())
 	if err != nil || string(all) != `["a",{"b":[1]}]` {
 		t.Errorf("%s, %v", all, err)
-	}
-	if _, err := io.ReadAll(&part{list: newElements(strings.NewReader(`[0]`)), of: span{0, 2}}); err == nil {
-		t.Error("a part that is not there was read")
 	}
 }
 
 // FuzzElements gives any text to what reads a node's batch.
 func FuzzElements(f *testing.F) {
 	for _, text := range []string{`[]`, `[1,{"id":"x"}]`, `[[[`, `{"a":1}`, `[1`} {
-		f.Add(text, 0, 1)
+		f.Add(text)
 	}
-	f.Fuzz(func(t *testing.T, text string, from, to int) {
-		s := &sending{batch: &wire.Batch{Body: []byte(text)}}
+	f.Fuzz(func(t *testing.T, text string) {
+		s := &sending{batch: &wire.Batch{Body: []byte(text), Events: wire.MaxEvents}}
 		n := s.count()
-		s.brief(span{from, to})
-		b, err := io.ReadAll(&part{list: newElements(strings.NewReader(text)), of: span{from, to}})
-		if err == nil && from >= 0 && from < to && to <= n && !json.Valid(b) {
+		var p part
+		for list := newElements(strings.NewReader(text)); ; {
+			raw, err := list.next()
+			if err != nil {
+				break
+			}
+			brief(raw)
+			p.events = append(p.events, raw)
+		}
+		if n >= 0 && n != len(p.events) {
+			t.Errorf("%d events and %d", n, len(p.events))
+		}
+		if b, err := io.ReadAll(p.body()); err == nil && len(p.events) > 0 && !json.Valid(b) {
 			t.Errorf("%q is no JSON", b)
 		}
 	})

@@ -25,22 +25,31 @@ type sending struct {
 	p     *v1alpha1.Pipeline
 	sink  *v1alpha1.Sink
 
+	taken int // events
+
 	// Events that the URL refuses, and why it refuses the last of them.
 	refused int
 	why     error
 	last    string // that event, as JSON
 }
 
-// all sends the batch. If the URL refuses it, it sends halves until the events are found that it
+// maxWindow is how many bytes of a batch that was refused are in memory, but for one event that is
+// larger.
+const maxWindow = 128 << 10
+
+// all sends the batch. If the URL refuses it, it sends parts until the events are found that it
 // refuses, as sinks of kind http do on the node. An error is about what has to be tried again: the
 // URL may then get events twice.
 func (s *sending) all(ctx context.Context) error {
 	err := s.c.send(ctx, s, nil)
+	if err == nil {
+		s.taken = s.batch.Events
+	}
 	if !isRefused(err) {
 		return err
 	}
 	if s.batch.Events > 1 && s.count() == s.batch.Events {
-		return s.halves(ctx, span{0, s.batch.Events})
+		return s.windows(ctx)
 	}
 	s.refused, s.why = s.batch.Events, err
 	return nil
@@ -51,35 +60,67 @@ func isRefused(err error) bool {
 	return ok && wire.RefusedStatus(failed.Status)
 }
 
-// halves sends the two halves of events that were refused together.
-func (s *sending) halves(ctx context.Context, of span) error {
-	middle := (of.from + of.to) / 2
-	for _, half := range []span{{of.from, middle}, {middle, of.to}} {
-		err := s.c.send(ctx, s, &half)
-		switch {
-		case !isRefused(err):
-		case half.to-half.from > 1:
-			err = s.halves(ctx, half)
-		default:
-			s.refused++
-			s.why, s.last, err = err, s.brief(half), nil
+// windows reads the batch once and sends it in parts that are small enough for memory. A batch that
+// is one such part was sent before.
+func (s *sending) windows(ctx context.Context) error {
+	body, _, err := s.body()
+	if err != nil {
+		return err
+	}
+	list := newElements(body)
+	for at := 0; at < s.batch.Events; {
+		p := part{at: at}
+		for size := 0; at < s.batch.Events && size < maxWindow; at++ {
+			raw, err := list.next()
+			if err != nil {
+				return &delivery.SendError{Text: "the batch cannot be read: " + err.Error(), Final: true} // count has read it
+			}
+			p.events = append(p.events, raw)
+			size += len(raw)
 		}
-		if err != nil {
+		if len(p.events) == s.batch.Events {
+			return s.halves(ctx, p)
+		}
+		if err := s.part(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// part sends a part of the batch, in halves if the URL refuses it.
+func (s *sending) part(ctx context.Context, p part) error {
+	err := s.c.send(ctx, s, &p)
+	switch {
+	case err == nil:
+		s.taken += len(p.events)
+	case isRefused(err) && len(p.events) > 1:
+		return s.halves(ctx, p)
+	case isRefused(err):
+		s.refused++
+		s.why, s.last, err = err, brief(p.events[0]), nil
+	}
+	return err
+}
+
+// halves sends the two halves of events that were refused together.
+func (s *sending) halves(ctx context.Context, p part) error {
+	middle := len(p.events) / 2
+	if err := s.part(ctx, part{p.at, p.events[:middle]}); err != nil {
+		return err
+	}
+	return s.part(ctx, part{p.at + middle, p.events[middle:]})
+}
+
 // headers names the batch, or a part of it.
-func (s *sending) headers(h http.Header, part *span) {
+func (s *sending) headers(h http.Header, p *part) {
 	h.Set("Content-Type", "application/cloudevents-batch+json; charset=UTF-8")
 	if s.batch.Events == 1 {
 		h.Set("Content-Type", "application/cloudevents+json; charset=UTF-8")
 	}
 	id := s.event.Source + "-" + strconv.FormatUint(s.event.ID, 10)
-	if part != nil {
-		id += fmt.Sprintf("-%d-%d", part.from, part.to)
+	if p != nil {
+		id += fmt.Sprintf("-%d-%d", p.at, p.at+len(p.events))
 	}
 	h.Set(nodeHeader, s.node)
 	h.Set(idHeader, id)
@@ -96,14 +137,14 @@ func (s *sending) body() (io.Reader, *inflater, error) {
 	return z, z, err
 }
 
-// count is how many events the batch has; -1 if it is no list of them.
+// count is how many events the batch has; -1 if it is no list of them, or has more than it says.
 func (s *sending) count() int {
 	body, _, err := s.body()
 	if err != nil {
 		return -1
 	}
 	n := 0
-	for list := newElements(body); ; n++ {
+	for list := newElements(body); n <= s.batch.Events; n++ {
 		if _, err := list.next(); err != nil {
 			if err != io.EOF { //nolint:errorlint // next gives io.EOF itself
 				return -1
@@ -111,79 +152,40 @@ func (s *sending) count() int {
 			return n
 		}
 	}
+	return -1
 }
 
-// brief is the id of the event of a span of one, as JSON.
-func (s *sending) brief(of span) string {
-	body, _, err := s.body()
+// brief is the id of an event, as JSON.
+func brief(raw json.RawMessage) string {
+	var event struct {
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(raw, &event) != nil {
+		return ""
+	}
+	event.ID = wire.Clip(event.ID, wire.MaxMessage/2)
+	text, err := json.Marshal(event)
 	if err != nil {
 		return ""
 	}
-	list := newElements(body)
-	for i := 0; ; i++ {
-		raw, err := list.next()
-		if err != nil {
-			return ""
-		}
-		if i < of.from {
-			continue
-		}
-		var event struct {
-			ID string `json:"id"`
-		}
-		if json.Unmarshal(raw, &event) != nil {
-			return ""
-		}
-		event.ID = wire.Clip(event.ID, wire.MaxMessage/2)
-		text, err := json.Marshal(event)
-		if err != nil {
-			return ""
-		}
-		return string(text)
-	}
+	return string(text)
 }
 
-// span is a part of a list: from, and up to but not to.
-type span struct{ from, to int }
-
-// part is a list with some of the elements of another, on its way.
+// part is some of the events of a batch.
 type part struct {
-	list *elements
-	of   span
-	at   int
-	rest []byte // of what is to be read next
-	done bool
+	at     int // index of the first
+	events []json.RawMessage
 }
 
-// Read reads the list.
-func (p *part) Read(b []byte) (int, error) {
-	for len(p.rest) == 0 {
-		if p.done {
-			return 0, io.EOF
-		}
-		if p.at >= p.of.to {
-			p.rest, p.done = []byte("]"), true
-			continue
-		}
-		raw, err := p.list.next()
-		if err == io.EOF { //nolint:errorlint // next gives io.EOF itself
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return 0, err
-		}
-		if p.at++; p.at <= p.of.from {
-			continue
-		}
-		mark := byte(',')
-		if p.at == p.of.from+1 {
-			mark = '['
-		}
-		p.rest = append([]byte{mark}, raw...)
+// body is the part as a list.
+func (p *part) body() *bytes.Reader {
+	var b []byte
+	mark := byte('[')
+	for _, raw := range p.events {
+		b = append(append(b, mark), raw...)
+		mark = ','
 	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
+	return bytes.NewReader(append(b, ']'))
 }
 
 // maxElement is the largest event in JSON; more is not held in memory.

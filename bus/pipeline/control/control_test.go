@@ -32,6 +32,8 @@ type program struct {
 	before  time.Time
 	pushed  []string // steps, and the ids of the events that they got
 	away    error    // what PushTo returns
+	evicts  []string // dead letters that make room for those that PushTo makes
+	idle    bool     // it has not run yet
 }
 
 func (p *program) PushTo(_ context.Context, ref pipeline.Ref, step string, events []pipeline.Event) error {
@@ -40,6 +42,9 @@ func (p *program) PushTo(_ context.Context, ref pipeline.Ref, step string, event
 	}
 	for _, e := range events {
 		p.pushed = append(p.pushed, step+"/"+e.ID)
+	}
+	for _, id := range p.evicts {
+		delete(p.dead, id)
 	}
 	return p.known(ref)
 }
@@ -52,6 +57,9 @@ func (p *program) known(ref pipeline.Ref) error {
 }
 
 func (p *program) Status() []pipeline.Status {
+	if p.idle {
+		return []pipeline.Status{{Ref: plant, State: pipeline.Failed}}
+	}
 	return []pipeline.Status{{Ref: pipeline.Ref{Namespace: "plant", Name: "hot"}, Generation: 3, State: pipeline.Running,
 		Failures: []v1alpha1.Failure{{Step: "up", Reason: v1alpha1.ReasonSinkRetrying}},
 		Steps: []pipeline.StepStats{{Name: "temps", Kind: "mqtt", Out: 7}, {Name: "hot", Kind: "filter", In: 7, Out: 2, Drop: 5, Busy: time.Second},
@@ -63,8 +71,9 @@ func (p *program) Tap(ctx context.Context, req pipeline.TapRequest, show func(pi
 	if err := p.known(req.Ref); err != nil {
 		return err
 	}
-	for i := range p.waiting {
-		if err := show(pipeline.TapEvent{Event: p.waiting[i], Skipped: int64(i)}); err != nil {
+	waiting := p.waiting // a tap that its client has left may still run at the next request
+	for i := range waiting {
+		if err := show(pipeline.TapEvent{Event: waiting[i], Skipped: int64(i)}); err != nil {
 			return err
 		}
 		if p.broken != nil {
@@ -121,6 +130,8 @@ func (p *program) DropDead(_ context.Context, ref pipeline.Ref, ids []string) (i
 		if _, ok := p.dead[id]; !ok {
 			return 0, fmt.Errorf("%w: dead letter %s", pipeline.ErrNotFound, id)
 		}
+	}
+	for _, id := range ids {
 		delete(p.dead, id)
 	}
 	return int64(len(ids)), nil
@@ -240,6 +251,29 @@ func TestReplaySteps(t *testing.T) {
 	}
 	if n, err := c.Replay(t.Context(), plant); n != 250 || err != nil || len(p.pushed) != 251 || len(p.dead) != 1 {
 		t.Error(n, err, len(p.pushed), p.dead)
+	}
+}
+
+// TestReplayEvicts: letters of events that fail again make older ones go, which are then no error:
+// what was given back does not stay, to be given back twice.
+func TestReplayEvicts(t *testing.T) {
+	p := &program{evicts: []string{"1", "4"}, dead: map[string]pipeline.DeadLetter{
+		"1": {Step: "hot", Event: event("a", nil)}, "2": {Step: "hot", Event: event("b", nil)},
+		"4": {Step: "up", Event: event("d", nil)}, "5": {Step: "up", Event: event("e", nil)},
+	}}
+	c := serve(t, control.Config{Runner: p, Queues: p})
+	if n, err := c.Replay(t.Context(), plant, "1", "2", "4", "5"); n != 3 || err != nil || len(p.pushed) != 2 || len(p.dead) != 0 {
+		t.Error(n, err, p.pushed, p.dead)
+	}
+}
+
+// TestReplayNotRun: nobody knows yet of which steps the letters are. They stay, and the error does
+// not say to drop them.
+func TestReplayNotRun(t *testing.T) {
+	p := &program{idle: true, dead: map[string]pipeline.DeadLetter{"1": {Step: "hot", Event: event("a", nil)}}}
+	c := serve(t, control.Config{Runner: p, Queues: p})
+	if _, err := c.Replay(t.Context(), plant); err == nil || err.Error() != pipeline.ErrNotRunning.Error() || len(p.dead) != 1 {
+		t.Error(err, p.dead)
 	}
 }
 

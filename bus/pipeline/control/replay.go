@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -17,23 +18,56 @@ func (h *Handler) replay(w http.ResponseWriter, r *http.Request) {
 // replayAll gives the dead letters with the ids, or all, back to the steps and sinks that they are
 // of, and returns how many. What cannot be given back stays.
 func (h *Handler) replayAll(ctx context.Context, ref pipeline.Ref, ids []string) (int64, error) {
-	sinks, err := h.ofSinks(ctx, ref, ids)
+	steps, err := h.steps(ref)
 	if err != nil {
 		return 0, err
 	}
-	n, err := h.replaySteps(ctx, ref, ids)
-	if err == nil && len(sinks) > 0 {
-		var more int64
-		more, err = h.cfg.Queues.Replay(ctx, ref, sinks)
-		n += more
+	sinks, err := h.ofSinks(ctx, ref, steps, ids)
+	if err != nil {
+		return 0, err
+	}
+	n, err := h.replaySteps(ctx, ref, steps, ids)
+	if err == nil {
+		err = h.onThose(ctx, ref, sinks, func(ids []string) error {
+			more, err := h.cfg.Queues.Replay(ctx, ref, ids)
+			n += more
+			return err
+		})
 	}
 	return n, err
 }
 
+// onThose calls do with ids of dead letters. Letters of events that fail again make the oldest
+// ones go when there are too many: if one is gone do fails, and is called with those that are left.
+func (h *Handler) onThose(ctx context.Context, ref pipeline.Ref, ids []string, do func(ids []string) error) error {
+	for len(ids) > 0 { // without ids it would be called for all
+		failed := do(ids)
+		if !errors.Is(failed, pipeline.ErrNotFound) {
+			return failed
+		}
+		wanted := idSet(ids)
+		var left []string
+		err := h.cfg.Queues.DeadLetters(ctx, ref, func(id string, _ pipeline.DeadLetter) error {
+			if wanted[id] {
+				left = append(left, id)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(left) == len(ids) {
+			return failed
+		}
+		ids = left
+	}
+	return nil
+}
+
 // ofSinks returns the ids of the dead letters that are of no source and no step. One that is not
 // there is an error.
-func (h *Handler) ofSinks(ctx context.Context, ref pipeline.Ref, ids []string) ([]string, error) {
-	steps, wanted := h.steps(ref), idSet(ids)
+func (h *Handler) ofSinks(ctx context.Context, ref pipeline.Ref, steps map[string]bool, ids []string) ([]string, error) {
+	wanted := idSet(ids)
 	var out []string
 	err := h.cfg.Queues.DeadLetters(ctx, ref, func(id string, l pipeline.DeadLetter) error {
 		if wanted == nil || wanted[id] {
@@ -52,18 +86,22 @@ func (h *Handler) ofSinks(ctx context.Context, ref pipeline.Ref, ids []string) (
 	return out, err
 }
 
-// steps are the names of the sources and steps of a pipeline.
-func (h *Handler) steps(ref pipeline.Ref) map[string]bool {
+// steps are the names of the sources and steps of a pipeline. One that has not run yet does not
+// know them.
+func (h *Handler) steps(ref pipeline.Ref) (map[string]bool, error) {
 	out := make(map[string]bool)
 	for _, s := range h.cfg.Runner.Status() {
 		if s.Ref != ref {
 			continue
 		}
+		if len(s.Steps) == 0 {
+			return nil, pipeline.ErrNotRunning
+		}
 		for _, step := range s.Steps {
 			out[step.Name] = step.Part != pipeline.PartSink
 		}
 	}
-	return out
+	return out, nil
 }
 
 // idSet is a set of ids; nil means all.
@@ -85,8 +123,8 @@ const (
 )
 
 // replaySteps gives dead letters back to their sources and steps, those of one step together.
-func (h *Handler) replaySteps(ctx context.Context, ref pipeline.Ref, ids []string) (count int64, err error) {
-	steps, wanted := h.steps(ref), idSet(ids)
+func (h *Handler) replaySteps(ctx context.Context, ref pipeline.Ref, steps map[string]bool, ids []string) (count int64, err error) {
+	wanted := idSet(ids)
 	var step string
 	var letters []string
 	var events []pipeline.Event
@@ -98,8 +136,11 @@ func (h *Handler) replaySteps(ctx context.Context, ref pipeline.Ref, ids []strin
 		if err := h.cfg.Runner.PushTo(ctx, ref, step, events); err != nil {
 			return err
 		}
-		n, err := h.cfg.Queues.DropDead(ctx, ref, letters)
-		count += n
+		err := h.onThose(ctx, ref, letters, func(ids []string) error {
+			_, err := h.cfg.Queues.DropDead(ctx, ref, ids)
+			return err
+		})
+		count += int64(len(events))
 		letters, events, size = nil, nil, 0 // the events are the pipeline's now
 		return err
 	}

@@ -173,12 +173,13 @@ func (p *slowPod) HasEnded(types.UID) bool {
 	}
 }
 
-// lostLog is closed by the line of the log which says that the bus was lost during a shutdown.
-type lostLog chan struct{}
+// lostLog calls a function at each line of the log which says that the bus cannot be used during a
+// shutdown: there is one for each reason, the loss and what the next connection finds.
+type lostLog func()
 
 func (l lostLog) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("cannot be used during a shutdown")) {
-		close(l)
+		l()
 	}
 	return len(line), nil
 }
@@ -205,11 +206,11 @@ func TestBusDies(t *testing.T) {
 		t.Fatal("the stand-in is not there")
 	}
 	pod := &slowPod{began: make(chan struct{}), end: make(chan struct{})}
-	lost := make(lostLog)
+	lost := make(chan struct{})
 	m, err := shutdown.New(shutdown.Config{
 		Dial:    func(ctx context.Context) (shutdown.Logind, error) { return logind.DialBus(ctx, address) },
 		Periods: shutdown.Periods(30*time.Second, 10*time.Second), Pods: pod, ConfigDir: t.TempDir(),
-		Logger: slog.New(slog.NewTextHandler(lost, nil)),
+		Logger: slog.New(slog.NewTextHandler(lostLog(sync.OnceFunc(func() { close(lost) })), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
