@@ -8,7 +8,7 @@ import (
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
-// loops refuses pipelines that certainly feed themselves, and sinks that write to one file. A
+// loops refuses pipelines that feed themselves, whatever their filters let through, and sinks that write to one file. A
 // topic that depends on the event is known in Send alone: sinks look at Env.Upstream there.
 func (c *compiler) loops() {
 	feeds := make(map[int][]int) // from a sink to the sources that its events come in at again
@@ -35,7 +35,7 @@ func (c *compiler) loops() {
 		for _, j := range feeds[i] {
 			if c.reaches(j, i, feeds, make(map[int]bool)) {
 				field := map[string]string{"mqtt": "mqtt.topic", "file": "file.path"}[n.kind]
-				c.fail(n.at().field("%s", field), "what it sends comes in again at source %s, and from there to this sink, without end: send elsewhere, or have the source read less", c.plan.nodes[j].name)
+				c.fail(n.at().field("%s", field), "what it sends comes in again at source %s, and from there to this sink, and so on: send elsewhere, or have the source read less", c.plan.nodes[j].name)
 				break
 			}
 		}

@@ -73,8 +73,9 @@
 // Status has the last failures. Runner.PushTo gives a dead letter back to the source or step that
 // it is of.
 //
-// A pipeline whose sink certainly feeds its own source is refused, as are two sinks that write to
-// one file: of two pipelines with one file the older one runs, and the other waits for it.
+// A pipeline whose sink feeds its own source by a topic or path that is written as text is refused,
+// as are two sinks that write to one file. Of two pipelines with one file the one that runs keeps it
+// (the older one, if both start together), and the other waits for it.
 //
 // # Bounds
 //

@@ -253,6 +253,8 @@ func refuse(w http.ResponseWriter, err error) {
 		status = request.Status
 	case errors.Is(err, pipeline.ErrNotFound):
 		status = http.StatusNotFound
+	case errors.Is(err, pipeline.ErrNotRunning):
+		status = http.StatusServiceUnavailable
 	}
 	answer(w, status, failure{err.Error()})
 }
