@@ -23,6 +23,7 @@ import (
 	"github.com/edgekit/edgekit/bus/metastore"
 	pipelinehost "github.com/edgekit/edgekit/bus/pipeline/host"
 	"github.com/edgekit/edgekit/bus/pipeline/wire"
+	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
@@ -47,6 +48,7 @@ type edge struct {
 	store  meta.Store
 	broker *mqttbroker.Broker
 	host   *pipelinehost.Host
+	killed int // the last pid that kill has killed
 
 	mu      sync.Mutex
 	reports map[string]*wire.Report
@@ -233,17 +235,17 @@ func decode(t *testing.T, b *wire.Batch) []event {
 	return list
 }
 
-// pid is edgepipe's.
-func (e *edge) pid(t *testing.T) int {
+// pid is edgepipe's, once one runs that kill has not killed.
+func (e *edge) pid(t *testing.T) (pid int) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(e.folder, "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	hubtest.Until(t, "edgepipe has written its pid", func() bool {
+		text, err := os.ReadFile(filepath.Join(e.folder, "pid"))
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text))) // it may be half-written
+		return err == nil && pid != e.killed
+	})
 	return pid
 }
 
@@ -264,7 +266,8 @@ func (e *edge) memory(t *testing.T, name string) {
 // kill kills edgepipe as a crash or the kernel does.
 func (e *edge) kill(t *testing.T) {
 	t.Helper()
-	if err := syscall.Kill(e.pid(t), syscall.SIGKILL); err != nil {
+	e.killed = e.pid(t)
+	if err := syscall.Kill(e.killed, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -31,7 +31,7 @@ func nodeAPI(t *testing.T, s *site.Site) {
 		t.Fatal(err)
 	}
 	n := nodeKubectl{t: t, s: s}
-	n.wants(ctx, "", "get pods -n "+tour.Namespace, pod.Name)
+	n.comes(ctx, "", "get pods -n "+tour.Namespace, pod.Name) // once the API listens: what the cloud says is of the run before
 	n.wants(ctx, "", "get nodes", tour.Node)
 	n.wants(ctx, "", "get namespaces", tour.Namespace)
 	n.wants(ctx, "", "logs -n "+tour.Namespace+" --tail=1 "+pod.Name, "")
