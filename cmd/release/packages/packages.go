@@ -44,6 +44,20 @@ const (
 // Write makes the packages of one platform in the folder out. The package edgekit-keadm fits all
 // platforms and is made again with the same bytes.
 func (b Build) Write(ctx context.Context, out string) error {
+	return b.writeAll(ctx, out, []describe{b.edgecore, b.cloudcore, b.edgectl, b.keadm}, "deb", "rpm", "apk")
+}
+
+// WriteEdgecore writes the Debian package of edgecore alone, for a machine that is set up from the
+// source itself.
+func (b Build) WriteEdgecore(ctx context.Context, out string) error {
+	return b.writeAll(ctx, out, []describe{b.edgecore}, "deb")
+}
+
+// describe describes a package whose files are in the folder dir.
+type describe func(dir string) *nfpm.Info
+
+// writeAll makes some packages in some formats.
+func (b Build) writeAll(ctx context.Context, out string, packages []describe, formats ...string) error {
 	v, err := parseVersion(b.Version)
 	if err != nil {
 		return err
@@ -56,12 +70,12 @@ func (b Build) Write(ctx context.Context, out string) error {
 	if err := unpack(work, b.Time); err != nil {
 		return err
 	}
-	for _, describe := range []func(dir string) *nfpm.Info{b.edgecore, b.cloudcore, b.edgectl, b.keadm} {
-		for _, format := range []string{"deb", "rpm", "apk"} {
+	for _, info := range packages {
+		for _, format := range formats {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			info := describe(work)
+			info := info(work)
 			b.common(info, format, v)
 			if err := write(info, format, out); err != nil {
 				return fmt.Errorf("packages: %s.%s: %w", info.Name, format, err)
