@@ -2,7 +2,9 @@ package topics
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Header is in every message of a device or a node. A request without content is
@@ -176,6 +178,15 @@ type ClaimMessage struct {
 	Holder     string `json:"holder,omitempty"`
 	HolderName string `json:"holder_name,omitempty"`
 	Release    bool   `json:"release,omitempty"` // the mapper ends: it claims nothing any more
+}
+
+// MaxMapperName is how many bytes a mapper's name has at most, and an instance.
+const MaxMapperName = 128
+
+// IsMapperName reports whether a text can be a field of a ClaimMessage: it is short and can be
+// printed. An empty one can.
+func IsMapperName(s string) bool {
+	return len(s) <= MaxMapperName && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError })
 }
 
 // ClaimResultMessage says which mapper drives the devices of a protocol. It answers a

@@ -22,7 +22,6 @@ const (
 	// of devices: an edgecore of an earlier version answers no claims.
 	claimPatience = 10 * time.Second
 	releaseTime   = time.Second // for the message that a claim ends
-	maxName       = 128         // bytes, as at the edge
 )
 
 // claimState is whether the mapper drives the devices.

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -61,8 +60,8 @@ func New(cfg Config) (*Link, error) {
 	if cfg.Node == "" || strings.ContainsAny(cfg.Node, "/+#\x00") {
 		return nil, fmt.Errorf("device/mqtt: Config.Node is %q: it must be the node's name, without slashes and wildcards", cfg.Node)
 	}
-	if len(cfg.Name) > maxName || strings.ContainsFunc(cfg.Name, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }) {
-		return nil, fmt.Errorf("device/mqtt: Config.Name is %.140q: it must be at most %d bytes of text that can be printed", cfg.Name, maxName)
+	if !topics.IsMapperName(cfg.Name) {
+		return nil, fmt.Errorf("device/mqtt: Config.Name is %.140q: it must be at most %d bytes of text that can be printed", cfg.Name, topics.MaxMapperName)
 	}
 	if cfg.Resync < 0 {
 		return nil, errors.New("device/mqtt: Config.Resync must not be negative")

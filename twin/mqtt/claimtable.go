@@ -3,7 +3,6 @@ package mqtt
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/edgekit/edgekit/bus/topics"
@@ -12,10 +11,9 @@ import (
 )
 
 const (
-	claimLease   = 45 * time.Second // a claim that was not repeated for so long ends
-	maxClaims    = 64               // protocols with a claim
-	maxWaiting   = 16               // mappers that wait for one protocol
-	maxClaimName = 128              // bytes of a mapper's name, and of an instance
+	claimLease = 45 * time.Second // a claim that was not repeated for so long ends
+	maxClaims  = 64               // protocols with a claim
+	maxWaiting = 16               // mappers that wait for one protocol
 	// maxClaimLevel is the longest level of a protocol in bytes. MQTT has topics of 64 KiB, and the
 	// table keeps it.
 	maxClaimLevel = 512
@@ -159,8 +157,8 @@ func decodeClaim(payload []byte) (m topics.ClaimMessage, err error) {
 		}
 	}
 	for _, f := range []struct{ field, value string }{{"mapper", m.Mapper}, {"instance", m.Instance}, {"holder", m.Holder}, {"holder_name", m.HolderName}} {
-		if len(f.value) > maxClaimName || strings.ContainsFunc(f.value, func(c rune) bool { return c < ' ' || c == 0x7f || c == '�' }) {
-			return m, fmt.Errorf("field %q is %.140q: use at most %d bytes that can be printed", f.field, f.value, maxClaimName)
+		if !topics.IsMapperName(f.value) {
+			return m, fmt.Errorf("field %q is %.140q: use at most %d bytes that can be printed", f.field, f.value, topics.MaxMapperName)
 		}
 	}
 	return m, nil
