@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,9 +21,10 @@ const (
 	maxFoundBytes = 1 << 20
 	// foundOverhead is what one device costs in memory beside its JSON.
 	foundOverhead = 64
-	// maxEmptyLevel is the longest level of a protocol that is kept if its devices have no room.
+	// maxEmptyLevel is the longest topic level of a protocol of which the count of dropped devices is
+	// kept when none of its devices has room.
 	maxEmptyLevel = 512
-	// maxFoundLists is of how many protocols.
+	// maxFoundLists is how many protocols have a list.
 	maxFoundLists = 64
 )
 
@@ -32,7 +32,7 @@ const (
 // "edgectl device adopt node/NODE". It comes from retained messages, so that it is there again after
 // a restart.
 type foundDevices struct {
-	bus  jobBus
+	bus  nodeBus
 	node string
 	log  *slog.Logger
 
@@ -40,22 +40,14 @@ type foundDevices struct {
 	lists map[string]nodestate.FoundList // by protocol
 }
 
-func newFoundDevices(b jobBus, node string, log *slog.Logger) *foundDevices {
+func newFoundDevices(b nodeBus, node string, log *slog.Logger) *foundDevices {
 	return &foundDevices{bus: b, node: node, log: log, lists: make(map[string]nodestate.FoundList)}
 }
 
 // run follows the mappers until ctx ends.
 func (f *foundDevices) run(ctx context.Context) error {
-	select {
-	case <-f.bus.Ready():
-	case <-ctx.Done():
-		return nil
-	}
-	stop, err := f.bus.Subscribe(topics.Node(f.node, topics.ProposedOfAll), f.handle)
-	if errors.Is(err, bus.ErrNotRunning) && ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
+	stop, err := subscribe(ctx, f.bus, topics.Node(f.node, topics.ProposedOfAll), f.handle)
+	if stop == nil {
 		return err
 	}
 	defer stop()

@@ -21,8 +21,8 @@ const (
 	maxConfirm = 16 << 10
 )
 
-// jobBus is what jobTopics uses of a *bus.Bus.
-type jobBus interface {
+// nodeBus is what edgecore's own topics use of a *bus.Bus.
+type nodeBus interface {
 	Ready() <-chan struct{}
 	Publish(ctx context.Context, m bus.Message) error
 	Subscribe(filter string, handler bus.Handler) (stop func(), err error)
@@ -37,25 +37,34 @@ type jobFollower interface {
 
 // jobTopics has jobs confirmed and refused over MQTT, and says there how they end.
 type jobTopics struct {
-	bus   jobBus
+	bus   nodeBus
 	jobs  jobFollower
 	node  string
 	log   *slog.Logger
 	ended map[string]bool // uids of the jobs whose end was said, or that had ended before
 }
 
-// run publishes and answers until ctx ends.
-func (t *jobTopics) run(ctx context.Context) error {
+// subscribe subscribes once the bus runs. stop is nil after an error, and when ctx ends before.
+func subscribe(ctx context.Context, b nodeBus, filter string, handler bus.Handler) (stop func(), err error) {
 	select {
-	case <-t.bus.Ready():
+	case <-b.Ready():
 	case <-ctx.Done():
-		return nil
+		return nil, nil
 	}
-	stop, err := t.bus.Subscribe(topics.Node(t.node, topics.UpgradeConfirm), t.confirm)
+	stop, err = b.Subscribe(filter, handler)
 	if errors.Is(err, bus.ErrNotRunning) && ctx.Err() != nil {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	return stop, nil
+}
+
+// run publishes and answers until ctx ends.
+func (t *jobTopics) run(ctx context.Context) error {
+	stop, err := subscribe(ctx, t.bus, topics.Node(t.node, topics.UpgradeConfirm), t.confirm)
+	if stop == nil {
 		return err
 	}
 	defer stop()
