@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -336,6 +338,18 @@ type Handler struct {
 	Name                    string // "" is the default one
 	RecursiveReadOnlyMounts bool   // it can mount read-only with all that lies below
 	UserNamespaces          bool   // it can give a pod a user namespace of its own
+}
+
+// HandlerNames lists the handlers that a RuntimeClass can name, for people.
+func HandlerNames(all []Handler) string {
+	var names []string
+	for _, h := range all {
+		if h.Name != "" {
+			names = append(names, h.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // Features says what a runtime can do that not every runtime can.

@@ -38,22 +38,10 @@ func checkRuntime(ctx context.Context, e *env) []Result {
 	default:
 		out = append(out, good("the runtime is ready"))
 	}
-	if names := handlers(h.Handlers); names != "" {
+	if names := runtime.HandlerNames(h.Handlers); names != "" {
 		out = append(out, good("handlers of runtime classes: %s", names))
 	}
 	return append(out, sandboxImage(ctx, rt))
-}
-
-// handlers lists the handlers that runtime classes may name.
-func handlers(all []runtime.Handler) string {
-	var names []string
-	for _, h := range all {
-		if h.Name != "" {
-			names = append(names, h.Name)
-		}
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
 }
 
 // sandboxImage looks whether the image that every pod needs is on the machine.

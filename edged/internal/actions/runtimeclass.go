@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -95,7 +94,7 @@ func (p *Performer) handlerOf(ctx context.Context, pod *corev1.Pod) (string, err
 	handlers := p.cfg.Node.Handlers()
 	if _, ok := findHandler(handlers, handler); !ok && len(handlers) > 0 {
 		return "", podspec.RefuseSandbox("the container runtime has no handler %q of the RuntimeClass %q, it has %s: add it to the runtime's configuration, or run the pod on another node",
-			handler, name, handlerNames(handlers))
+			handler, name, runtime.HandlerNames(handlers))
 	}
 	return handler, nil
 }
@@ -107,18 +106,6 @@ func findHandler(all []runtime.Handler, name string) (runtime.Handler, bool) {
 		return runtime.Handler{}, false
 	}
 	return all[i], true
-}
-
-// handlerNames lists the handlers that a runtime class can name.
-func handlerNames(all []runtime.Handler) string {
-	var names []string
-	for _, h := range all {
-		if h.Name != "" {
-			names = append(names, h.Name)
-		}
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
 }
 
 // checkUserNamespaces gives an error for a handler that can give pods no user namespace.
