@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
@@ -114,7 +115,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), arranged: make(chan struct{}), settled: make(chan struct{}), allNodes: true,
-		confirmed: confirmed{turn: make(chan struct{}, 1)},
+		confirmed: confirmed{turn: semaphore.NewWeighted(1)},
 		fresh:     make(map[string]struct{}), mirrors: make(map[types.UID]*mirror), nodes: make(map[string][]*plan),
 		holders: make(map[types.UID]nodeSet), full: make(map[types.UID]nodeSet), known: make(map[types.UID]*lookups),
 	}

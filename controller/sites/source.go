@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -35,7 +36,7 @@ const Prefix = wire.SyncedPrefix
 // Source returns what one node holds by EdgeSyncs. A node that does not name the capability
 // wire.Synced holds nothing.
 func (c *Controller) Source(node string, capabilities []string) hub.Source {
-	return &source{c: c, node: node, wants: slices.Contains(capabilities, wire.Synced), turn: make(chan struct{}, 1)}
+	return &source{c: c, node: node, wants: slices.Contains(capabilities, wire.Synced), turn: semaphore.NewWeighted(1)}
 }
 
 type source struct {
@@ -43,9 +44,9 @@ type source struct {
 	node  string
 	wants bool
 
-	// Who holds a place in turn may read and write labels and at, and asks the API server.
-	turn   chan struct{} // has one place
-	labels labels.Set    // of the Node, as the API server said
+	// Who holds turn may read and write labels and at, and asks the API server.
+	turn   *semaphore.Weighted // of one
+	labels labels.Set          // of the Node, as the API server said
 	at     time.Time
 }
 
@@ -255,12 +256,10 @@ func (s *source) confirm(ctx context.Context) ([]*plan, error) {
 
 // nodeLabels are the labels of the node as the API server has them.
 func (s *source) nodeLabels(ctx context.Context) (labels.Set, error) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := s.turn.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
+	defer s.turn.Release(1)
 	if time.Since(s.at) < confirmedFor {
 		return s.labels, nil
 	}
@@ -278,9 +277,9 @@ func (s *source) nodeLabels(ctx context.Context) (labels.Set, error) {
 }
 
 // confirmed are the plans as the API server has them, for the removals of many objects of many nodes.
-// Who holds a place in turn may read and write the rest, and asks the API server.
+// Who holds turn may read and write the rest, and asks the API server.
 type confirmed struct {
-	turn  chan struct{} // has one place
+	turn  *semaphore.Weighted // of one
 	plans []*plan
 	at    time.Time
 }
@@ -288,12 +287,10 @@ type confirmed struct {
 // get reads them, if they were not read just now. While another caller reads them it waits, until ctx
 // ends.
 func (c *confirmed) get(ctx context.Context, client dynamic.Interface) ([]*plan, error) {
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := c.turn.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
+	defer c.turn.Release(1)
 	if time.Since(c.at) < confirmedFor {
 		return c.plans, nil
 	}
