@@ -8,8 +8,9 @@ import (
 	"github.com/edgekit/edgekit/bus/pipeline/v1alpha1"
 )
 
-// loops refuses pipelines that feed themselves, whatever their filters let through, and sinks that write to one file. A
-// topic that depends on the event is known in Send alone: sinks look at Env.Upstream there.
+// loops refuses pipelines that feed themselves, whatever their filters let through, and sinks that
+// write to one file. A topic that depends on the event is known in Send alone: sinks look at
+// Env.Upstream there.
 func (c *compiler) loops() {
 	feeds := make(map[int][]int) // from a sink to the sources that its events come in at again
 	files := make(map[string]*planNode)

@@ -17,8 +17,8 @@ var ErrNotRunning = errors.New("pipeline: the pipeline is not running, or has ju
 // PushTo gives events to a source or step as if they came in there, and waits until what comes of
 // them is durable: it is for dead letters, once what was wrong is mended. Those that fail again are
 // dead letters again. After ErrNotRunning, and when ctx ends, they may have been handled or not.
-// A window drops events for which it is over. A pipeline or step that there is not gives
-// ErrNotFound; a sink is none: its dead letters go into its queue.
+// A window that is over drops its events. A pipeline or step that does not exist is ErrNotFound, and so
+// is a sink, whose dead letters go into its queue.
 func (r *Runner) PushTo(ctx context.Context, ref Ref, step string, events []Event) error {
 	r.mu.Lock()
 	s := r.supers[ref]

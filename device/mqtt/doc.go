@@ -17,8 +17,9 @@
 // timestamp, so messages may overtake each other. Report and State return when
 // the answer has come that the twin engine made them durable.
 //
-// The connection may be there and the subscriptions lost. So when three calls in a row, or three claims
-// (see below), over 30 s or more, had no answer, the Link has the Bus connect and subscribe again; without an answer it
+// The connection may be there and the subscriptions lost. So when three calls in a row, or three
+// claims (see below), over 30 s or more, had no answer, the Link has the Bus connect and subscribe
+// again; without an answer it
 // does so again after twice the time, at most every 10 minutes.
 //
 // # Several mappers
@@ -27,8 +28,9 @@
 // them (membership/protocol/PROTOCOL/claim) when it starts and every 10 s, and edgecore answers
 // who has them: the first that has claimed, until it ends or was silent for 45 s. Then it is the one
 // that has waited longest, of those that still claim. A mapper that waits has an empty list of
-// devices, and opens none. So a new version of a mapper may start before the old one ends. A mapper that claims under the
-// Config.Name of the one that has the devices gets them at once: it is that one after a restart.
+// devices, and opens none. So a new version of a mapper may start before the old one ends. A mapper
+// that claims under the Config.Name of the one that has the devices gets them at once: it is that
+// one after a restart.
 // When two run beside each other for more than a minute, each device has the condition
 // SingleMapper with status False.
 //
