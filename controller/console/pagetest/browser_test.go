@@ -255,10 +255,17 @@ func eval[T any](p *tab, script string) T {
 	return out
 }
 
-// click clicks with the mouse what has a text: a link, a button or an option of a label.
+// click clicks with the mouse what has a text: a link, a button or an option of a label. It waits
+// for a button that is disabled, as all buttons of a job are while the page asks for a change.
 func (p *tab) click(text string) {
 	p.t.Helper()
-	p.do(chromedp.Click(fmt.Sprintf(`//*[self::a or self::button or self::label][normalize-space(.)=%q]`, text), chromedp.NodeVisible))
+	p.do(chromedp.Click(fmt.Sprintf(`//*[self::a or self::button or self::label][normalize-space(.)=%q][not(@disabled)]`, text), chromedp.NodeVisible))
+}
+
+// button waits for a button by its text.
+func (p *tab) button(text string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("[...document.querySelectorAll('button')].some(b => b.textContent === %q && !b.disabled)", text))
 }
 
 // press presses keys one after another: kb.Tab, kb.Enter or text.
