@@ -269,9 +269,11 @@ func (a *attempt) verify(ctx context.Context, source source) (manifest ocispec.D
 // layer makes the layer's content available, complete and with the right digest, in a file that
 // only this program writes.
 func (a *attempt) layer(ctx context.Context, source source, d ocispec.Descriptor) (io.ReadCloser, error) {
-	if f, ok := source.local(d); ok {
-		a.to.Progress(d.Size, d.Size)
-		return f, checkContent(f, d)
+	if local, ok := source.(localSource); ok {
+		if f, ok := local.local(d); ok {
+			a.to.Progress(d.Size, d.Size)
+			return f, checkContent(f, d)
+		}
 	}
 	name := filepath.Join(a.to.Cache, "layer-"+strings.TrimPrefix(string(d.Digest), "sha256:"))
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)

@@ -111,6 +111,4 @@ func (s *registrySource) blob(ctx context.Context, d ocispec.Descriptor, offset 
 	return body, offset, nil
 }
 
-func (s *registrySource) local(ocispec.Descriptor) (readSeekCloser, bool) { return nil, false }
-
 func (s *registrySource) Close() error { return nil }

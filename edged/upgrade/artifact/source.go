@@ -31,9 +31,13 @@ type source interface {
 	tagged(ctx context.Context, tag string) (ocispec.Descriptor, bool, error)
 	// blob opens a blob at an offset, or at an earlier one, which it returns.
 	blob(ctx context.Context, d ocispec.Descriptor, offset int64) (io.ReadCloser, int64, error)
-	// local returns a blob in a file that only this program writes, if there is one.
-	local(d ocispec.Descriptor) (readSeekCloser, bool)
 	io.Closer
+}
+
+// localSource is a source whose blobs may be in files that only this program writes.
+type localSource interface {
+	// local returns the file of a blob, if there is one.
+	local(d ocispec.Descriptor) (readSeekCloser, bool)
 }
 
 type readSeekCloser interface {
