@@ -10,23 +10,16 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/edgekit/edgekit/bus/rules/wire"
 	"github.com/edgekit/edgekit/controller/console"
 	"github.com/edgekit/edgekit/controller/devices"
 	"github.com/edgekit/edgekit/controller/edge"
-	"github.com/edgekit/edgekit/controller/fleetmetrics"
 	"github.com/edgekit/edgekit/controller/groups"
-	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
 	"github.com/edgekit/edgekit/controller/install"
 	"github.com/edgekit/edgekit/controller/internal/cache"
-	"github.com/edgekit/edgekit/controller/internal/impersonate"
 	"github.com/edgekit/edgekit/controller/internal/members"
 	"github.com/edgekit/edgekit/controller/internal/runguard"
 	nodesync "github.com/edgekit/edgekit/controller/internal/sync"
@@ -40,80 +33,6 @@ import (
 	"github.com/edgekit/edgekit/hub"
 	"github.com/edgekit/edgekit/meta/resources"
 )
-
-// Config sets up a Controller. ID is required, and so is REST or all three
-// clients.
-type Config struct {
-	// REST is how the API server is reached in cloudcore's own name. It is not
-	// changed. Its rate limits are not used: the API server's own priority and
-	// fairness decides.
-	REST *rest.Config
-	// Cloud, Dynamic and NodeClient take the place of clients made from REST, for
-	// example in tests.
-	Cloud      kubernetes.Interface
-	Dynamic    dynamic.Interface
-	NodeClient kubernetes.Interface
-	// Impersonation is how a NodeClient that is made from REST acts as nodes. "" means
-	// ImpersonationConstrained, which needs Kubernetes 1.36 and the role of package
-	// install. DetectImpersonation finds what the cluster supports.
-	Impersonation Impersonation
-	// ID names this run of cloudcore; it must differ from that of every other,
-	// also of an earlier one on the same machine.
-	ID string
-	// DeviceStatusEvery is the least time between two writes of one
-	// DeviceStatus; 0 means 1s.
-	DeviceStatusEvery time.Duration
-	// DeviceWrites is how many writes about devices the API server gets in a second; 0
-	// means 100, negative is no bound.
-	DeviceWrites int
-	// PodsNotReadyAfter is how long a node is without a link before its pods are set to not
-	// ready, so that Services do not lead there; 0 means 1m, negative means never. See
-	// nodelifecycle.NotReadyAfterLabel for the setting of one node.
-	PodsNotReadyAfter time.Duration
-	// ReconnectGrace is how long after its start this cloudcore leaves all pods as they are,
-	// so that nodes can connect to it; 0 means 1m, negative gives no time.
-	ReconnectGrace time.Duration
-	// ReadinessWrites is how many pods are set to not ready in a second; 0 means 100, negative
-	// is no bound.
-	ReadinessWrites int
-	// Live gets the reports of devices as they come; nil has none. twins.Store is one.
-	Live devices.Live
-	// Kubelet sets up the nodes' kubelet endpoints, which the Controller serves;
-	// nil leaves Nodes without. It is not changed; its Nodes must be nil.
-	Kubelet *kubeletproxy.Config
-	// Rules sets up rules (rules.kubeedge.io), which then need their resources and rights in
-	// the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
-	Rules *rules.Config
-	// Jobs sets up fleet jobs (operations.kubeedge.io), which then need their resources and
-	// rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
-	Jobs *jobs.Config
-	// Console sets up the web console, which the Controller serves; nil has none. It is not
-	// changed; its Nodes, Pods, Devices, Jobs and Live must be nil, and it needs a Listener and a
-	// Certificate. If it ends with an error, the Controller logs that and goes on.
-	Console *console.Config
-	// Groups sets up NodeGroups and EdgeApplications (apps.kubeedge.io), which then need their
-	// resources and rights in the cluster; nil leaves them to nobody. It is not changed; its Nodes
-	// must be nil.
-	Groups *groups.Config
-	// Sites sets up EdgeSyncs (sites.edgekit.io), which then need their resources and rights in the
-	// cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
-	Sites *sites.Config
-	// Pipelines sets up pipelines (pipelines.edgekit.io), which then need their resource and rights
-	// in the cluster; nil leaves them to nobody. It is not changed; its Nodes must be nil.
-	Pipelines *pipelines.Config
-	// NodeServices decides which nodes may have all Services; "" means those that
-	// an operator marked.
-	NodeServices nodeapi.Services
-	// NodeRequests is how many requests of pods on nodes are open at the API server at a time,
-	// and NodeRequestsEach how many of one node; 0 means 4096 and 256.
-	NodeRequests, NodeRequestsEach int
-	// Metrics registers the metrics of these requests; nil registers them nowhere.
-	Metrics prometheus.Registerer
-	// Namespace is that of edgekit's own objects; "" means install.Namespace.
-	Namespace string
-	// Logger gets what goes wrong; nil discards.
-	Logger *slog.Logger
-}
 
 // Controller is the cloud side of all edge nodes. It is a hub.Directory. Its
 // methods may be called by several goroutines at once.
@@ -217,101 +136,6 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
 	return c, nil
-}
-
-// RulesStats returns the counts of rules; zero without Config.Rules.
-func (c *Controller) RulesStats() rules.Stats {
-	if c.rules == nil {
-		return rules.Stats{}
-	}
-	return c.rules.Stats()
-}
-
-// JobsStats returns the counts of fleet jobs; zero without Config.Jobs.
-func (c *Controller) JobsStats() jobs.Stats {
-	if c.jobs == nil {
-		return jobs.Stats{}
-	}
-	return c.jobs.Stats()
-}
-
-// FleetMetrics are the metrics of all edge nodes together, and of the links that extremes and stats
-// are of: hub.Server has both.
-func (c *Controller) FleetMetrics(extremes func() hub.Extremes, stats func() hub.Stats) (*fleetmetrics.Collector, error) {
-	cfg := fleetmetrics.Config{Nodes: c.nodes, Extremes: extremes, Stats: stats, EventWaits: c.edge.EventWaits}
-	if c.jobs != nil {
-		cfg.Jobs = c.jobs.Counts
-	}
-	return fleetmetrics.New(cfg)
-}
-
-// Discovery lists the nodes' kubelet endpoints for Prometheus.
-func (c *Controller) Discovery() fleetmetrics.Discovery {
-	return fleetmetrics.Discovery{Nodes: c.nodes, GroupLabel: v1alpha1.BelongingToLabel}
-}
-
-// Mine reports whether this cloudcore is the one of those that run that is to do some work, which
-// belongs to no node's session; name names the work. For some seconds after a cloudcore has come
-// or gone, two may be, or none.
-func (c *Controller) Mine(name string) bool { return c.members.Mine(name) }
-
-// GroupsStats returns the counts of groups and applications; zero without Config.Groups.
-func (c *Controller) GroupsStats() groups.Stats {
-	if c.groups == nil {
-		return groups.Stats{}
-	}
-	return c.groups.Stats()
-}
-
-// SitesStats returns the counts of EdgeSyncs; zero without Config.Sites.
-func (c *Controller) SitesStats() sites.Stats {
-	if c.sites == nil {
-		return sites.Stats{}
-	}
-	return c.sites.Stats()
-}
-
-// PipelinesStats returns the counts of pipelines; zero without Config.Pipelines.
-func (c *Controller) PipelinesStats() pipelines.Stats {
-	if c.pipelines == nil {
-		return pipelines.Stats{}
-	}
-	return c.pipelines.Stats()
-}
-
-// LifecycleStats returns the counts about nodes without a link.
-func (c *Controller) LifecycleStats() nodelifecycle.Stats { return c.lifecycle.Stats() }
-
-// connect makes the clients that are not given.
-func (cfg *Config) connect() error {
-	if cfg.Cloud != nil && cfg.Dynamic != nil && cfg.NodeClient != nil {
-		return nil
-	}
-	if cfg.REST == nil {
-		return errors.New("controller: Config.REST is required")
-	}
-	own := rest.CopyConfig(cfg.REST)
-	own.QPS, own.Burst = -1, 0
-	hc, err := impersonate.HTTPClient(own)
-	if err != nil {
-		return fmt.Errorf("controller: %w", err)
-	}
-	if cfg.Cloud == nil {
-		if cfg.Cloud, err = kubernetes.NewForConfigAndClient(own, hc); err != nil {
-			return fmt.Errorf("controller: %w", err)
-		}
-	}
-	if cfg.Dynamic == nil {
-		if cfg.Dynamic, err = dynamic.NewForConfigAndClient(own, hc); err != nil {
-			return fmt.Errorf("controller: %w", err)
-		}
-	}
-	if cfg.NodeClient == nil {
-		if cfg.NodeClient, err = impersonate.Client(own, cmp.Or(cfg.Impersonation, ImpersonationConstrained)); err != nil {
-			return fmt.Errorf("controller: %w", err)
-		}
-	}
-	return nil
 }
 
 // Links are the links of nodes, as far as a Controller uses them. *hub.Server
