@@ -5,18 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	k8slabels "k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/edgekit/edgekit/controller/groups/v1alpha1"
-	"github.com/edgekit/edgekit/controller/nodelifecycle"
 )
 
 // Bounds of one application.
@@ -38,15 +34,6 @@ type object struct {
 type id struct{ kind, name string }
 
 func (o *object) id() id { return id{kind: o.kind.Kind, name: o.GetName()} }
-
-// target is where a copy runs, and what is different there.
-type target struct {
-	site     string
-	selector map[string]string                // of nodes
-	affinity []corev1.NodeSelectorRequirement // of the labels of nodes
-	node     string                           // the only node; "" is any
-	over     *v1alpha1.Overriders
-}
 
 // rendering is what an application comes to.
 type rendering struct {
@@ -123,102 +110,6 @@ func duplicate(sorted []string) string {
 		}
 	}
 	return ""
-}
-
-// dependsOnFleet reports whether nodes or groups decide which copies there are.
-func dependsOnFleet(app *v1alpha1.EdgeApplication) bool {
-	s := &app.Spec.WorkloadScope
-	return s.TargetNodeGroupSelector != nil ||
-		slices.ContainsFunc(s.TargetNodeGroups, func(t v1alpha1.TargetNodeGroup) bool { return t.PerNode }) ||
-		slices.ContainsFunc(s.TargetNodeLabels, func(t v1alpha1.TargetNodeLabels) bool { return t.PerNode })
-}
-
-// targetsOf lists the targets of an application, those of single nodes last.
-func targetsOf(app *v1alpha1.EdgeApplication, groups []*v1alpha1.NodeGroup, members map[string][]string, nodes []*corev1.Node) ([]target, error) {
-	scope := &app.Spec.WorkloadScope
-	var out, single []target
-	of := func(group string, perNode bool, over *v1alpha1.Overriders) {
-		t := target{site: group, selector: map[string]string{v1alpha1.BelongingToLabel: group}, over: over}
-		if !perNode {
-			out = append(out, t)
-			return
-		}
-		for _, name := range members[group] {
-			t.site, t.node = name, name
-			single = append(single, t)
-		}
-	}
-	named := make(map[string]bool)
-	for i := range scope.TargetNodeGroups {
-		t := &scope.TargetNodeGroups[i]
-		named[t.Name] = true
-		of(t.Name, t.PerNode, &t.Overriders)
-	}
-	if s := scope.TargetNodeGroupSelector; s != nil {
-		selector, err := metav1.LabelSelectorAsSelector(&s.LabelSelector)
-		if err != nil {
-			return nil, fmt.Errorf("workloadScope.targetNodeGroupSelector: %w", err)
-		}
-		names := make([]string, 0, len(groups))
-		for _, g := range groups {
-			if !named[g.Name] && g.DeletionTimestamp == nil && selector.Matches(k8slabels.Set(g.Labels)) {
-				names = append(names, g.Name)
-			}
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			of(name, s.PerNode, &s.Overriders)
-		}
-	}
-	for i := range scope.TargetNodeLabels {
-		t := &scope.TargetNodeLabels[i]
-		selector, err := metav1.LabelSelectorAsSelector(&t.LabelSelector)
-		if err != nil {
-			return nil, fmt.Errorf("workloadScope.targetNodeLabels[%d]: %w", i, err)
-		}
-		where := target{site: selectorSite(&t.LabelSelector), affinity: requirements(&t.LabelSelector), over: &t.Overriders}
-		if selector.Matches(k8slabels.Set{}) { // nodes of the cloud too
-			where.affinity = append(where.affinity, corev1.NodeSelectorRequirement{Key: nodelifecycle.RoleLabel, Operator: corev1.NodeSelectorOpExists})
-		}
-		if !t.PerNode {
-			out = append(out, where)
-			continue
-		}
-		for _, n := range nodes {
-			if selector.Matches(k8slabels.Set(n.Labels)) {
-				where.site, where.node = n.Name, n.Name
-				single = append(single, where)
-			}
-		}
-	}
-	// A node that two targets have gets the copy of the first.
-	slices.SortStableFunc(single, func(a, b target) int { return strings.Compare(a.node, b.node) })
-	single = slices.CompactFunc(single, func(a, b target) bool { return a.node == b.node })
-	return append(out, single...), nil
-}
-
-// requirements are what a selector asks of nodes, in a fixed order.
-func requirements(s *metav1.LabelSelector) []corev1.NodeSelectorRequirement {
-	var out []corev1.NodeSelectorRequirement
-	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
-		out = append(out, corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{s.MatchLabels[key]}})
-	}
-	for _, e := range s.MatchExpressions {
-		out = append(out, corev1.NodeSelectorRequirement{Key: e.Key, Operator: corev1.NodeSelectorOperator(e.Operator), Values: e.Values})
-	}
-	return out
-}
-
-// selectorSite names the site of a selector.
-func selectorSite(s *metav1.LabelSelector) string {
-	hash := sha256.New()
-	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
-		_, _ = hash.Write([]byte(key + s.MatchLabels[key]))
-	}
-	for _, e := range s.MatchExpressions {
-		_, _ = fmt.Fprintf(hash, "\x00%s %s %q", e.Key, e.Operator, e.Values)
-	}
-	return "ls-" + hex.EncodeToString(hash.Sum(nil)[:4])
 }
 
 // parseManifest reads a manifest and checks that it may be made in the application's namespace.
@@ -348,157 +239,4 @@ func child(of map[string]any, field string) (map[string]any, error) {
 		return nil, fmt.Errorf("%s is not an object", field)
 	}
 	return m, nil
-}
-
-// place binds a copy's pods to the nodes of its target, besides what the template asks of nodes.
-func place(u *unstructured.Unstructured, k *kind, t *target) error {
-	tpl, err := template(u, k)
-	if err != nil {
-		return err
-	}
-	spec, err := child(tpl, "spec")
-	if err != nil {
-		return err
-	}
-	if len(t.selector) > 0 {
-		selector, err := child(spec, "nodeSelector")
-		if err != nil {
-			return err
-		}
-		for key, value := range t.selector {
-			selector[key] = value
-		}
-	}
-	if len(t.affinity) == 0 && t.node == "" {
-		return nil
-	}
-	required := spec
-	for _, field := range []string{"affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"} {
-		if required, err = child(required, field); err != nil {
-			return err
-		}
-	}
-	terms, ok := required["nodeSelectorTerms"].([]any)
-	if !ok && required["nodeSelectorTerms"] != nil {
-		return fmt.Errorf("nodeSelectorTerms is not a list")
-	}
-	if len(terms) == 0 {
-		terms = []any{map[string]any{}}
-	}
-	for i := range terms { // one of them must hold, so all get the requirements
-		term, ok := terms[i].(map[string]any)
-		if !ok {
-			return fmt.Errorf("nodeSelectorTerms[%d] is not an object", i)
-		}
-		if err := require(term, "matchExpressions", t.affinity); err != nil {
-			return err
-		}
-		if t.node != "" {
-			only := []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{t.node}}}
-			if err := require(term, "matchFields", only); err != nil {
-				return err
-			}
-		}
-	}
-	required["nodeSelectorTerms"] = terms
-	return nil
-}
-
-// require adds requirements to a term.
-func require(term map[string]any, field string, more []corev1.NodeSelectorRequirement) error {
-	if len(more) == 0 {
-		return nil
-	}
-	have, ok := term[field].([]any)
-	if !ok && term[field] != nil {
-		return fmt.Errorf("%s is not a list", field)
-	}
-	for _, r := range more {
-		m, err := plain(r)
-		if err != nil {
-			return err
-		}
-		have = append(have, m)
-	}
-	term[field] = have
-	return nil
-}
-
-// plain returns a value as JSON has it.
-func plain(value any) (any, error) {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	var out any
-	return out, json.Unmarshal(text, &out)
-}
-
-// siteValue is the value of the site label: a site's name may be longer than a label.
-func siteValue(site string) string {
-	if len(validation.IsValidLabelValue(site)) == 0 {
-		return site
-	}
-	return copyName(site[:min(len(site), 50)], site, validation.LabelValueMaxLength)
-}
-
-// markSite sets the site's label on a copy, its pods and its selector.
-func markSite(u *unstructured.Unstructured, k *kind, site string) error {
-	value := siteValue(site)
-	label(u, v1alpha1.SiteLabel, value)
-	tpl, err := template(u, k)
-	if err != nil {
-		return err
-	}
-	meta, err := child(tpl, "metadata")
-	if err != nil {
-		return err
-	}
-	all, err := child(meta, "labels")
-	if err != nil {
-		return err
-	}
-	all[v1alpha1.SiteLabel] = value
-	if k.Group != "apps" {
-		return nil // the selector of a Job is the API server's
-	}
-	spec, err := child(u.Object, "spec")
-	if err != nil {
-		return err
-	}
-	selector, err := child(spec, "selector")
-	if err != nil {
-		return err
-	}
-	match, err := child(selector, "matchLabels")
-	if err != nil {
-		return err
-	}
-	match[v1alpha1.SiteLabel] = value
-	return nil
-}
-
-// unmarkSite removes the site's label from the pods and the selector of a copy that exists
-// without: a selector cannot be changed.
-func unmarkSite(u *unstructured.Unstructured) {
-	unstructured.RemoveNestedField(u.Object, "spec", "selector", "matchLabels", v1alpha1.SiteLabel)
-	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "labels", v1alpha1.SiteLabel)
-}
-
-func label(u *unstructured.Unstructured, key, value string) {
-	all := u.GetLabels()
-	if all == nil {
-		all = make(map[string]string)
-	}
-	all[key] = value
-	u.SetLabels(all)
-}
-
-func annotate(u *unstructured.Unstructured, key, value string) {
-	all := u.GetAnnotations()
-	if all == nil {
-		all = make(map[string]string)
-	}
-	all[key] = value
-	u.SetAnnotations(all)
 }
