@@ -70,6 +70,7 @@ func newDMIMetrics(stats func() dmi.Stats) prometheus.Collector {
 	m.Counter("reports_total", "Reports of mappers that were stored.", func(s dmi.Stats) float64 { return float64(s.Reports) })
 	m.Counter("reports_refused_total", "Reports of mappers with a value or state that was refused.", func(s dmi.Stats) float64 { return float64(s.Refused) })
 	m.Counter("reports_exhausted_total", "Reports over the limit of their mapper.", func(s dmi.Stats) float64 { return float64(s.Exhausted) })
+	m.Counter("values_untimed_total", "Values whose timestamp was not kept: it is no number of milliseconds, before 2000, or more than a minute ahead of the node's clock.", func(s dmi.Stats) float64 { return float64(s.Untimed) })
 	m.Counter("calls_total", "Calls to mappers.", func(s dmi.Stats) float64 { return float64(s.Calls) })
 	m.Counter("calls_failed_total", "Calls to mappers that failed.", func(s dmi.Stats) float64 { return float64(s.Failed) })
 	return m

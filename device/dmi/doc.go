@@ -24,9 +24,12 @@
 // ReportDeviceStatus stores the reported values, ReportDeviceStates the state; both return when
 // that is durable. A report may lack values. One value that is refused does not stop the others
 // of that report; the error names it. metadata may have the value's type, for a property that the
-// model does not declare. Its timestamp is not kept: the time of a value is when the twin engine
-// stored it, since clients that watch twins go on from a time, and would miss a value whose time is
-// before that. observedDesired says which desired value the mapper has
+// model does not declare, and the time when the mapper read the value, as "timestamp" in milliseconds
+// since 1970. That is kept as twin.Value.Measured, and the age of the value counts from it: a mapper
+// that repeats an old value leaves it stale. The time is not kept, and counted in Stats.Untimed, if it
+// is no whole number, is before the year 2000, or is more than twin.MaxSkew ahead of the node's clock; then the
+// age counts from when the value was stored. twin.Value.Time is that time always: clients that watch
+// twins go on from a time, and would miss a value whose time is before it. observedDesired says which desired value the mapper has
 // seen. It never changes the desired value: a report that is on its way while the cloud sets
 // another one would undo that.
 //

@@ -87,6 +87,7 @@ type Stats struct {
 	Reports   int64 // that were stored
 	Refused   int64 // reports with something that was refused
 	Exhausted int64 // reports that were over the limit of their mapper
+	Untimed   int64 // values whose timestamp was not kept, see "Reports"
 	Calls     int64 // to mappers
 	Failed    int64 // of these
 }
@@ -102,7 +103,7 @@ type Manager struct {
 
 	loaded chan struct{} // closed when the records and the engine's devices are here
 
-	reports, refused, exhausted, calls, failed atomic.Int64
+	reports, refused, exhausted, untimed, calls, failed atomic.Int64
 
 	mu        sync.Mutex
 	mappers   map[string]*mapper // by name
@@ -134,7 +135,7 @@ func (m *Manager) Stats() Stats {
 	defer m.mu.Unlock()
 	s := Stats{
 		Mappers: len(m.mappers), Devices: len(m.owners), Reports: m.reports.Load(), Refused: m.refused.Load(),
-		Exhausted: m.exhausted.Load(), Calls: m.calls.Load(), Failed: m.failed.Load(),
+		Exhausted: m.exhausted.Load(), Untimed: m.untimed.Load(), Calls: m.calls.Load(), Failed: m.failed.Load(),
 	}
 	for _, p := range m.mappers {
 		if p.connected {

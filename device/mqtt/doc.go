@@ -19,8 +19,8 @@
 //
 // The connection may be there and the subscriptions lost. So when three calls in a row, or three
 // claims (see below), over 30 s or more, had no answer, the Link has the Bus connect and subscribe
-// again; without an answer it
-// does so again after twice the time, at most every 10 minutes.
+// again. While there is still no answer, it does so again after twice the time, at most every 10
+// minutes.
 //
 // # Several mappers
 //

@@ -83,6 +83,11 @@
 // the model that it breaks as "fault", or "stale", if the device is offline or unknown, or has
 // not reported the value for three of its cycles.
 //
+// A mapper may say when it read an actual value from the device: {"actual":{"value":"21",
+// "metadata":{"measured":1760000000000}}}. Subscribers get it in the same field, and the age of the
+// value counts from then on. The limits of what is believed are those of twin.MaxSkew. The
+// "timestamp" of a request is not read; that of a value is when the node stored it.
+//
 // # Order and delivery
 //
 // Answers and changes are published in the order of the engine's commits, and

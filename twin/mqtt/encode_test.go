@@ -21,7 +21,7 @@ func TestEncode(t *testing.T) {
 		if r.IntN(3) == 0 {
 			return nil
 		}
-		return &twin.Value{Value: text(), Time: r.Int64N(3) * 1760000000044, Fault: texts[r.IntN(3)]}
+		return &twin.Value{Value: text(), Time: r.Int64N(3) * 1760000000044, Measured: r.Int64N(2) * 1760000000043, Fault: texts[r.IntN(3)]}
 	}
 	now := time.UnixMilli(1760000000044)
 	for range 2000 {
