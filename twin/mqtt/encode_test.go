@@ -84,6 +84,7 @@ var quickSeeds = []string{
 	`{"twin":{"a":{"actual":{}}}}`, `{"twin":{"a":nullx}}`, `{"event_id":"a","event_id":"b","twin":{}}`, `{"timestamp":01,"twin":{}}`, `{"timestamp":1.5,"twin":{}}`,
 	`{"timestamp":-1,"twin":{}}`, `{"twin":{}}x`, `{"twin":{"a":{"actual":{"value":"\u0041"}}}}`, `{"twin":{"a":{"actual":{"value":null}}}}`, `{"twin":{"a":{"optional":true,"metadata":{}}}}`,
 	`{"twin":{"a":{"actual":{"value":"1"},"actual_version":{"cloud":1,"edge":2}}}}`, `{"twin":{},}`, `{"twin":{"a":{"optional":truefalse}}}`, `{"twin":{"a":{"actual":{"value":"1","metadata":{"timestamp":1,"x":2}}}}}`,
+	`{"twin":{"a":{"actual":{"value":"1","metadata":{"timestamp":1,"measured":1760000000000}}}}}`, `{"twin":{"a":{"actual":{"value":"1","metadata":{"measured":-9223372036854775808}}}}}`,
 }
 
 // FuzzQuickUpdate compares the quick reader of updates with the one that reads all of them:
