@@ -22,7 +22,7 @@ type dmiFlags struct {
 }
 
 // dmi makes the Manager of mappers that speak DMI; nil if that is off.
-func (f *dmiFlags) dmi(n *node, engine *twin.Engine, log *slog.Logger) (*dmi.Manager, error) {
+func (f *dmiFlags) dmi(n *node, engine *twin.Engine, claims dmi.Claims, log *slog.Logger) (*dmi.Manager, error) {
 	if f.DMIListen == "" {
 		if f.DMIGroup != "" {
 			return nil, &program.UsageError{Setting: "dmi-group", Reason: "there is no socket that the group could open: set dmi-listen too"}
@@ -36,7 +36,7 @@ func (f *dmiFlags) dmi(n *node, engine *twin.Engine, log *slog.Logger) (*dmi.Man
 	if f.DMIReports < 1 {
 		return nil, &program.UsageError{Setting: "dmi-reports", Reason: fmt.Sprintf("%d: give a number of at least 1", f.DMIReports)}
 	}
-	m, err := dmi.New(dmi.Config{Engine: engine, Store: n.store, Socket: f.DMIListen, Group: group, Reports: f.DMIReports, Logger: component(log, "dmi")})
+	m, err := dmi.New(dmi.Config{Engine: engine, Store: n.store, Socket: f.DMIListen, Group: group, Reports: f.DMIReports, Claims: claims, Logger: component(log, "dmi")})
 	if err != nil {
 		return nil, &program.UsageError{Setting: "dmi-listen", Reason: err.Error()}
 	}

@@ -92,6 +92,9 @@ func (m *Manager) admit(namespace, deviceName string) (id string, release func()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.checkDrivesLocked(id); err != nil {
+		return "", nil, err
+	}
 	name := ""
 	if p := m.owners[id]; p != nil {
 		name = p.info.Name
