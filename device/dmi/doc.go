@@ -16,8 +16,24 @@
 // do nothing for what the mapper has already, and UpdateDevice for what has changed. What the
 // mapper was given is kept in the store, so that a restart of edgecore need not update all.
 //
-// Several mappers may register one protocol. A new device goes to the one with the fewest
+// Several mappers may register one protocol over DMI. A new device goes to the one with the fewest
 // devices, and stays there until that mapper was away for Config.Grace.
+//
+// # Mappers over MQTT
+//
+// With Config.Claims, mappers over DMI and mappers over MQTT do not drive the devices of one protocol at
+// once (see package device/mqtt). All mappers over DMI are one claimant; it has the name of one of
+// them, as "DMI/NAME". While a mapper over MQTT drives the devices, those over DMI stay registered
+// without devices, and reports of these devices get FAILED_PRECONDITION with the name of that mapper.
+// They get the devices a second after it has ended. The claim of the mappers over DMI ends when all
+// of the protocol are away for Config.Grace. When two run beside each other for more than a minute, each
+// device has the condition SingleMapper with status False.
+//
+// After a restart of edgecore, mappers that had devices go on with them. One that was registered and
+// had none waits for 15 s, in which others repeat their claims. A mapper that registers for the first
+// time in these seconds does not wait, so two may drive for up to 10 s then. While it is not decided
+// who drives, mappers keep what they have and get nothing new. When claims have failed for 15 s,
+// since the MQTT side does not work, mappers over DMI drive.
 //
 // # Reports
 //

@@ -60,7 +60,8 @@
 // mappers of the protocol. See package device/mqtt for when claims end. Claims are not stored:
 // after a restart of edgecore, mappers say in "holder" and "holder_name" what they knew. At most
 // 64 protocols are claimed, and 16 mappers of each are listed as waiting. While one waits for
-// more than a minute, the devices have the condition SingleMapper with status False.
+// more than a minute, the devices have the condition SingleMapper with status False. Bridge.Claim
+// claims for mappers that do not speak MQTT; their instance is "edgecore".
 //
 // # History
 //
