@@ -15,6 +15,7 @@ import (
 	"github.com/edgekit/edgekit/device/dmi"
 	"github.com/edgekit/edgekit/device/dmi/v1beta1"
 	"github.com/edgekit/edgekit/device/internal/edgetest"
+	"github.com/edgekit/edgekit/meta"
 	"github.com/edgekit/edgekit/meta/memstore"
 	"github.com/edgekit/edgekit/twin"
 )
@@ -117,10 +118,29 @@ func TestClaimIsReleased(t *testing.T) {
 	}
 }
 
+// givenStore says when it has stored what mapper m2 was given.
+type givenStore struct {
+	meta.Store
+	given chan struct{}
+}
+
+func (s *givenStore) Apply(ctx context.Context, ops ...meta.Op) (uint64, error) {
+	revision, err := s.Store.Apply(ctx, ops...)
+	for _, op := range ops {
+		if err == nil && !op.Delete && strings.HasPrefix(op.Key, meta.Local+"dmi/given/m2/") {
+			select {
+			case s.given <- struct{}{}:
+			default: // one is enough
+			}
+		}
+	}
+	return revision, err
+}
+
 // TestClaimsAfterRestart starts edgecore anew. A mapper that had devices claims them at once; one
 // that had none lets others repeat their claims first.
 func TestClaimsAfterRestart(t *testing.T) {
-	dir, store, j := edgetest.SocketDir(t), memstore.New(), newJudge()
+	dir, store, j := edgetest.SocketDir(t), &givenStore{Store: memstore.New(), given: make(chan struct{}, 1)}, newJudge()
 	start := func() *edge {
 		e := startEdge(t, store, dir, func(c *dmi.Config) { c.Claims = j })
 		e.put("plant/boiler", "modbus", "45")
@@ -135,8 +155,10 @@ func TestClaimsAfterRestart(t *testing.T) {
 
 	j.set("", nil)
 	j.claims = nil
+	began := time.Now()
 	e = start()
-	if r := e.register(s, true); len(r.DeviceList) != 0 || j.claimed("modbus DMI/m1") {
+	r := e.register(s, true)
+	if early := time.Since(began) < 10*time.Second; early && (len(r.DeviceList) != 0 || j.claimed("modbus DMI/m1")) {
 		t.Errorf("the mapper that waited gets %d devices at once", len(r.DeviceList))
 	}
 	other := newStranger(t, dir, "m2") // of a protocol that nobody served before
@@ -147,6 +169,11 @@ func TestClaimsAfterRestart(t *testing.T) {
 		t.Errorf("a new mapper gets %v, %v", r, err)
 	}
 	other.has("plant/camera", "45")
+	select {
+	case <-store.given:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("what the mapper was given is not stored")
+	}
 	e.stop()
 
 	j.claims = nil
