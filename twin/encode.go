@@ -40,6 +40,9 @@ func appendValue(out []byte, key string, v *Value) []byte {
 	out = append(append(out, key...), `{"value":`...)
 	out = appendString(out, v.Value)
 	out = strconv.AppendInt(append(out, `,"time":`...), v.Time, 10)
+	if v.Measured != 0 {
+		out = strconv.AppendInt(append(out, `,"measured":`...), v.Measured, 10)
+	}
 	if v.Fault != "" {
 		out = appendString(append(out, `,"fault":`...), v.Fault)
 	}

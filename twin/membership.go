@@ -214,7 +214,7 @@ func (t *Twin) refit() {
 	}
 	if v := t.Actual; v != nil {
 		if t.Actual = nil; CheckValue(t.Type, v.Value) == nil {
-			t.Actual = &Value{Value: v.Value, Time: v.Time, Fault: t.fault(v.Value)}
+			t.Actual = &Value{Value: v.Value, Time: v.Time, Measured: v.Measured, Fault: t.fault(v.Value)}
 		}
 	}
 }

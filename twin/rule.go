@@ -22,7 +22,8 @@ type Rule struct {
 	// ReportAlways treats a reported value that equals the one before as a change: a
 	// document and a report to the cloud follow.
 	ReportAlways bool `json:"reportAlways,omitempty"`
-	// StaleAfter is the age at which an actual value is no longer good; 0 means never.
+	// StaleAfter is the age at which an actual value is no longer good; 0 means never. The age
+	// counts from Value.Measured if that is known, else from Value.Time.
 	StaleAfter time.Duration `json:"staleAfter,omitempty"`
 	// History says how many past actual values are kept, see Engine.History; zero keeps none.
 	History history.Limit `json:"history,omitzero"`
@@ -62,7 +63,7 @@ func (d Device) Quality(property string, now time.Time) Quality {
 		return Bad
 	case isState(d.State, "offline", "unknown"):
 		return Stale
-	case t.Rule.StaleAfter > 0 && now.Sub(time.UnixMilli(t.Actual.Time)) > t.Rule.StaleAfter:
+	case t.Rule.StaleAfter > 0 && now.Sub(t.Actual.source()) > t.Rule.StaleAfter:
 		return Stale
 	}
 	return Good

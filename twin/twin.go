@@ -31,6 +31,10 @@ func (t Twin) hasDesired() bool { return !t.Deleted && t.Expected != nil && t.Ex
 type Value struct {
 	Value string `json:"value"`
 	Time  int64  `json:"time"` // when the edge stored it, in milliseconds since 1970
+	// Measured is when an actual value was read from the device, as its mapper says, in milliseconds
+	// since 1970; 0 if the mapper does not say so, or gives a time that cannot be right. It is never
+	// after Time.
+	Measured int64 `json:"measured,omitempty"`
 	// Fault says which limit of the model an actual value breaks; empty for none. The value
 	// is kept: it is what the device says.
 	Fault string `json:"fault,omitempty"`
@@ -49,6 +53,9 @@ func (v Version) behind(held Version) bool { return v.Cloud < held.Cloud || v.Ed
 type Patch struct {
 	Expected *string // the empty string withdraws the desired value
 	Actual   *string
+	// Measured is when Actual was read from the device, in milliseconds since 1970; 0 if that is not
+	// known. See MaxSkew for what is believed.
+	Measured int64
 	Optional *bool  // only from true to false, and for a new twin
 	Type     string // only for a new twin that its owner has not declared; empty means string
 

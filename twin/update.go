@@ -278,7 +278,7 @@ func (t Twin) apply(known bool, now int64, p *Patch, cloud bool) (Twin, *Error) 
 		if err := CheckValue(t.Type, *p.Actual); err != nil {
 			return t, &Error{Code: CodeInvalid, Reason: "actual " + err.Error()}
 		}
-		next := &Value{Value: *p.Actual, Time: now, Fault: t.fault(*p.Actual)}
+		next := &Value{Value: *p.Actual, Time: now, Measured: measured(p.Measured, now), Fault: t.fault(*p.Actual)}
 		if err := t.ActualVersion.move("actual", p.ActualVersion, cloud, !same(t.Actual, next)); err != nil {
 			return t, err
 		}

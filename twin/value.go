@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,32 @@ const (
 	MaxTwins = 1024    // twins, deleted ones included
 	MaxBytes = 1 << 20 // bytes of names and values; a DeviceStatus must fit into etcd
 )
+
+// MaxSkew is how far the clock of a mapper may be ahead of the node's. A value that was measured
+// later than that, or before the year 2000, is stored without the time: the clock of its mapper
+// is wrong, or it counts in another unit than milliseconds. Within MaxSkew it counts as measured
+// when it was stored.
+const MaxSkew = time.Minute
+
+// year2000 is the first time that is believed, in milliseconds since 1970.
+const year2000 = 946_684_800_000
+
+// measured returns the time of a measurement that is kept of a value that is stored now; 0 for
+// none. All are in milliseconds.
+func measured(said, now int64) int64 {
+	if said < year2000 || said > now+MaxSkew.Milliseconds() {
+		return 0
+	}
+	return min(said, now)
+}
+
+// source is when the value was measured, or if that is not known, stored.
+func (v Value) source() time.Time {
+	if v.Measured != 0 {
+		return time.UnixMilli(v.Measured)
+	}
+	return time.UnixMilli(v.Time)
+}
 
 // CheckName says why name cannot be a property's: 1 to 128 of a-z, A-Z, 0-9
 // and -_.,:/@#.

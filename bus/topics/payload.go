@@ -26,6 +26,9 @@ type Value struct {
 // ValueMetadata says when the edge stored a value, and whether to rely on it.
 type ValueMetadata struct {
 	Timestamp int64 `json:"timestamp,omitempty"` // milliseconds since 1970
+	// Measured is when an actual value was read from the device, in milliseconds since 1970; 0 if
+	// its mapper does not say so. In a request it is the mapper's word. KubeEdge has no such field.
+	Measured int64 `json:"measured,omitempty"`
 	// Quality of an actual value that is not good: "stale" or "bad". KubeEdge has no such
 	// field.
 	Quality string `json:"quality,omitempty"`

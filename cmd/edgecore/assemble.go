@@ -249,7 +249,7 @@ func (r *runCmd) addDevices(all parts, n *node, mgr *manager.Manager, engine *tw
 		state.broker = internal.Stats
 		n.metrics.MustRegister(busmetrics.NewBroker(internal.Stats))
 	}
-	mappers, err := r.dmi(n, engine, log)
+	mappers, err := r.dmi(n, engine, topics, log)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type dmiFlags struct {
 }
 
 // dmi makes the Manager of mappers that speak DMI; nil if that is off.
-func (f *dmiFlags) dmi(n *node, engine *twin.Engine, log *slog.Logger) (*dmi.Manager, error) {
+func (f *dmiFlags) dmi(n *node, engine *twin.Engine, claims dmi.Claims, log *slog.Logger) (*dmi.Manager, error) {
 	if f.DMIListen == "" {
 		if f.DMIGroup != "" {
 			return nil, &program.UsageError{Setting: "dmi-group", Reason: "there is no socket that the group could open: set dmi-listen too"}
@@ -36,7 +36,7 @@ func (f *dmiFlags) dmi(n *node, engine *twin.Engine, log *slog.Logger) (*dmi.Man
 	if f.DMIReports < 1 {
 		return nil, &program.UsageError{Setting: "dmi-reports", Reason: fmt.Sprintf("%d: give a number of at least 1", f.DMIReports)}
 	}
-	m, err := dmi.New(dmi.Config{Engine: engine, Store: n.store, Socket: f.DMIListen, Group: group, Reports: f.DMIReports, Logger: component(log, "dmi")})
+	m, err := dmi.New(dmi.Config{Engine: engine, Store: n.store, Socket: f.DMIListen, Group: group, Reports: f.DMIReports, Claims: claims, Logger: component(log, "dmi")})
 	if err != nil {
 		return nil, &program.UsageError{Setting: "dmi-listen", Reason: err.Error()}
 	}
@@ -70,6 +70,7 @@ func newDMIMetrics(stats func() dmi.Stats) prometheus.Collector {
 	m.Counter("reports_total", "Reports of mappers that were stored.", func(s dmi.Stats) float64 { return float64(s.Reports) })
 	m.Counter("reports_refused_total", "Reports of mappers with a value or state that was refused.", func(s dmi.Stats) float64 { return float64(s.Refused) })
 	m.Counter("reports_exhausted_total", "Reports over the limit of their mapper.", func(s dmi.Stats) float64 { return float64(s.Exhausted) })
+	m.Counter("values_untimed_total", "Values whose timestamp was not kept: it is no number of milliseconds, before 2000, or more than a minute ahead of the node's clock.", func(s dmi.Stats) float64 { return float64(s.Untimed) })
 	m.Counter("calls_total", "Calls to mappers.", func(s dmi.Stats) float64 { return float64(s.Calls) })
 	m.Counter("calls_failed_total", "Calls to mappers that failed.", func(s dmi.Stats) float64 { return float64(s.Failed) })
 	return m

@@ -34,14 +34,14 @@ func TestDMIFlags(t *testing.T) {
 		{dmiFlags{DMIListen: "/a"}, false, "dmi-reports"},
 		{dmiFlags{DMIListen: "tcp://127.0.0.1:1", DMIReports: 1}, false, "unix socket"},
 	} {
-		m, err := tt.flags.dmi(n, engine, slog.New(slog.DiscardHandler))
+		m, err := tt.flags.dmi(n, engine, nil, slog.New(slog.DiscardHandler))
 		if (m != nil) != tt.on || (err != nil) != (tt.says != "") || err != nil && !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%+v: got %v, %v", tt.flags, m != nil, err)
 		}
 	}
 	r := prometheus.NewPedanticRegistry()
 	r.MustRegister(newDMIMetrics(func() dmi.Stats { return dmi.Stats{Mappers: 1} }))
-	if families, err := r.Gather(); err != nil || len(families) != 8 {
+	if families, err := r.Gather(); err != nil || len(families) != 9 {
 		t.Errorf("%d metrics, %v", len(families), err)
 	}
 }

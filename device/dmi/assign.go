@@ -69,7 +69,7 @@ func (m *Manager) assignLocked(id, protocol string) {
 // chooseLocked returns the mapper for a device of a protocol: the one that has it unless that
 // is away for too long and another is there, else the one with the fewest devices.
 func (m *Manager) chooseLocked(old *mapper, protocol string) *mapper {
-	if protocol == "" {
+	if protocol == "" || m.claimLocked(protocol).holder != "" {
 		return nil
 	}
 	var best *mapper
@@ -112,6 +112,7 @@ func (m *Manager) checkAway(ctx context.Context) {
 		m.log.Warn("mapper is away; its devices go to another mapper of the protocol, or become unknown", "mapper", p.info.Name, "protocol", p.info.Protocol, "devices", p.devices)
 		m.protocolLocked(p.info.Protocol)
 		m.settleLocked()
+		notify(m.claimWake)
 		for id, owner := range m.owners {
 			if owner == p {
 				silent = append(silent, id)

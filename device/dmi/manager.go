@@ -46,7 +46,10 @@ type Config struct {
 	Backoff time.Duration
 	// Grace is how long a mapper may be away before its devices go to another mapper of the
 	// protocol, or become unknown if there is none; 0 means 45 s.
-	Grace  time.Duration
+	Grace time.Duration
+	// Claims has mappers over MQTT and over DMI not drive the devices of one protocol at once; nil
+	// means that there are none over MQTT.
+	Claims Claims
 	Logger *slog.Logger // nil discards
 }
 
@@ -87,6 +90,7 @@ type Stats struct {
 	Reports   int64 // that were stored
 	Refused   int64 // reports with something that was refused
 	Exhausted int64 // reports that were over the limit of their mapper
+	Untimed   int64 // values whose timestamp was not kept, see "Reports"
 	Calls     int64 // to mappers
 	Failed    int64 // of these
 }
@@ -102,7 +106,7 @@ type Manager struct {
 
 	loaded chan struct{} // closed when the records and the engine's devices are here
 
-	reports, refused, exhausted, calls, failed atomic.Int64
+	reports, refused, exhausted, untimed, calls, failed atomic.Int64
 
 	mu        sync.Mutex
 	mappers   map[string]*mapper // by name
@@ -110,6 +114,12 @@ type Manager struct {
 	owners    map[string]*mapper // of devices by ID
 	pending   map[string]struct{}
 	inWork    map[string]int // reports by the name of the mapper; "" for devices without one
+
+	claiming    sync.Mutex           // held while a protocol is claimed or released, before mu
+	claimWake   chan struct{}        // there is something to claim or release
+	claims      map[string]claim     // by protocol; mu guards it and the next two
+	claimFrom   map[string]time.Time // when a protocol may first be claimed
+	claimFailed map[string]time.Time // since when claims have failed
 }
 
 // New checks cfg and allocates a Manager.
@@ -122,6 +132,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg: cfg, log: cfg.Logger, codec: v1beta1.NewCodec(), ready: make(chan struct{}), wake: make(chan struct{}, 1), loaded: make(chan struct{}),
 		mappers: make(map[string]*mapper), protocols: make(map[string]string), owners: make(map[string]*mapper),
 		pending: make(map[string]struct{}), inWork: make(map[string]int),
+		claimWake: make(chan struct{}, 1), claims: make(map[string]claim), claimFrom: make(map[string]time.Time), claimFailed: make(map[string]time.Time),
 	}, nil
 }
 
@@ -134,7 +145,7 @@ func (m *Manager) Stats() Stats {
 	defer m.mu.Unlock()
 	s := Stats{
 		Mappers: len(m.mappers), Devices: len(m.owners), Reports: m.reports.Load(), Refused: m.refused.Load(),
-		Exhausted: m.exhausted.Load(), Calls: m.calls.Load(), Failed: m.failed.Load(),
+		Exhausted: m.exhausted.Load(), Untimed: m.untimed.Load(), Calls: m.calls.Load(), Failed: m.failed.Load(),
 	}
 	for _, p := range m.mappers {
 		if p.connected {
@@ -158,6 +169,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.serve(gctx) })
 	group.Go(func() error { return m.manage(gctx) })
+	group.Go(func() error { return m.runClaims(gctx) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("device/dmi: %w", err)
 	}

@@ -184,6 +184,7 @@ func (p *mapper) setConnected(connected bool) {
 		return
 	}
 	p.away = false
+	notify(m.claimWake)
 	m.protocolLocked(p.info.Protocol) // devices of mappers that are away
 	p.resyncLocked()
 }
@@ -195,7 +196,7 @@ func (p *mapper) next(epoch int) (ids []string, wait time.Duration, current bool
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	wait = time.Hour
-	if p.epoch != epoch || !p.connected {
+	if p.epoch != epoch || !p.connected || !m.claimLocked(p.info.Protocol).decided {
 		return nil, wait, p.epoch == epoch
 	}
 	now := time.Now()

@@ -111,6 +111,11 @@ func (m *Manager) load(ctx context.Context) error {
 		}
 		m.pending[id] = struct{}{}
 	}
+	for _, p := range m.mappers {
+		if p.inherited {
+			m.claimFrom[p.info.Protocol] = time.Now().Add(restartPause)
+		}
+	}
 	for _, d := range m.cfg.Engine.Devices() {
 		m.pending[d.ID] = struct{}{}
 	}

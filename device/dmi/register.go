@@ -41,6 +41,7 @@ func (s service) MapperRegister(ctx context.Context, r *v1beta1.MapperRegisterRe
 	if err != nil {
 		return nil, err
 	}
+	m.decide(ctx, i)
 	if err := m.save(ctx, i); err != nil {
 		m.log.Error("mapper cannot be stored; after a restart it must register again", "mapper", i.Name, "err", err)
 	}
@@ -108,8 +109,11 @@ func (p *mapper) response() (r *v1beta1.MapperRegisterResponse, left int) {
 			ids = append(ids, id)
 		}
 	}
-	edgekit := p.info.Edgekit
+	edgekit, decided := p.info.Edgekit, m.claimLocked(p.info.Protocol).decided
 	m.mu.Unlock()
+	if !decided { // they follow
+		return new(v1beta1.MapperRegisterResponse), max(len(ids), 1)
+	}
 	slices.Sort(ids)
 	r = new(v1beta1.MapperRegisterResponse)
 	models, forms, size := make(map[string]uint64), make(map[string]form), 0

@@ -33,7 +33,8 @@ func (s service) ReportDeviceStatus(ctx context.Context, r *v1beta1.ReportDevice
 	if len(patches) == 0 {
 		return new(v1beta1.Empty), nil // only what the mapper has seen
 	}
-	_, err = m.cfg.Engine.Do(ctx, twin.Call{Device: id, Request: twin.Update{Twins: patches}, Origin: origin})
+	commit, err := m.cfg.Engine.Do(ctx, twin.Call{Device: id, Request: twin.Update{Twins: patches}, Origin: origin})
+	m.countUntimed(commit, patches)
 	if len(patches) > 1 && !whole(ctx) && isRefused(err) && !errors.Is(err, &twin.Error{Code: twin.CodeUnknown}) {
 		err = m.reportEach(ctx, id, patches)
 	}
@@ -91,6 +92,9 @@ func (m *Manager) admit(namespace, deviceName string) (id string, release func()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.checkDrivesLocked(id); err != nil {
+		return "", nil, err
+	}
 	name := ""
 	if p := m.owners[id]; p != nil {
 		name = p.info.Name
@@ -123,6 +127,12 @@ func patchesOf(s *v1beta1.DeviceStatus) map[string]*twin.Patch {
 		if typ := strings.ToLower(t.Reported.Metadata["type"]); twin.CheckType(typ) == nil {
 			p.Type = typ
 		}
+		if text := t.Reported.Metadata["timestamp"]; text != "" {
+			var err error
+			if p.Measured, err = strconv.ParseInt(text, 10, 64); err != nil || p.Measured == 0 {
+				p.Measured = -1 // no time that the engine keeps
+			}
+		}
 		patches[t.PropertyName] = p
 	}
 	return patches
@@ -135,11 +145,29 @@ func (m *Manager) reportEach(ctx context.Context, id string, patches map[string]
 	for _, name := range slices.Sorted(maps.Keys(patches)) {
 		calls = append(calls, twin.Call{Device: id, Request: twin.Update{Twins: map[string]*twin.Patch{name: patches[name]}}, Origin: origin})
 	}
-	_, err := m.cfg.Engine.DoAll(ctx, calls)
+	commits, err := m.cfg.Engine.DoAll(ctx, calls)
+	for _, c := range commits {
+		m.countUntimed(c, patches)
+	}
 	if isRefused(err) {
 		return fmt.Errorf("the other values are stored: %w", err)
 	}
 	return err
+}
+
+// countUntimed counts the values that were stored without the time that their mapper gave.
+func (m *Manager) countUntimed(c twin.Commit, patches map[string]*twin.Patch) {
+	for _, effect := range c.Effects {
+		r, ok := effect.(twin.Result)
+		if !ok {
+			continue
+		}
+		for name, t := range r.Twins {
+			if t != nil && t.Actual != nil && patches[name].Measured != 0 && t.Actual.Measured == 0 {
+				m.untimed.Add(1)
+			}
+		}
+	}
 }
 
 func isRefused(err error) bool {

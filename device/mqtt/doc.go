@@ -19,8 +19,8 @@
 //
 // The connection may be there and the subscriptions lost. So when three calls in a row, or three
 // claims (see below), over 30 s or more, had no answer, the Link has the Bus connect and subscribe
-// again; without an answer it
-// does so again after twice the time, at most every 10 minutes.
+// again. While there is still no answer, it does so again after twice the time, at most every 10
+// minutes.
 //
 // # Several mappers
 //
@@ -37,8 +37,9 @@
 // While edgecore is away, the mapper that has the devices drives them on. If others wait, it stops
 // after 30 s without an answer: edgecore may have given them to another. A mapper whose list of
 // devices comes without an answer to its claim drives them after 10 to 20 s: edgecore is of an
-// earlier version, or an outside broker has rules that do not let the claim through. Mappers that
-// speak DMI, and those without this package, make no claims.
+// earlier version, or an outside broker has rules that do not let the claim through. edgecore claims
+// for the mappers that speak DMI, as one mapper with a name like DMI/boilers. Mappers over MQTT without
+// this package make no claims.
 //
 // # Conditions, methods, proposals
 //

@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // edge is edgecore's device part: engine, broker and topics.
 type edge struct {
 	edgetest.Edge
-	addr string
-	stop func()
+	addr   string
+	topics *twinmqtt.Bridge
+	stop   func()
 }
 
 func startEdge(t *testing.T, store meta.Store, address string) edge {
@@ -49,7 +50,7 @@ func startEdge(t *testing.T, store meta.Store, address string) edge {
 	}
 	stop := edgetest.Run(t, topics.Run, inside.Run, engine.Run)
 	<-inside.Ready()
-	return edge{Edge: edgetest.Edge{Engine: engine}, addr: "tcp://" + b.Addr().String(), stop: stop}
+	return edge{Edge: edgetest.Edge{Engine: engine}, addr: "tcp://" + b.Addr().String(), topics: topics, stop: stop}
 }
 
 // mapper returns a bus and a link as a mapper beside edgecore has them.

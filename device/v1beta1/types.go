@@ -70,7 +70,7 @@ type DeviceList struct {
 // +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=devicemodels,shortName=devmodel,categories=all;edgekit
-// +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol`
+// +kubebuilder:printcolumn:name="Protocol",type=string,JSONPath=`.spec.protocol`,description="The protocol of the devices of this model, unless a device names another."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:storageversion
 type DeviceModel struct {
@@ -126,8 +126,8 @@ type DeviceStatusStatus struct {
 	// ObservedGeneration is the generation of the Device that the node had
 	// when it reported.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions of the device. The cloud sets those that are named in this
-	// package, the node all others.
+	// Conditions of the device. The cloud sets ModelFound and ValuesStored, the node and its
+	// mappers set all others.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

@@ -233,7 +233,8 @@ func (p *plan) limitByCycle(id string, property schema.Property, before, value *
 }
 
 // newer returns before if v has the same text, else a new value. The metadata of a value that
-// breaks a limit of the model has the limit as "fault".
+// breaks a limit of the model has the limit as "fault". It has "measured" if the mapper says when it
+// read the value.
 func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 	switch {
 	case v == nil:
@@ -242,6 +243,9 @@ func newer(before *schema.Value, v *twin.Value, typ string) *schema.Value {
 		return before
 	}
 	metadata := map[string]string{"timestamp": strconv.FormatInt(v.Time, 10), "type": typ}
+	if v.Measured != 0 {
+		metadata["measured"] = strconv.FormatInt(v.Measured, 10)
+	}
 	if v.Fault != "" {
 		metadata["fault"] = v.Fault
 	}

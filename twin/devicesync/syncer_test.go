@@ -341,3 +341,37 @@ func TestDesiredValid(t *testing.T) {
 		})
 	}
 }
+
+// TestMeasured has a mapper say when it read a value: the DeviceStatus says so too.
+func TestMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbox{Store: memstore.New()}
+		defer o.Close()
+		o.down(t, "devicemodels", "plant/m", `{"metadata":{"namespace":"plant","name":"m"},"spec":{"properties":[{"name":"temperature","type":"INT"},{"name":"level","type":"INT"}]}}`)
+		o.down(t, "devices", "plant/boiler", `{"metadata":{"namespace":"plant","name":"boiler","uid":"u1","generation":1},"spec":{"deviceModelRef":{"name":"m"},
+			"properties":[{"name":"temperature","reportToCloud":true},{"name":"level","reportToCloud":true}]}}`)
+		engine, stop := run(t, o)
+		defer stop()
+		time.Sleep(2 * time.Second)
+		read := time.Now().UnixMilli()
+		time.Sleep(2 * time.Second)
+		if _, err := engine.Update(t.Context(), "plant/boiler", map[string]*twin.Patch{
+			"temperature": {Actual: twin.Text("21"), Measured: read}, "level": {Actual: twin.Text("7")},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		s, _ := o.status(t, "plant/boiler")
+		want := map[string]string{"temperature": fmt.Sprint(read), "level": ""}
+		for _, p := range s.Twins {
+			if got := p.Reported.Metadata["measured"]; got != want[p.PropertyName] || p.Reported.Metadata["timestamp"] == got {
+				t.Errorf("%s has the metadata %v, want measured %q", p.PropertyName, p.Reported.Metadata, want[p.PropertyName])
+			}
+			delete(want, p.PropertyName)
+		}
+		if len(want) != 0 {
+			t.Errorf("values are missing: %v", want)
+		}
+	})
+}

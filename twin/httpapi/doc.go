@@ -27,6 +27,8 @@
 //	History     {"entries":[{"seq":7,"time":1760000000000,"value":"21","fault":"…"}],"next":7}
 //	Error       {"code":403,"reason":"…"}
 //
+// An actual value has "measured" too, if its mapper says when it read the value.
+//
 // A PUT is carried out whole or refused whole. It answers with the properties that it set, when
 // they are durable. An empty value withdraws a desired value. An error has the code of
 // twin.Error as its status: 400 for a wrong value or limit, 403 for a property that is

@@ -36,10 +36,13 @@ type Property struct {
 
 // Value is a desired or an actual value.
 type Value struct {
-	Value   string       `json:"value"`
-	Time    int64        `json:"time"`              // when the node stored it, in milliseconds since 1970
-	Quality twin.Quality `json:"quality,omitempty"` // of an actual value
-	Fault   string       `json:"fault,omitempty"`   // the limit of the model that a bad value breaks
+	Value string `json:"value"`
+	Time  int64  `json:"time"` // when the node stored it, in milliseconds since 1970
+	// Measured is when an actual value was read from the device, in milliseconds since 1970; it is
+	// left out if the mapper does not say so.
+	Measured int64        `json:"measured,omitempty"`
+	Quality  twin.Quality `json:"quality,omitempty"` // of an actual value
+	Fault    string       `json:"fault,omitempty"`   // the limit of the model that a bad value breaks
 }
 
 // History is a page of past values, the oldest first.
@@ -91,7 +94,7 @@ func propertyForm(p twin.Property) Property {
 		form.Desired = &Value{Value: v.Value, Time: v.Time}
 	}
 	if v := p.Twin.Actual; v != nil {
-		form.Actual = &Value{Value: v.Value, Time: v.Time, Quality: p.Quality, Fault: v.Fault}
+		form.Actual = &Value{Value: v.Value, Time: v.Time, Measured: v.Measured, Quality: p.Quality, Fault: v.Fault}
 	}
 	return form
 }

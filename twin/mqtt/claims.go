@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,51 @@ type claimRequest struct {
 	id      string // its event_id
 	message topics.ClaimMessage
 	err     error // why it is refused
+	// done gets the answer to a claim that does not come over MQTT, which is not published unless
+	// it changes who drives the devices. It has room for one.
+	done chan<- claimAnswer
+}
+
+// claimAnswer is who drives the devices; empty if the claimant does.
+type claimAnswer struct {
+	holder string
+	err    error
+}
+
+// localInstance is the instance of the claims by Claim. There is one for each protocol.
+const localInstance = "edgecore"
+
+// Claim claims the devices of a protocol for mappers on this node that do not speak MQTT: those over
+// DMI. It returns the name of the mapper that drives the devices, or nothing if these do. mapper is
+// a name for others to see. The claim ends by Release, or when it is not repeated for 45 s; the
+// rules are those of claims over MQTT. An error of type *twin.Error refuses it. Claim waits until
+// Run runs.
+func (b *Bridge) Claim(ctx context.Context, protocol, mapper string) (holder string, err error) {
+	if mapper == "" || !topics.IsMapperName(mapper) {
+		return "", &twin.Error{Code: twin.CodeInvalid, Reason: fmt.Sprintf("the mapper's name is %.140q: use 1 to %d bytes that can be printed", mapper, topics.MaxMapperName)}
+	}
+	return b.claimLocally(ctx, protocol, topics.ClaimMessage{Mapper: mapper, Instance: localInstance})
+}
+
+// Release ends a claim by Claim, so that a mapper that waits need not wait until it runs out.
+func (b *Bridge) Release(ctx context.Context, protocol string) error {
+	_, err := b.claimLocally(ctx, protocol, topics.ClaimMessage{Instance: localInstance, Release: true})
+	return err
+}
+
+func (b *Bridge) claimLocally(ctx context.Context, protocol string, m topics.ClaimMessage) (holder string, err error) {
+	done := make(chan claimAnswer, 1)
+	select {
+	case b.claims <- claimRequest{level: topics.ProtocolLevel(protocol), message: m, done: done}:
+	case <-ctx.Done():
+		return "", fmt.Errorf("twin/mqtt: claim of protocol %.140q: %w", protocol, ctx.Err())
+	}
+	select {
+	case a := <-done:
+		return a.holder, a.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("twin/mqtt: claim of protocol %.140q: %w", protocol, ctx.Err())
+	}
 }
 
 // handleClaim takes a claim of a mapper.
@@ -78,8 +124,20 @@ func (b *Bridge) serveClaims(ctx context.Context) {
 // claim answers one message.
 func (b *Bridge) claim(ctx context.Context, table *claimTable, r claimRequest) {
 	err := r.err
+	changed := false
 	if err == nil {
-		_, err = table.request(time.Now(), r.level, r.message)
+		changed, err = table.request(time.Now(), r.level, r.message)
+	}
+	if r.done != nil {
+		a := claimAnswer{err: err}
+		if m := table.result(r.level); err == nil && m.Holder != localInstance {
+			a.holder = cmp.Or(m.HolderName, m.Holder)
+		}
+		r.done <- a
+		if changed {
+			b.publishClaim(ctx, table, r.level, "")
+		}
+		return
 	}
 	if err == nil {
 		b.publishClaim(ctx, table, r.level, r.id)

@@ -137,6 +137,9 @@ func decodePatch(t *topics.Twin) (*twin.Patch, error) {
 		if p.Actual = t.Actual.Value; p.Actual == nil {
 			return nil, errors.New("actual has no value")
 		}
+		if t.Actual.Metadata != nil {
+			p.Measured = t.Actual.Metadata.Measured
+		}
 	}
 	return p, nil
 }
@@ -191,7 +194,7 @@ func encodeValue(v *twin.Value) *topics.Value {
 	if v == nil {
 		return nil
 	}
-	m := &topics.ValueMetadata{Timestamp: v.Time, Fault: v.Fault}
+	m := &topics.ValueMetadata{Timestamp: v.Time, Measured: v.Measured, Fault: v.Fault}
 	if v.Fault != "" {
 		m.Quality = string(twin.Bad)
 	}

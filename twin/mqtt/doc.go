@@ -60,7 +60,8 @@
 // mappers of the protocol. See package device/mqtt for when claims end. Claims are not stored:
 // after a restart of edgecore, mappers say in "holder" and "holder_name" what they knew. At most
 // 64 protocols are claimed, and 16 mappers of each are listed as waiting. While one waits for
-// more than a minute, the devices have the condition SingleMapper with status False.
+// more than a minute, the devices have the condition SingleMapper with status False. Bridge.Claim
+// claims for mappers that do not speak MQTT; their instance is "edgecore".
 //
 // # History
 //
@@ -82,6 +83,11 @@
 // The metadata of an actual value that is not good has "quality": "bad", with the limit of
 // the model that it breaks as "fault", or "stale", if the device is offline or unknown, or has
 // not reported the value for three of its cycles.
+//
+// A mapper may say when it read an actual value from the device: {"actual":{"value":"21",
+// "metadata":{"measured":1760000000000}}}. Subscribers get it in the same field, and the age of the
+// value counts from then on. The limits of what is believed are those of twin.MaxSkew. The
+// "timestamp" of a request is not read; that of a value is when the node stored it.
 //
 // # Order and delivery
 //

@@ -88,6 +88,9 @@ func appendValue(out []byte, v *twin.Value, stale bool) []byte {
 	if v.Time != 0 {
 		out = append(strconv.AppendInt(append(out, `"timestamp":`...), v.Time, 10), ',')
 	}
+	if v.Measured != 0 {
+		out = append(strconv.AppendInt(append(out, `"measured":`...), v.Measured, 10), ',')
+	}
 	switch {
 	case stale:
 		out = append(out, `"quality":"stale",`...)

@@ -21,7 +21,7 @@ func TestEncode(t *testing.T) {
 		if r.IntN(3) == 0 {
 			return nil
 		}
-		return &twin.Value{Value: text(), Time: r.Int64N(3) * 1760000000044, Fault: texts[r.IntN(3)]}
+		return &twin.Value{Value: text(), Time: r.Int64N(3) * 1760000000044, Measured: r.Int64N(2) * 1760000000043, Fault: texts[r.IntN(3)]}
 	}
 	now := time.UnixMilli(1760000000044)
 	for range 2000 {
@@ -84,6 +84,7 @@ var quickSeeds = []string{
 	`{"twin":{"a":{"actual":{}}}}`, `{"twin":{"a":nullx}}`, `{"event_id":"a","event_id":"b","twin":{}}`, `{"timestamp":01,"twin":{}}`, `{"timestamp":1.5,"twin":{}}`,
 	`{"timestamp":-1,"twin":{}}`, `{"twin":{}}x`, `{"twin":{"a":{"actual":{"value":"\u0041"}}}}`, `{"twin":{"a":{"actual":{"value":null}}}}`, `{"twin":{"a":{"optional":true,"metadata":{}}}}`,
 	`{"twin":{"a":{"actual":{"value":"1"},"actual_version":{"cloud":1,"edge":2}}}}`, `{"twin":{},}`, `{"twin":{"a":{"optional":truefalse}}}`, `{"twin":{"a":{"actual":{"value":"1","metadata":{"timestamp":1,"x":2}}}}}`,
+	`{"twin":{"a":{"actual":{"value":"1","metadata":{"timestamp":1,"measured":1760000000000}}}}}`, `{"twin":{"a":{"actual":{"value":"1","metadata":{"measured":-9223372036854775808}}}}}`,
 }
 
 // FuzzQuickUpdate compares the quick reader of updates with the one that reads all of them:

@@ -29,7 +29,7 @@ var rows = map[string][]string{
 	},
 	"payloads": {
 		"Base", "TwinUpdate", "TwinResult", "Error", "TwinDelta", "TwinDocument", "StateUpdate", "StateResult", "MembershipList", "MembershipUpdate",
-		"AttrUpdate", "MembershipDetail", "Quality",
+		"AttrUpdate", "MembershipDetail", "Quality", "Measured",
 	},
 	"codes":     {"400", "403", "404", "409", "413", "500", "503"},
 	"semantics": {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14"},

@@ -11,7 +11,7 @@ type PushMethod struct {
 	MQTT *PushMQTT `json:"mqtt,omitempty"`
 	// OTEL sends readings as OpenTelemetry metrics.
 	OTEL *PushOTEL `json:"otel,omitempty"`
-	// DB writes readings to a database.
+	// DBMethod writes readings to a database.
 	DB *PushDB `json:"dbMethod,omitempty"`
 	// AnomalyDetection is for mappers that judge readings.
 	// +kubebuilder:validation:Schemaless
@@ -60,13 +60,13 @@ type PushOTEL struct {
 //
 // +kubebuilder:object:generate=true
 type PushDB struct {
-	// InfluxDB2 is an InfluxDB of version 2.
+	// InfluxDB2 writes readings to an InfluxDB of version 2.
 	InfluxDB2 *PushInfluxDB2 `json:"influxdb2,omitempty"`
-	// Redis is a Redis.
+	// Redis writes readings to a Redis.
 	Redis *PushRedis `json:"redis,omitempty"`
-	// TDEngine is a TDengine.
+	// TDEngine writes readings to a TDengine.
 	TDEngine *PushTDEngine `json:"TDEngine,omitempty"`
-	// MySQL is a MySQL.
+	// MySQL writes readings to a MySQL or MariaDB.
 	MySQL *PushMySQL `json:"mysql,omitempty"`
 }
 
@@ -74,9 +74,9 @@ type PushDB struct {
 //
 // +kubebuilder:object:generate=true
 type PushInfluxDB2 struct {
-	// Client says where the database is.
+	// InfluxDB2ClientConfig says where the database is.
 	Client *InfluxDB2ClientConfig `json:"influxdb2ClientConfig,omitempty"`
-	// Data says how a reading is written.
+	// InfluxDB2DataConfig says how a reading is written.
 	Data *InfluxDB2DataConfig `json:"influxdb2DataConfig,omitempty"`
 }
 
@@ -109,7 +109,7 @@ type InfluxDB2DataConfig struct {
 //
 // +kubebuilder:object:generate=true
 type PushRedis struct {
-	// Client says where the database is.
+	// RedisClientConfig says where the database is.
 	Client *RedisClientConfig `json:"redisClientConfig,omitempty"`
 }
 
@@ -131,7 +131,7 @@ type RedisClientConfig struct {
 //
 // +kubebuilder:object:generate=true
 type PushTDEngine struct {
-	// Client says where the database is.
+	// TDEngineClientConfig says where the database is.
 	Client *TDEngineClientConfig `json:"TDEngineClientConfig,omitempty"`
 }
 
@@ -149,7 +149,7 @@ type TDEngineClientConfig struct {
 //
 // +kubebuilder:object:generate=true
 type PushMySQL struct {
-	// Client says where the database is.
+	// MySQLClientConfig says where the database is.
 	Client *MySQLClientConfig `json:"mysqlClientConfig,omitempty"`
 }
 

@@ -131,7 +131,7 @@ func (o Options) String() string { return string(o) }
 //
 // +kubebuilder:object:generate=true
 type DeviceSpec struct {
-	// ModelRef names the DeviceModel, in the device's own namespace.
+	// DeviceModelRef names the DeviceModel, in the device's own namespace.
 	ModelRef ModelRef `json:"deviceModelRef"`
 	// NodeName is the edge node that the device hangs on. A change moves the
 	// device to another node.
@@ -197,9 +197,9 @@ type ModelRef struct {
 //
 // +kubebuilder:object:generate=true
 type Protocol struct {
-	// Name selects the mapper: it is the string that the mapper registers.
+	// ProtocolName selects the mapper: it is the string that the mapper registers.
 	Name string `json:"protocolName,omitempty"`
-	// Config is the connection data: addresses, ports, whatever the driver of
+	// ConfigData is the connection data: addresses, ports, whatever the driver of
 	// the protocol needs.
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
@@ -215,7 +215,7 @@ type Property struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9\-_.,:/@#]+$`
 	// +kubebuilder:validation:MaxLength=128
 	Name string `json:"name"`
-	// Desired is the value that the user wants; nil wants nothing.
+	// Desired is the value that the user wants. Without it the property is only read.
 	Desired *Value `json:"desired,omitempty"`
 	// Visitors say how the driver gets at the property.
 	Visitors *Visitor `json:"visitors,omitempty"`
@@ -223,7 +223,7 @@ type Property struct {
 	// nanoseconds, as in files for KubeEdge up to 1.17.
 	// +kubebuilder:validation:Minimum=0
 	ReportCycle int64 `json:"reportCycle,omitempty"`
-	// CollectCycle is the time between two readings, in the same unit.
+	// CollectCycle is the time between two readings, in the unit of reportCycle.
 	// +kubebuilder:validation:Minimum=0
 	CollectCycle int64 `json:"collectCycle,omitempty"`
 	// ReportToCloud turns the property's twin reports on.
@@ -257,7 +257,8 @@ func cycle(value int64) time.Duration {
 type Value struct {
 	// Value as text in the form that the property's type demands.
 	Value string `json:"value"`
-	// Metadata about the value: "timestamp" in milliseconds, "type".
+	// Metadata about the value: its "type", and in milliseconds since 1970 "timestamp", when the
+	// node stored it, and "measured", when the mapper read it, if the mapper says so.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
@@ -265,9 +266,9 @@ type Value struct {
 //
 // +kubebuilder:object:generate=true
 type Visitor struct {
-	// ProtocolName is the protocol that Config belongs to.
+	// ProtocolName is the protocol that configData belongs to.
 	ProtocolName string `json:"protocolName,omitempty"`
-	// Config is for the driver: registers, offsets, scale.
+	// ConfigData is for the driver: registers, offsets, scale.
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
@@ -308,7 +309,7 @@ type DeviceModelSpec struct {
 	Properties []ModelProperty `json:"properties,omitempty"`
 	// Protocol of devices of this model, unless the device names another.
 	Protocol string `json:"protocol,omitempty"`
-	// ProtocolConfig are connection data that a device inherits and can
+	// ProtocolConfigData is the connection data that a device inherits and can
 	// override key by key.
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
@@ -375,7 +376,7 @@ type ModelProperty struct {
 // +kubebuilder:object:generate=true
 // +kubebuilder:validation:XValidation:rule="has(self.values) || has(self.duration)",message="name values, duration or both"
 type History struct {
-	// Values is the number of values.
+	// Values is how many of the newest values are kept.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Values int `json:"values,omitempty"`
@@ -407,7 +408,7 @@ type Status struct {
 	State string `json:"state,omitempty"`
 	// LastOnlineTime is when the device was last seen online, in RFC 3339.
 	LastOnlineTime string `json:"lastOnlineTime,omitempty"`
-	// Extensions are whatever else a mapper tells of the device.
+	// Extensions are whatever else a mapper says of the device.
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
@@ -421,7 +422,7 @@ type Twin struct {
 	// PropertyName is the name of the property.
 	// +kubebuilder:validation:MaxLength=128
 	PropertyName string `json:"propertyName"`
-	// Reported is the value that the device has; nil before the first report.
+	// Reported is the value that the device has. There is none before the first report.
 	Reported *Value `json:"reported,omitempty"`
 	// ObservedDesired is the desired value that the node knows of; it differs
 	// from the Device's own while a change is on its way.

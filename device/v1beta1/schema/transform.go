@@ -57,7 +57,7 @@ type Transform struct {
 	// +kubebuilder:validation:Pattern=`^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$`
 	// +kubebuilder:validation:MaxLength=32
 	Scale string `json:"scale,omitempty"`
-	// Offset is added after that; empty is 0.
+	// Offset is added to the number after it was multiplied by scale; empty is 0.
 	// +kubebuilder:validation:Pattern=`^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$`
 	// +kubebuilder:validation:MaxLength=32
 	Offset string `json:"offset,omitempty"`
@@ -70,7 +70,7 @@ type Transform struct {
 	// OnChange reports the value when it has changed, and else only once in a reportCycle.
 	OnChange bool `json:"onChange,omitempty"`
 	// DeadBand is by how much a number must differ from the one last reported to count as
-	// changed, for example "0.5". It implies OnChange.
+	// changed, for example "0.5". It implies onChange.
 	// +kubebuilder:validation:Pattern=`^([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$`
 	// +kubebuilder:validation:MaxLength=32
 	DeadBand string `json:"deadBand,omitempty"`

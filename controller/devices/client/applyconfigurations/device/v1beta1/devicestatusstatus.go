@@ -18,8 +18,8 @@ type DeviceStatusStatusApplyConfiguration struct {
 	// ObservedGeneration is the generation of the Device that the node had
 	// when it reported.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Conditions of the device. The cloud sets those that are named in this
-	// package, the node all others.
+	// Conditions of the device. The cloud sets ModelFound and ValuesStored, the node and its
+	// mappers set all others.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -15,7 +15,7 @@ type DeviceModelSpecApplyConfiguration struct {
 	Properties []ModelPropertyApplyConfiguration `json:"properties,omitempty"`
 	// Protocol of devices of this model, unless the device names another.
 	Protocol *string `json:"protocol,omitempty"`
-	// ProtocolConfig are connection data that a device inherits and can
+	// ProtocolConfigData is the connection data that a device inherits and can
 	// override key by key.
 	ProtocolConfig *v1beta1schema.Options `json:"protocolConfigData,omitempty"`
 }

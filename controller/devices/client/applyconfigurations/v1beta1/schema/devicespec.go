@@ -8,7 +8,7 @@ package schema
 // DeviceSpec is what the owner of a device wants of it: the spec of the Device
 // resource.
 type DeviceSpecApplyConfiguration struct {
-	// ModelRef names the DeviceModel, in the device's own namespace.
+	// DeviceModelRef names the DeviceModel, in the device's own namespace.
 	ModelRef *ModelRefApplyConfiguration `json:"deviceModelRef,omitempty"`
 	// NodeName is the edge node that the device hangs on. A change moves the
 	// device to another node.

@@ -8,7 +8,7 @@ package schema
 // History says how many past values of a property the node keeps: the last so many, those of
 // the last so long, or with both fields what satisfies both.
 type HistoryApplyConfiguration struct {
-	// Values is the number of values.
+	// Values is how many of the newest values are kept.
 	Values *int `json:"values,omitempty"`
 	// Duration is the age up to which values are kept, for example "24h" or "90m".
 	Duration *string `json:"duration,omitempty"`

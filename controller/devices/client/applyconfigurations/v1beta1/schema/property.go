@@ -9,14 +9,14 @@ package schema
 type PropertyApplyConfiguration struct {
 	// Name of the property, which should be in the device's model.
 	Name *string `json:"name,omitempty"`
-	// Desired is the value that the user wants; nil wants nothing.
+	// Desired is the value that the user wants. Without it the property is only read.
 	Desired *ValueApplyConfiguration `json:"desired,omitempty"`
 	// Visitors say how the driver gets at the property.
 	Visitors *VisitorApplyConfiguration `json:"visitors,omitempty"`
 	// ReportCycle is the time between two reports, in milliseconds; more than a day has are
 	// nanoseconds, as in files for KubeEdge up to 1.17.
 	ReportCycle *int64 `json:"reportCycle,omitempty"`
-	// CollectCycle is the time between two readings, in the same unit.
+	// CollectCycle is the time between two readings, in the unit of reportCycle.
 	CollectCycle *int64 `json:"collectCycle,omitempty"`
 	// ReportToCloud turns the property's twin reports on.
 	ReportToCloud *bool `json:"reportToCloud,omitempty"`

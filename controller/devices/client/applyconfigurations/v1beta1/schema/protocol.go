@@ -11,9 +11,9 @@ import (
 //
 // Protocol says how a device is reached.
 type ProtocolApplyConfiguration struct {
-	// Name selects the mapper: it is the string that the mapper registers.
+	// ProtocolName selects the mapper: it is the string that the mapper registers.
 	Name *string `json:"protocolName,omitempty"`
-	// Config is the connection data: addresses, ports, whatever the driver of
+	// ConfigData is the connection data: addresses, ports, whatever the driver of
 	// the protocol needs.
 	Config *v1beta1schema.Options `json:"configData,omitempty"`
 }

@@ -7,13 +7,13 @@ package schema
 //
 // PushDB says which database gets the readings; one of the fields is set.
 type PushDBApplyConfiguration struct {
-	// InfluxDB2 is an InfluxDB of version 2.
+	// InfluxDB2 writes readings to an InfluxDB of version 2.
 	InfluxDB2 *PushInfluxDB2ApplyConfiguration `json:"influxdb2,omitempty"`
-	// Redis is a Redis.
+	// Redis writes readings to a Redis.
 	Redis *PushRedisApplyConfiguration `json:"redis,omitempty"`
-	// TDEngine is a TDengine.
+	// TDEngine writes readings to a TDengine.
 	TDEngine *PushTDEngineApplyConfiguration `json:"TDEngine,omitempty"`
-	// MySQL is a MySQL.
+	// MySQL writes readings to a MySQL or MariaDB.
 	MySQL *PushMySQLApplyConfiguration `json:"mysql,omitempty"`
 }
 

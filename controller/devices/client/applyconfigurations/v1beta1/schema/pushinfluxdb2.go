@@ -7,9 +7,9 @@ package schema
 //
 // PushInfluxDB2 says where and how readings are written to InfluxDB 2.
 type PushInfluxDB2ApplyConfiguration struct {
-	// Client says where the database is.
+	// InfluxDB2ClientConfig says where the database is.
 	Client *InfluxDB2ClientConfigApplyConfiguration `json:"influxdb2ClientConfig,omitempty"`
-	// Data says how a reading is written.
+	// InfluxDB2DataConfig says how a reading is written.
 	Data *InfluxDB2DataConfigApplyConfiguration `json:"influxdb2DataConfig,omitempty"`
 }
 

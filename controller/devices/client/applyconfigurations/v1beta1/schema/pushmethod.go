@@ -18,7 +18,7 @@ type PushMethodApplyConfiguration struct {
 	MQTT *PushMQTTApplyConfiguration `json:"mqtt,omitempty"`
 	// OTEL sends readings as OpenTelemetry metrics.
 	OTEL *PushOTELApplyConfiguration `json:"otel,omitempty"`
-	// DB writes readings to a database.
+	// DBMethod writes readings to a database.
 	DB *PushDBApplyConfiguration `json:"dbMethod,omitempty"`
 	// AnomalyDetection is for mappers that judge readings.
 	AnomalyDetection *v1beta1schema.Options `json:"anomalyDetection,omitempty"`

@@ -7,7 +7,7 @@ package schema
 //
 // PushMySQL says which MySQL gets the readings.
 type PushMySQLApplyConfiguration struct {
-	// Client says where the database is.
+	// MySQLClientConfig says where the database is.
 	Client *MySQLClientConfigApplyConfiguration `json:"mysqlClientConfig,omitempty"`
 }
 

@@ -7,7 +7,7 @@ package schema
 //
 // PushRedis says which Redis gets the readings.
 type PushRedisApplyConfiguration struct {
-	// Client says where the database is.
+	// RedisClientConfig says where the database is.
 	Client *RedisClientConfigApplyConfiguration `json:"redisClientConfig,omitempty"`
 }
 

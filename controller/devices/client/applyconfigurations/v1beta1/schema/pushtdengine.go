@@ -7,7 +7,7 @@ package schema
 //
 // PushTDEngine says which TDengine gets the readings.
 type PushTDEngineApplyConfiguration struct {
-	// Client says where the database is.
+	// TDEngineClientConfig says where the database is.
 	Client *TDEngineClientConfigApplyConfiguration `json:"TDEngineClientConfig,omitempty"`
 }
 

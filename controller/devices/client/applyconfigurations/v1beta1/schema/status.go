@@ -18,7 +18,7 @@ type StatusApplyConfiguration struct {
 	State *string `json:"state,omitempty"`
 	// LastOnlineTime is when the device was last seen online, in RFC 3339.
 	LastOnlineTime *string `json:"lastOnlineTime,omitempty"`
-	// Extensions are whatever else a mapper tells of the device.
+	// Extensions are whatever else a mapper says of the device.
 	Extensions *v1beta1schema.Options `json:"extensions,omitempty"`
 }
 

@@ -28,7 +28,7 @@ type TransformApplyConfiguration struct {
 	Shift *int `json:"shift,omitempty"`
 	// Scale is what the raw number is multiplied by, for example "0.1"; empty is 1.
 	Scale *string `json:"scale,omitempty"`
-	// Offset is added after that; empty is 0.
+	// Offset is added to the number after it was multiplied by scale; empty is 0.
 	Offset *string `json:"offset,omitempty"`
 	// Mapping names raw values, for example "1" as "open". A raw value that it lacks is an
 	// error.
@@ -36,7 +36,7 @@ type TransformApplyConfiguration struct {
 	// OnChange reports the value when it has changed, and else only once in a reportCycle.
 	OnChange *bool `json:"onChange,omitempty"`
 	// DeadBand is by how much a number must differ from the one last reported to count as
-	// changed, for example "0.5". It implies OnChange.
+	// changed, for example "0.5". It implies onChange.
 	DeadBand *string `json:"deadBand,omitempty"`
 }
 

@@ -9,7 +9,7 @@ package schema
 type TwinApplyConfiguration struct {
 	// PropertyName is the name of the property.
 	PropertyName *string `json:"propertyName,omitempty"`
-	// Reported is the value that the device has; nil before the first report.
+	// Reported is the value that the device has. There is none before the first report.
 	Reported *ValueApplyConfiguration `json:"reported,omitempty"`
 	// ObservedDesired is the desired value that the node knows of; it differs
 	// from the Device's own while a change is on its way.

@@ -10,7 +10,8 @@ package schema
 type ValueApplyConfiguration struct {
 	// Value as text in the form that the property's type demands.
 	Value *string `json:"value,omitempty"`
-	// Metadata about the value: "timestamp" in milliseconds, "type".
+	// Metadata about the value: its "type", and in milliseconds since 1970 "timestamp", when the
+	// node stored it, and "measured", when the mapper read it, if the mapper says so.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 

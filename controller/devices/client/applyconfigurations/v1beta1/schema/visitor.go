@@ -11,9 +11,9 @@ import (
 //
 // Visitor says how a driver gets at one property.
 type VisitorApplyConfiguration struct {
-	// ProtocolName is the protocol that Config belongs to.
+	// ProtocolName is the protocol that configData belongs to.
 	ProtocolName *string `json:"protocolName,omitempty"`
-	// Config is for the driver: registers, offsets, scale.
+	// ConfigData is for the driver: registers, offsets, scale.
 	Config *v1beta1schema.Options `json:"configData,omitempty"`
 }
 
