@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(receiverDir); dir != "" {
-		if err := receive(dir, os.Getenv(receiverDir+"_URL")); err != nil {
+		if err := receive(dir, os.Getenv(receiverDir+"_URL"), os.Getenv(receiverDir+"_INSIDE")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

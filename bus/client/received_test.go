@@ -18,23 +18,22 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 
 	"github.com/edgekit/edgekit/bus"
+	"github.com/edgekit/edgekit/bus/broker"
+	"github.com/edgekit/edgekit/bus/bustest"
 	"github.com/edgekit/edgekit/bus/client"
 	"github.com/edgekit/edgekit/bus/metastore"
 	"github.com/edgekit/edgekit/hub/hubtest"
 	"github.com/edgekit/edgekit/meta/badgerstore"
 )
 
-// receiverDir has the test program be a client whose store is in the folder, beside the file
-// "applied" with a line for each message, and one for each connection.
+// receiverDir has the test program be a client of the outside broker whose store is in the folder,
+// beside the file "applied" with a line for each message and each connection. With
+// receiverDir_INSIDE it is in mode Both, with an embedded broker at that address.
 const receiverDir = "EDGEKIT_TEST_RECEIVER_DIR"
 
 // receive applies messages until the program is killed.
-func receive(dir, url string) error {
+func receive(dir, url, inside string) error {
 	store, err := badgerstore.Open(badgerstore.Config{Dir: filepath.Join(dir, "store")})
-	if err != nil {
-		return err
-	}
-	c, err := client.New(client.Config{URL: url, ClientID: "node", SessionExpiry: time.Hour, Received: metastore.NewReceived(store, "received/")})
 	if err != nil {
 		return err
 	}
@@ -42,11 +41,26 @@ func receive(dir, url string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.Subscribe("t/#", func(m bus.Message) { fmt.Fprintf(applied, "%s\n", m.Payload) }); err != nil {
+	c, err := client.New(client.Config{URL: url, ClientID: "node", SessionExpiry: time.Hour, NoLocal: inside != "", Received: metastore.NewReceived(store, "received/")})
+	if err != nil {
 		return err
 	}
 	c.NotifyConnect(func() { fmt.Fprintln(applied, "ready") })
-	return c.Run(context.Background())
+	if inside == "" {
+		if _, err := c.Subscribe("t/#", func(m bus.Message) { fmt.Fprintf(applied, "%s\n", m.Payload) }); err != nil {
+			return err
+		}
+		return c.Run(context.Background())
+	}
+	embedded, err := broker.New(broker.Config{Address: inside, Storage: metastore.New(store, "mqtt/")})
+	if err != nil {
+		return err
+	}
+	mqtt, err := bus.New(bus.Config{Mode: bus.Both, Internal: embedded, External: c, Bridge: bus.Bridge{In: []string{"t/#"}}})
+	if err != nil {
+		return err
+	}
+	return mqtt.Run(context.Background())
 }
 
 // step is a packet of QoS 2 on its way between the receiver and its broker.
@@ -167,13 +181,37 @@ func readPacket(in *bufio.Reader) ([]byte, error) {
 // TestReceiverKilled kills a client at each step of a message of QoS 2 from a mosquitto with a
 // persistent session. Each message is applied once.
 func TestReceiverKilled(t *testing.T) {
+	dir := t.TempDir()
+	killReceiver(t, dir, "", func(text string) int {
+		b, err := os.ReadFile(filepath.Join(dir, "applied"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), text+"\n")
+	})
+}
+
+// TestBridgeKilled does the same to a program in mode Both. A client of its embedded broker gets
+// each message once.
+func TestBridgeKilled(t *testing.T) {
+	inside := bustest.Address(t)
+	var local *app
+	killReceiver(t, t.TempDir(), inside, func(text string) int {
+		if local == nil { // the first message is sent after this
+			local = startApp(t, inside, "local")
+		}
+		return local.count(text)
+	})
+}
+
+// killReceiver kills the program of the folder at each step. count returns how often a message was applied.
+func killReceiver(t *testing.T, dir, inside string, count func(text string) int) {
 	outside := startMosquitto(t)
 	sender := startApp(t, outside.url, "sender")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	var program *exec.Cmd
 	kill := func() {
 		program.Process.Kill()
@@ -184,32 +222,32 @@ func TestReceiverKilled(t *testing.T) {
 	serving.Go(func() { g.serve(l) })
 	run := func() {
 		program = exec.Command(os.Args[0])
-		program.Env = append(os.Environ(), receiverDir+"="+dir, receiverDir+"_URL=tcp://"+l.Addr().String())
+		program.Env = append(os.Environ(), receiverDir+"="+dir, receiverDir+"_URL=tcp://"+l.Addr().String(), receiverDir+"_INSIDE="+inside)
 		program.Stderr = os.Stderr
 		if err := program.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	run()
 	defer func() {
 		l.Close()
 		kill()
 		serving.Wait()
 	}()
-	applied := func() string {
-		b, _ := os.ReadFile(filepath.Join(dir, "applied")) // it is not there before the first message
-		return string(b)
+	hubtest.Until(t, "the session", func() bool {
+		b, _ := os.ReadFile(filepath.Join(dir, "applied")) // it is not there at once
+		return strings.Contains(string(b), "ready\n")
+	})
+	steps := []step{
+		{packets.PUBLISH, false}, {packets.PUBREC, false}, {packets.PUBREC, true},
+		{packets.PUBREL, false}, {packets.PUBCOMP, false}, {packets.PUBCOMP, true},
 	}
 	send := func(text string) {
 		if err := sender.mqtt.Publish(t.Context(), bus.Message{Topic: "t/x", Payload: []byte(text), QoS: bus.ExactlyOnce}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run()
-	hubtest.Until(t, "the session", func() bool { return strings.Contains(applied(), "ready\n") })
-	steps := []step{
-		{packets.PUBLISH, false}, {packets.PUBREC, false}, {packets.PUBREC, true},
-		{packets.PUBREL, false}, {packets.PUBCOMP, false}, {packets.PUBCOMP, true},
-	}
+	count("") // it is ready
 	for i, s := range steps {
 		hubtest.Until(t, "what was sent before is complete", func() bool { return g.done() == i })
 		killed := g.arm(s)
@@ -222,9 +260,9 @@ func TestReceiverKilled(t *testing.T) {
 		run()
 	}
 	send("end")
-	hubtest.Until(t, "the last", func() bool { return strings.Contains(applied(), "end\n") })
+	hubtest.Until(t, "the last", func() bool { return count("end") > 0 })
 	for _, s := range steps {
-		if n := strings.Count(applied(), s.String()+"\n"); n != 1 {
+		if n := count(s.String()); n != 1 {
 			t.Errorf("a kill at %v: the message was applied %d times", s, n)
 		}
 	}
