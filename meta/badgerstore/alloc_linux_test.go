@@ -94,6 +94,24 @@ func TestValueLogFolder(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
+	// Another container has a store at the same path and shares the folder in memory.
+	if err := os.Mkdir(first[0], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	used, err := os.Open(first[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	if err := syscall.Flock(int(used.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if err := openAs(t, cfg).Close(); err != nil {
+		t.Error(err)
+	}
+	if now := folders(); len(now) != 1 || now[0] != first[0] {
+		t.Errorf("folders %q, in use is %q", now, first)
+	}
 	cfg.Scratch = t.TempDir() // on the disk, if the tests' folder is
 	if s = openAs(t, cfg); len(valueLogs(t, dir, cfg.Scratch)) != 1 {
 		t.Error("there is no value log")

@@ -43,12 +43,27 @@ func (s *Store) scratchName(kind string) (string, error) {
 	return fmt.Sprintf("edgekit-%s-%016x-", kind, name.Sum(nil)), nil
 }
 
-// removeLeft removes what killed processes have left.
+// removeLeft removes what killed processes have left. Containers may share the folder in memory, and
+// have stores at the same path: what badger has locked is in use.
 func (s *Store) removeLeft(parent, pattern string) {
 	left, _ := filepath.Glob(filepath.Join(parent, pattern+"*")) // fails only for a bad pattern
 	for _, dir := range left {
+		if inUse(dir) {
+			continue
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			s.log.Warn("an old folder of the store was not removed", "folder", dir, "err", err)
 		}
 	}
+}
+
+// inUse reports whether badger of some process has locked the folder.
+func inUse(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	free, err := lockFile(f)
+	return err == nil && !free
 }
