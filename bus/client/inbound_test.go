@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"strings"
@@ -101,5 +102,22 @@ func TestInboundFails(t *testing.T) {
 	}
 	if err := c.Run(ctx); err != nil {
 		t.Errorf("a Run that ends at its start: %v", err)
+	}
+}
+
+// TestLatePubrec: a PUBREC that was read before the connection ended is handled after it. paho would
+// write the answer to a connection that is nil.
+func TestLatePubrec(t *testing.T) {
+	m := newMemory(newOutbox(1, func() {}), nil, func(byte) {})
+	ack := &packets.Connack{SessionPresent: true}
+	if err := m.ConAckReceived(io.Discard, &packets.Connect{Properties: &packets.Properties{SessionExpiryInterval: new(uint32)}}, ack); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ConnectionLost(nil); err != nil {
+		t.Fatal(err)
+	}
+	late := packets.NewControlPacket(packets.PUBREC)
+	if err := m.PacketReceived(late, nil); err != nil {
+		t.Error(err)
 	}
 }

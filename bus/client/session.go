@@ -29,6 +29,11 @@ type memory struct {
 	// way to the old connection would get into the new one's session and never be sent.
 	life sync.RWMutex
 
+	// link is held for reading while a PUBREC is handled: paho writes the answer to the session's
+	// connection, and does not look whether the connection has ended.
+	link      sync.RWMutex
+	connected bool
+
 	mu      sync.Mutex
 	unacked []unacked // in the order in which they were sent
 }
@@ -114,7 +119,23 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 			done(code)
 		}
 	}
+	if p.Type != packets.PUBREC {
+		return m.SessionManager.PacketReceived(p, out)
+	}
+	m.link.RLock() // paho closes the connection before ConnectionLost, which ends a write that hangs
+	defer m.link.RUnlock()
+	if !m.connected {
+		return nil // the message is sent again, and so is PUBREC
+	}
 	return m.SessionManager.PacketReceived(p, out)
+}
+
+// ConnectionLost ends the session's connection.
+func (m *memory) ConnectionLost(p *packets.Disconnect) error {
+	m.link.Lock()
+	defer m.link.Unlock()
+	m.connected = false
+	return m.SessionManager.ConnectionLost(p)
 }
 
 // oldest is when the message was sent that waits longest for the broker; zero if none does.
@@ -150,5 +171,8 @@ func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *pack
 		m.mu.Unlock()
 		m.outbox.putBack(lost)
 	}
+	m.link.Lock()
+	m.connected = true // paho reads on when this has returned
+	m.link.Unlock()
 	return m.SessionManager.ConAckReceived(w, connect, ack)
 }
