@@ -92,7 +92,7 @@ func outsideAway(t *testing.T, mode bus.Mode) {
 		}
 	}
 	d := &disk{}
-	mqtt, kept, outside, stop := start(d, false)
+	mqtt, _, outside, stop := start(d, false)
 	next := 0
 	publish := func(n int) {
 		t.Helper()
@@ -109,7 +109,7 @@ func outsideAway(t *testing.T, mode bus.Mode) {
 	publish(hour / 2)
 	left := d.copy() // the program is killed
 	stop()
-	mqtt, kept, outside, stop = start(left, true)
+	mqtt, kept, outside, stop := start(left, true)
 	publish(hour / 2)
 	if s := kept.Stats(); s.Outside != bound || s.Dropped != hour-bound || s.Bounds["outside"] != hour-bound {
 		t.Errorf("%d wait, %d are dropped, %d of them at the bound", s.Outside, s.Dropped, s.Bounds["outside"])

@@ -146,7 +146,7 @@ func (i *inbound) write(change func(ctx context.Context) error) bool {
 func sumOf(p *packets.Publish) []byte {
 	sum := sha256.New()
 	sum.Write(binary.BigEndian.AppendUint32(nil, uint32(len(p.Topic))))
-	io.WriteString(sum, p.Topic)
+	sum.Write([]byte(p.Topic))
 	sum.Write(p.Payload)
 	return sum.Sum(nil)[:16]
 }

@@ -17,5 +17,5 @@ func memoryRoom(dir string) (free int64, ok bool) {
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
 		return 0, false
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), true
+	return int64(fs.Bavail * uint64(fs.Bsize)), true
 }
