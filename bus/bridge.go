@@ -117,8 +117,10 @@ func overlap(f, g string) bool {
 	}
 }
 
-// run moves messages until ctx ends.
-func (b *bridge) run(ctx context.Context) {
+// subscribe has the messages of the outside broker come in. It is called before the outside
+// transport runs: with a connection the broker sends at once what has waited there.
+func (b *bridge) subscribe(ctx context.Context) (stop func()) {
+	var stops []func()
 	for _, filter := range b.in {
 		stop, err := b.outside.SubscribeIncoming(filter, func(m Message) {
 			if err := b.gateway.Incoming(ctx, m); err != nil && ctx.Err() == nil {
@@ -129,8 +131,17 @@ func (b *bridge) run(ctx context.Context) {
 			b.log.Warn("MQTT subscription failed at the outside broker", "filter", filter, "err", err)
 			continue
 		}
-		defer stop()
+		stops = append(stops, stop)
 	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
+// forward moves messages out until ctx ends.
+func (b *bridge) forward(ctx context.Context) {
 	select {
 	case <-b.outside.Ready(): // until then the gateway keeps all
 	case <-ctx.Done():

@@ -40,16 +40,19 @@
 // counted. A message of QoS 1 or 2 that was under way when the connection or the program
 // ended may come twice; those that only waited come once. What the program publishes is on the
 // disk half a second later, what clients publish before they have their acknowledgement. In
-// mode External Config.Outbox does the same. With other transports in mode Both there
-// is a queue in memory; when it is full, ErrBacklog says so.
+// mode External Config.Outbox does the same. With other transports in mode Both there is a queue
+// in memory; when it is full, ErrBacklog says so. For what comes from the outside broker with
+// QoS 2 see bus/client: with Config.Received there, a killed program gets none twice.
 //
 // # Bridge
 //
 // Config.Bridge says which messages of clients pass between the brokers in mode Both; none do
 // without it. What came from the outside broker does not go back, and what went there does not
 // return (no local, MQTT 5, 3.8.3.1), so two filters that are alike make no loop. A message
-// that comes in is acknowledged outside when the sessions inside have it on the disk. A
-// retained message passes with its flag; retained messages of the outside broker come in with
+// that comes in is acknowledged outside when the sessions inside have it on the disk. The
+// connection to the outside broker is made when the embedded one takes messages.
+//
+// A retained message passes with its flag; retained messages of the outside broker come in with
 // a new session there, not with each connection, so that an old value does not replace a newer
 // one. If a filter of Bridge.In overlaps one of the program's own subscriptions, a broker that
 // sends a copy for each subscription, as mosquitto does, gives the program two.

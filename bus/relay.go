@@ -53,18 +53,32 @@ func (r *relay) Run(ctx context.Context) error {
 		return true
 	}
 	if r.bridge != nil {
-		r.spawn(func() { r.bridge.run(ctx) })
+		r.spawn(func() { r.bridge.forward(ctx) })
 	} else {
 		r.spawn(func() { r.pass(ctx) })
 	}
 	r.mu.Unlock()
-	err := r.Transport.Run(ctx)
+	err := r.runTransport(ctx)
 	r.mu.Lock()
 	r.spawn = func(func()) bool { return false }
 	r.mu.Unlock()
 	cancel() // the transport may have failed
 	background.Wait()
 	return err
+}
+
+// runTransport runs the transport. With a bridge it waits until the gateway can take what comes in.
+func (r *relay) runTransport(ctx context.Context) error {
+	if r.bridge == nil {
+		return r.Transport.Run(ctx)
+	}
+	select {
+	case <-r.bridge.gateway.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	defer r.bridge.subscribe(ctx)()
+	return r.Transport.Run(ctx)
 }
 
 // pass publishes what is queued until ctx ends.

@@ -145,6 +145,13 @@ func (c *tally) has(name string, count int) bool {
 	return true
 }
 
+// count is how often a message came.
+func (c *tally) count(payload string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got[payload]
+}
+
 // doubled counts the copies that are too many.
 func (c *tally) doubled(name string) (n int) {
 	c.mu.Lock()

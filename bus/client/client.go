@@ -50,6 +50,10 @@ type Config struct {
 	// SessionExpiry is how long the broker keeps this client's messages while
 	// it is away; 0 ends the session with the connection.
 	SessionExpiry time.Duration
+	// Received keeps which messages of QoS 2 have come, so that none comes twice when the program
+	// is killed. Nil keeps that in memory. Without SessionExpiry it is not used: the broker
+	// sends nothing again.
+	Received Received
 	// Keepalive is the longest silence before a ping; 0 means 30 s. It is
 	// rounded down to seconds.
 	Keepalive time.Duration
@@ -134,7 +138,10 @@ func New(cfg Config) (*Client, error) {
 			c.log.Warn("MQTT messages are dropped: the broker is disconnected and the queue is full", "queue", cfg.Queue)
 		}
 	})
-	c.session = newMemory(c.outbox, func(code byte) {
+	if cfg.SessionExpiry == 0 {
+		cfg.Received = nil
+	}
+	c.session = newMemory(c.outbox, newInbound(cfg.Received, c.log), func(code byte) {
 		if c.refused.Add(1) == 1 {
 			c.log.Warn("the MQTT broker refuses messages", "code", fmt.Sprintf("0x%02x", code))
 		}
@@ -163,6 +170,12 @@ func (c *Client) Run(ctx context.Context) error {
 	c.bound = func() context.Context { return ctx }
 	c.mu.Unlock()
 	c.setStatus(ReasonStarting, errors.New("the first try has not ended yet"))
+	if err := c.session.inbound.load(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	manager, err := autopaho.NewConnection(ctx, c.pahoConfig())
 	if err != nil {
 		return fmt.Errorf("bus/client: %w", err)

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -15,7 +16,16 @@ import (
 	"github.com/edgekit/edgekit/bus/client"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(receiverDir); dir != "" {
+		if err := receive(dir, os.Getenv(receiverDir+"_URL"), os.Getenv(receiverDir+"_INSIDE")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // startBroker runs a broker at the address until the returned func is called.
 func startBroker(t *testing.T, address string) (addr string, stop func()) {

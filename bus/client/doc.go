@@ -27,6 +27,17 @@
 // while the program is away, and sends it when the program is back; make the
 // subscriptions before Run. SUBSCRIBE is sent again at each connection.
 //
+// # Messages of QoS 2
+//
+// A message of QoS 2 that the broker sends again is delivered once, over connections, and with
+// Config.Received also when the program is killed: its packet identifier is on the disk before
+// PUBREC is sent, and off the disk before PUBCOMP. One moment is left: a program that is killed
+// after a receiver has acted on a message, and before the identifier is on the disk, gets the
+// message again. That is the time of one synced write. Only a receiver that stores the
+// identifier together with what it does could close it. Two synced writes for each message,
+// one after the other, are the price: 570 to 1,230 messages a second on a busy disk, and 9,900
+// to 13,600 without Received. QoS 0 and 1 cost nothing more.
+//
 // # Duplicates
 //
 // MQTT 5 (3.3.4) leaves it to the broker whether a client with overlapping

@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho/session"
 	"github.com/eclipse/paho.golang/paho/session/state"
+	store "github.com/eclipse/paho.golang/paho/store/memory"
 )
 
 // memory is paho's session state with one rule changed. When the broker has lost the session
@@ -20,12 +21,18 @@ import (
 type memory struct {
 	session.SessionManager
 	outbox  *outbox
+	inbound *inbound        // what the broker has sent with QoS 2, on the disk; nil if it is not kept there
 	refused func(code byte) // called for each message that the broker answers with an error
 
 	// life is held for reading while a message gets into the session, and for writing while the
 	// session goes to a new connection. paho does not order the two: a message that was on its
 	// way to the old connection would get into the new one's session and never be sent.
 	life sync.RWMutex
+
+	// link is held for reading while a PUBREC is handled: paho writes the answer to the session's
+	// connection, and does not look whether the connection has ended.
+	link      sync.RWMutex
+	connected bool
 
 	mu      sync.Mutex
 	unacked []unacked // in the order in which they were sent
@@ -38,8 +45,21 @@ type unacked struct {
 	sent   time.Time
 }
 
-func newMemory(outbox *outbox, refused func(byte)) *memory {
-	return &memory{SessionManager: state.NewInMemory(), outbox: outbox, refused: refused}
+func newMemory(outbox *outbox, inbound *inbound, refused func(byte)) *memory {
+	m := &memory{SessionManager: state.NewInMemory(), outbox: outbox, inbound: inbound, refused: refused}
+	if inbound != nil {
+		m.SessionManager = state.New(store.New(), serverStore{inbound})
+	}
+	return m
+}
+
+// Ack acknowledges a message that was delivered. PUBREC waits until the disk knows the message;
+// paho would store that after it has sent PUBREC.
+func (m *memory) Ack(p *packets.Publish) error {
+	if !m.inbound.put(p) {
+		return nil // it comes again
+	}
+	return m.SessionManager.Ack(p)
 }
 
 // AddToSession remembers a message of QoS 1 or 2 before it is sent.
@@ -71,9 +91,17 @@ func (m *memory) AddToSession(ctx context.Context, p session.Packet, resp chan<-
 }
 
 // PacketReceived removes a message when the broker has it. For QoS 2 that is when
-// PUBREC arrives: sent again after that it would be a duplicate.
+// PUBREC arrives: sent again after that it would be a duplicate. It keeps inbound in step too.
 func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Publish) error {
 	switch p.Type {
+	case packets.PUBLISH:
+		if publish, ok := p.Content.(*packets.Publish); ok {
+			m.inbound.compare(publish)
+		}
+	case packets.PUBREL:
+		if release, ok := p.Content.(*packets.Pubrel); ok && !m.inbound.remove(release.PacketID) {
+			return nil // it comes again
+		}
 	case packets.PUBACK, packets.PUBREC:
 		id := p.PacketID()
 		var done func(byte)
@@ -91,7 +119,23 @@ func (m *memory) PacketReceived(p *packets.ControlPacket, out chan<- *packets.Pu
 			done(code)
 		}
 	}
+	if p.Type != packets.PUBREC {
+		return m.SessionManager.PacketReceived(p, out)
+	}
+	m.link.RLock() // paho closes the connection before ConnectionLost, which ends a write that hangs
+	defer m.link.RUnlock()
+	if !m.connected {
+		return nil // the message is sent again, and so is PUBREC
+	}
 	return m.SessionManager.PacketReceived(p, out)
+}
+
+// ConnectionLost ends the session's connection.
+func (m *memory) ConnectionLost(p *packets.Disconnect) error {
+	m.link.Lock()
+	defer m.link.Unlock()
+	m.connected = false
+	return m.SessionManager.ConnectionLost(p)
 }
 
 // oldest is when the message was sent that waits longest for the broker; zero if none does.
@@ -127,5 +171,8 @@ func (m *memory) ConAckReceived(w io.Writer, connect *packets.Connect, ack *pack
 		m.mu.Unlock()
 		m.outbox.putBack(lost)
 	}
+	m.link.Lock()
+	m.connected = true // paho reads on when this has returned
+	m.link.Unlock()
 	return m.SessionManager.ConAckReceived(w, connect, ack)
 }

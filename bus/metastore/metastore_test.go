@@ -53,3 +53,30 @@ func TestStorage(t *testing.T) {
 		break
 	}
 }
+
+// TestReceived: identifiers are there after a restart, beside keys of others, until they are removed.
+func TestReceived(t *testing.T) {
+	store := memstore.New()
+	defer store.Close()
+	if _, err := store.Apply(t.Context(), meta.Op{Key: "in/b/0001", Value: []byte("other")}, meta.Op{Key: "in/a/x", Value: []byte("no identifier")}); err != nil {
+		t.Fatal(err)
+	}
+	r := metastore.NewReceived(store, "in/a/")
+	for _, id := range []uint16{1, 255, 65535} {
+		if err := r.Put(t.Context(), id, fmt.Append(nil, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Remove(t.Context(), 255, 4); err != nil {
+		t.Fatal(err)
+	}
+	got, err := metastore.NewReceived(store, "in/a/").Load(t.Context())
+	if err != nil || len(got) != 2 || string(got[1]) != "1" || string(got[65535]) != "65535" {
+		t.Errorf("%x, %v", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Load(ctx); err == nil {
+		t.Error("a cancelled Load gives something")
+	}
+}

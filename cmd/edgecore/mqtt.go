@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -56,7 +57,7 @@ func (r *mqttFlags) bus(n *node, users *access.Access, log *slog.Logger) (b *bus
 		cfg.Internal = internal
 	}
 	if r.MQTTMode != bus.Internal {
-		outside, err := r.external(n.name, log)
+		outside, err := r.external(n, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -146,14 +147,17 @@ func (r *mqttFlags) internal(n *node, users *access.Access, log *slog.Logger) (*
 }
 
 // external makes the client of the external broker.
-func (r *mqttFlags) external(node string, log *slog.Logger) (*client.Client, error) {
+func (r *mqttFlags) external(n *node, log *slog.Logger) (*client.Client, error) {
 	cfg := client.Config{
 		URL: r.MQTTBroker, ClientID: r.MQTTBrokerClientID, Username: r.MQTTBrokerUsername, SessionExpiry: r.MQTTBrokerSessionExpiry,
 		NoLocal: r.MQTTMode == bus.Both, Logger: component(log, "bus"),
 	}
 	if cfg.ClientID == "" {
-		cfg.ClientID = "edgecore-" + node
+		cfg.ClientID = "edgecore-" + n.name
 	}
+	// Another broker, and another session there, has packet identifiers of its own.
+	session := sha256.Sum256([]byte(cfg.URL + "\n" + cfg.ClientID))
+	cfg.Received = metastore.NewReceived(n.store, fmt.Sprintf("mqtt-received/%x/", session[:8]))
 	if r.MQTTBrokerPasswordFile != "" {
 		password, err := os.ReadFile(r.MQTTBrokerPasswordFile)
 		if err != nil {

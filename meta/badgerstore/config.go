@@ -24,9 +24,9 @@ type Config struct {
 	// Reserve is how many bytes the disk must have left for Apply to go on;
 	// 0 means 32 MiB, negative turns the check off.
 	Reserve int64
-	// Scratch is a folder in memory for a copy of the store's files. Open makes the copy
-	// when the disk cannot be written. Empty means /dev/shm, or else the system's folder
-	// for temporary files.
+	// Scratch is a folder in memory for badger's value log, which stays empty, and for a copy of
+	// the store's files. Open makes the copy when the disk cannot be written. Empty means
+	// /dev/shm, or else the system's folder for temporary files.
 	Scratch string
 	// OnDamage says what Open does with a damaged store. The default moves it aside and
 	// starts with an empty store, which is right where a cloud fills it again.
@@ -102,7 +102,7 @@ func profile(dir string, key []byte, log *slog.Logger) badger.Options {
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(levelZeroStall).
 		WithNumCompactors(2).
-		WithValueThreshold(2 * piece). // no value is that long: the value log stays empty
+		WithValueThreshold(2 * piece). // no value is that long: the value log stays empty (see valueLogFolder)
 		WithValueLogFileSize(1 << 20).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).

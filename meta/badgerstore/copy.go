@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"os"
 	"path/filepath"
@@ -67,7 +66,7 @@ func (s *Store) moveBack() {
 		o, err = s.openData(data, key)
 	}
 	if err == nil && (o.at.content != s.content || o.at.revision < s.durable.Load()) {
-		err = errors.Join(fmt.Errorf("the store has changed while its disk could not be written: %w", errContent), o.db.Close(), o.mark.Close())
+		err = errors.Join(fmt.Errorf("the store has changed while its disk could not be written: %w", errContent), o.db.Close(), o.mark.Close(), os.RemoveAll(o.valueLog))
 	}
 	if takesNothing(err) {
 		s.cause = err
@@ -104,19 +103,11 @@ func (c Config) scratchFolder() string {
 // copyData copies badger's files and ours into a new folder, 0700, and removes
 // those that killed processes have left of the same store.
 func (s *Store) copyData(data string) (scratch string, err error) {
-	whole, err := filepath.Abs(s.cfg.Dir)
+	pattern, err := s.scratchName("store")
 	if err != nil {
 		return "", err
 	}
-	name := fnv.New64a()
-	name.Write([]byte(whole))
-	pattern := fmt.Sprintf("edgekit-store-%016x-", name.Sum(nil))
-	left, _ := filepath.Glob(filepath.Join(s.cfg.scratchFolder(), pattern+"*")) // fails only for a bad pattern
-	for _, dir := range left {
-		if err := os.RemoveAll(dir); err != nil {
-			s.log.Warn("an old copy of the store was not removed", "copy", dir, "err", err)
-		}
-	}
+	s.removeLeft(s.cfg.scratchFolder(), pattern)
 	if scratch, err = os.MkdirTemp(s.cfg.scratchFolder(), pattern); err != nil {
 		return "", err
 	}

@@ -65,7 +65,12 @@
 //
 // All values are in badger's tree; values over 128 KiB are cut into pieces. The value log is
 // never written and needs no garbage collection: compaction frees space in proportion to
-// what is written. Open compacts the backlog of processes that were killed before they could
+// what is written. badger syncs it with each commit all the same, beside its log of the memtable,
+// and no option turns that off: with WithSyncWrites both are synced too. So it is in a folder of
+// its own in memory (Config.Scratch, on Linux, if 8 MiB are free there), where a sync costs
+// nothing; it is made anew by each Open and holds nothing that could be lost. One write at a time
+// took 0.32 ms before and 0.27 ms after (medians of six pairs on a busy disk). Without such a
+// folder it is beside the tables. Open compacts the backlog of processes that were killed before they could
 // compact. badger runs in managed mode with the store's revision as its version. A batch
 // that is too big for one transaction is written in several of the same version. It counts
 // only when the last one has written the store's state; Open removes the rest of a batch
@@ -80,5 +85,4 @@
 // in addition: a program on a small device bounds it with debug.SetMemoryLimit or GOMEMLIMIT.
 // With a limit of 40 MiB, a process with 8 writers at full speed stayed below 75 MiB and
 // returned to 46 MiB afterwards.
-// below 75 MiB and came back to 46 MiB by itself.
 package badgerstore

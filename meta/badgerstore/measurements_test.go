@@ -179,8 +179,9 @@ func storeMemory(t *testing.T, as figure) {
 // million commits take no time; the size of the files is the same.
 func hotKey(t *testing.T) {
 	const rewrites = 1_000_000
-	dir := memoryDir(t)
-	s := open(t, dir)
+	dir, scratch := memoryDir(t), memoryDir(t)
+	s := openAs(t, badgerstore.Config{Dir: dir, Scratch: scratch})
+	defer s.Close()
 	fill(t, s, 1000)
 	value := make([]byte, 1024)
 	var most int64
@@ -197,9 +198,8 @@ func hotKey(t *testing.T) {
 	result("hot_key_disk", disk/(1<<20), "MiB")
 	result("hot_key_disk_most", float64(most)/(1<<20), "MiB")
 	result("hot_key_disk_ratio", max(0, disk-16<<20)/live, "times") // of what is beyond 16 MiB; the target is 3
-	logs, _ := filepath.Glob(filepath.Join(dir, "data", "*.vlog"))
 	var log int64
-	for _, name := range logs {
+	for _, name := range valueLogs(t, dir, scratch) {
 		if info, err := os.Stat(name); err == nil {
 			log += allocatedBytes(info)
 		}

@@ -90,7 +90,7 @@ func (s *Store) open() error {
 // install makes an opened database the store's.
 func (s *Store) install(o opened) {
 	s.db, s.options, s.parked, s.mark = o.db, o.options, o.parked, o.mark
-	s.scratch, s.cause = o.scratch, o.cause
+	s.scratch, s.cause, s.valueLog = o.scratch, o.cause, o.valueLog
 	s.content = o.at.content
 	s.durable.Store(o.at.revision)
 }
@@ -137,11 +137,19 @@ type opened struct {
 	mark    *mark
 	scratch string // the copy that it lives on; empty when it lives in its folder
 	cause   error  // why it lives on a copy
+
+	valueLog string // the folder in memory of badger's value log; empty if it is beside the tables
 }
 
 // openData opens and repairs the content of the folder. Both the checks and badger panic on some
 // damage.
 func (s *Store) openData(data string, key []byte) (_ opened, err error) {
+	valueLog := ""
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(valueLog)) // nothing if it is empty
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("its files are damaged in a way that badger does not survive: %v", p)
@@ -151,6 +159,11 @@ func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 		return opened{}, err
 	}
 	o := profile(data, key, s.log)
+	if data == filepath.Join(s.cfg.Dir, dataName) { // a copy is in memory anyway
+		if valueLog = s.valueLogFolder(); valueLog != "" {
+			o = o.WithValueDir(valueLog)
+		}
+	}
 	mark, reached, missing, err := openMark(data)
 	if err != nil {
 		return opened{}, err
@@ -191,7 +204,7 @@ func (s *Store) openData(data string, key []byte) (_ opened, err error) {
 	if err := errors.Join(mark.f.Sync(), writeFormat(data, format{schema: schema, key: fingerprint(key)})); err != nil {
 		return opened{}, err
 	}
-	return opened{recovered: r, db: db, options: o, parked: parked, mark: mark}, nil
+	return opened{recovered: r, db: db, options: o, parked: parked, mark: mark, valueLog: valueLog}, nil
 }
 
 // recovered is a store that has been brought in order.

@@ -50,14 +50,15 @@ type Store struct {
 	stats meta.Stats     // the counts
 
 	// The rest belongs to the committer.
-	mark    *mark
-	content content // of the durable revision
-	failed  error   // why writing has ended
-	options badger.Options
-	reached uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
-	parked  bool   // badger does not compact, because the disk was full when it was opened
-	scratch string // the copy in memory that is used because the disk could not be written; empty for none
-	cause   error  // why it lives there
+	mark     *mark
+	content  content // of the durable revision
+	failed   error   // why writing has ended
+	options  badger.Options
+	reached  uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
+	parked   bool   // badger does not compact, because the disk was full when it was opened
+	scratch  string // the copy in memory that is used because the disk could not be written; empty for none
+	valueLog string // the folder in memory of badger\'s value log; empty for none
+	cause    error  // why it lives there
 }
 
 // request is one call of Apply on its way through the committer.
@@ -113,6 +114,7 @@ func (s *Store) closeFiles() error {
 		if s.scratch != "" {
 			err = errors.Join(err, os.RemoveAll(s.scratch))
 		}
+		err = errors.Join(err, os.RemoveAll(s.valueLog)) // nothing if it is empty
 		if s.lock != nil {
 			err = errors.Join(err, s.lock.Close())
 		}
