@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/edgekit/edgekit/bus/pipeline"
-	"github.com/edgekit/edgekit/bus/pipeline/wire"
 )
 
 // answerer answers requests without a network.
@@ -48,10 +47,10 @@ func idsOf(t *testing.T, r *http.Request) (ids []string) {
 	return ids
 }
 
-// noise is text of a size that is hardly compressed.
-func noise(size int) string {
+// noise is text of a size that is hardly compressed, another one for each seed.
+func noise(size int, seed byte) string {
 	b := make([]byte, size*3/4)
-	source := rand.NewChaCha8([32]byte{})
+	source := rand.NewChaCha8([32]byte{seed})
 	_, _ = source.Read(b) // it never fails
 	return base64.StdEncoding.EncodeToString(b)
 }
@@ -61,7 +60,7 @@ func noise(size int) string {
 func TestCloudSendsPart(t *testing.T) {
 	var stored []string
 	full := true
-	h := &host{log: slog.New(slog.DiscardHandler), client: &http.Client{Transport: answerer(func(r *http.Request) int {
+	h := &host{log: slog.New(slog.DiscardHandler), maxBody: 3000, client: &http.Client{Transport: answerer(func(r *http.Request) int {
 		ids := idsOf(t, r)
 		if full && ids[0] == "1" {
 			return http.StatusInternalServerError
@@ -71,7 +70,7 @@ func TestCloudSendsPart(t *testing.T) {
 	})}}
 	var events []pipeline.Event
 	for i := range 2 { // one of them fits, both do not
-		events = append(events, pipeline.Event{ID: fmt.Sprint(i), Source: "s", Type: "t", Data: noise(wire.MaxBody * 3 / 4)})
+		events = append(events, pipeline.Event{ID: fmt.Sprint(i), Source: "s", Type: "t", Data: noise(3000*3/4, byte(i))})
 	}
 	send := func(events []pipeline.Event) error {
 		return cloud{h}.Send(t.Context(), pipeline.Ref{Namespace: "plant", Name: "p"}, "up", "https://example.com/in", events)
