@@ -71,7 +71,7 @@ func TestAlerts(t *testing.T) {
 			c.begin(t)
 		}
 		p.fire(t, 3*time.Minute, names...)
-		for _, c := range phase {
+		for _, c := range slices.Backward(phase) { // the disk first, which the mending of others is stored on
 			c.mend(t)
 		}
 		p.resolve(t, 3*time.Minute, names...)

@@ -39,7 +39,7 @@ func (w *world) orders() []cause {
 		{ // a device that reports a value and is then offline
 			[]string{"EdgekitNodeTwinsStale"}, programs,
 			func(t *testing.T) { w.offlineDevice(t) },
-			func(t *testing.T) { w.publish(t, "$hw/events/device/plant/tank/state/update", `{"state":"online"}`) },
+			func(t *testing.T) { w.reportDevice(t, "online", "0") },
 		},
 		{ // a runtime that does not end a pull
 			[]string{"EdgekitUpgradeStuck"}, programs,
@@ -168,11 +168,18 @@ func (w *world) offlineDevice(t *testing.T) {
 	t.Helper()
 	w.apply(t, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"plant"}}`)
 	w.apply(t, deviceYAML)
-	until(t, patience, func() string { // the node has to learn of the device first
+	w.reportDevice(t, "offline", "1")
+}
+
+// reportDevice has the device report a value and its state, until so many twins of the node are stale: the
+// node has to learn of the device first, and to have room for what it says.
+func (w *world) reportDevice(t *testing.T, state, stale string) {
+	t.Helper()
+	until(t, patience, func() string {
 		w.publish(t, "$hw/events/device/plant/tank/twin/update", `{"twin":{"level":{"actual":{"value":"7"}}}}`)
-		w.publish(t, "$hw/events/device/plant/tank/state/update", `{"state":"offline"}`)
-		if n := metric(t, w.edgeSees, "edgekit_twins_stale"); n != "1" {
-			return fmt.Sprintf("%q twins of the node are stale, want 1", n)
+		w.publish(t, "$hw/events/device/plant/tank/state/update", fmt.Sprintf(`{"state":%q}`, state))
+		if n := metric(t, w.edgeSees, "edgekit_twins_stale"); n != stale {
+			return fmt.Sprintf("%q twins of the node are stale, want %s", n, stale)
 		}
 		return ""
 	})

@@ -117,11 +117,12 @@ func (w *world) discovery() map[string]any {
 	}
 }
 
-// smallDisk mounts a disk of 128 MiB that lives as long as the test.
+// smallDisk mounts a disk of 256 MiB that lives as long as the test. The store is near full from 64 MiB on, and
+// edgecore writes and reserves some 60 MiB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128m,mode=0700"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m,mode=0700"); err != nil {
 		t.Skipf("no disk can be mounted here: %v", err)
 	}
 	t.Cleanup(func() {
