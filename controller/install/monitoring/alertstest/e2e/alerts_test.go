@@ -148,6 +148,7 @@ func (w *world) troubles() []cause {
 				if err := os.Remove(filler); err != nil {
 					t.Fatal(err)
 				}
+				reaches(t, w.edgeSees, "edgekit_store_writable", "1") // else the jobs that end now are tried again minutes later
 			},
 		},
 		{
