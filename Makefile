@@ -118,8 +118,8 @@ e2e-pipeline: ## 1,000 sensors at 10 Hz into edgepipe for three minutes of their
 	cd cmd/edgepipe && SENSORS=$(or $(SENSORS),1000) go test -count=1 -timeout=60m -v -run 'TestSensors$$' .
 e2e-cluster: ## Two edge nodes with node-exporter, fluent-bit, kube-state-metrics, Prometheus, metrics-server, CoreDNS, kube-proxy, an operator, an ingress and a StatefulSet, online and cut off; 15 minutes (root; RESULT lines)
 	cd cmd/demo && CLUSTER=1 $(CURDIR)/.ci/failures go test -count=1 -timeout=100m -v -run 'TestCluster$$' ./e2e
-monitoring: ## Build Prometheus and promtool (the first time only: 10 minutes on two busy cores), test the alerts, then have each fire and resolve in the real Prometheus; 4 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built
-	cd controller/install/monitoring/alertstest && go run ./build && go test -count=1 . && go test -count=1 -timeout=20m -v ./e2e
+monitoring: ## Build Prometheus and promtool (the first time only: 10 minutes on two busy cores), test the alerts, then have each fire and resolve in the real Prometheus; 5 minutes (root; needs 'make cluster-up' once; RESULT lines). Its promtool tests are part of make test where promtool was built
+	cd controller/install/monitoring/alertstest && go run ./build && go test -count=1 . && go test -count=1 -timeout=30m -v ./e2e
 conformance: ## Run Kubernetes' own tests against an edge node: the stream tests, or FOCUS=regex, for example '\[NodeConformance\]', or LABELS=filter of ginkgo, see cmd/demo/conformance; PROCS=n (root, Debian; RESULT lines)
 	@cd cmd/demo && go run ./conformance $(if $(FOCUS),--focus='$(FOCUS)') $(if $(LABELS),--labels='$(LABELS)') $(if $(PROCS),--procs=$(PROCS))
 churn: ## Start and delete PODS=n (500) pods while edgecore and containerd are killed, the disk is full and CNI fails; then look for leaks: SEED=n (RESULT lines; root)

@@ -37,7 +37,8 @@ type Sink interface {
 	// Send sends events in their order and returns nil when the other side has all of them.
 	// It is called by one goroutine. A *RefusedError says that one event can never be sent,
 	// ErrRefused that none of them can: those become dead letters. After another error all
-	// are sent again, with the same ids, after a pause. The events are read only.
+	// are sent again, with the same ids, after a pause, but for those that a *SentError says
+	// were sent. The events are read only.
 	Send(ctx context.Context, events []Event) error
 	// Close releases connections and files. A second Close returns nil.
 	Close() error
@@ -69,3 +70,17 @@ func (e *RefusedError) Error() string {
 
 // Unwrap returns ErrRefused and the reason.
 func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Err} }
+
+// SentError says that the first events of a batch were sent, and what is with the others: Err is the
+// error that Send would return for these alone, but no *RefusedError.
+type SentError struct {
+	Sent int   // events
+	Err  error // why the others were not
+}
+
+func (e *SentError) Error() string {
+	return fmt.Sprintf("pipeline: the sink has %d events of the batch, and not the others: %v", e.Sent, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *SentError) Unwrap() error { return e.Err }

@@ -110,6 +110,13 @@ func (d *delivery) letter(reason string, err error, e Event) DeadLetter {
 func (d *delivery) send(ctx context.Context, events []Event) (done int, letters []DeadLetter, err error) {
 	for done < len(events) {
 		err := d.sendSafely(ctx, events[done:])
+		if sent, ok := errors.AsType[*SentError](err); ok && sent.Sent > 0 && sent.Sent < len(events)-done {
+			done += sent.Sent
+			if !errors.Is(err, ErrRefused) {
+				return done, letters, err
+			}
+			continue // with those that are refused
+		}
 		var refused *RefusedError
 		switch {
 		case err == nil:

@@ -197,6 +197,44 @@ func TestSinkRetriesAndRefuses(t *testing.T) {
 	})
 }
 
+// TestSinkSendsPart: of a batch of which the sink has sent a part, the rest is sent again, or judged.
+func TestSinkSendsPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var up atomic.Bool
+		w.sink.Fail(func(events []pipeline.Event) error {
+			switch first := events[0].ID; {
+			case first == "a0" && len(events) == 7:
+				return &pipeline.SentError{Sent: 3, Err: errors.New("connection reset")}
+			case first == "a3" && !up.Load():
+				return errors.New("connection refused")
+			case first == "a3" && len(events) > 1:
+				return &pipeline.SentError{Sent: 2, Err: fmt.Errorf("400: %w", pipeline.ErrRefused)}
+			case first == "a5":
+				return fmt.Errorf("400: %w", pipeline.ErrRefused)
+			case first == "a0", first == "a3", first == "a6":
+				return nil
+			}
+			return fmt.Errorf("a batch of %d from %s", len(events), events[0].ID)
+		})
+		w.run(parse(t, ends))
+		w.emit("a", 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+		w.pass(time.Hour)
+		if w.sent() != "a0 a1 a2" {
+			t.Errorf("before the sink is there: %s", w.sent())
+		}
+		up.Store(true)
+		w.pass(2 * time.Minute)
+		if w.sent() != "a0 a1 a2 a3 a4 a6" {
+			t.Error(w.sent())
+		}
+		if dead := w.queues.Dead(w.only().Ref); len(dead) != 1 || dead[0].Event.ID != "a5" {
+			t.Errorf("%+v", dead)
+		}
+		w.stop()
+	})
+}
+
 func TestEventsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -230,6 +230,9 @@ func (c *consoleCmd) roots(ctx context.Context, cfg *rest.Config, namespace stri
 	if apierrors.IsForbidden(err) {
 		return nil, &program.UsageError{Setting: "ca", Reason: "you may not read the authority of the console's certificate from the cluster: ask an administrator for what 'edgectl ca show' prints, and give it as --ca FILE"}
 	}
+	if apierrors.IsUnauthorized(err) {
+		return nil, &program.UsageError{Setting: "kubeconfig", Reason: "the cluster does not accept its credentials: they may have run out, or be of another cluster; look with 'kubectl auth whoami'"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the authority of the console's certificate: %w", err)
 	}

@@ -90,57 +90,69 @@ func (u *until) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// openConsole runs the command as a user does, and opens the address that it prints. get asks the console
+// for a path of its API as the browser does, stop interrupts the command and waits.
+func openConsole(t *testing.T, c consoleCmd, kubeconfig string) (get func(path string) (code int, body string), stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, ended := &until{print: make(chan struct{})}, make(chan error, 1)
+	go func() {
+		ended <- c.Run(ctx, &cli{Kubeconfig: kubeconfig, Namespace: "edgekit-system"}, program.Output{Writer: out})
+	}()
+	select {
+	case err := <-ended:
+		cancel()
+		t.Fatalf("the command ends: %v", err)
+	case <-out.print:
+	}
+	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+/\?key=\S+`).FindString(out.text.String())
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	open := func(address string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	open(address)
+	base, _, _ := strings.Cut(address, "/?")
+	stop = sync.OnceFunc(func() {
+		browser.CloseIdleConnections()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the command, when it is interrupted: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return func(path string) (int, string) { return open(base + "/console/api/v1/" + path) }, stop
+}
+
 // TestConsole runs the command as a user does, and opens the address that it prints.
 func TestConsole(t *testing.T) {
 	console := fakeConsole(t)
 	ca := write(t, authorityOf(console))
 	run := func(t *testing.T, c consoleCmd, kubeconfig string) {
 		t.Helper()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		out, ended := &until{print: make(chan struct{})}, make(chan error, 1)
-		go func() {
-			ended <- c.Run(ctx, &cli{Kubeconfig: kubeconfig, Namespace: "edgekit-system"}, program.Output{Writer: out})
-		}()
-		select {
-		case err := <-ended:
-			t.Fatalf("the command ends: %v", err)
-		case <-out.print:
-		}
-		address := regexp.MustCompile(`http://127\.0\.0\.1:\d+/\?key=\S+`).FindString(out.text.String())
-		jar, err := cookiejar.New(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		browser := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: 20 * time.Second}
-		defer browser.CloseIdleConnections()
-		get := func(address string) string {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := browser.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			text, err := io.ReadAll(resp.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(text)
-		}
-		get(address)
-		base, _, _ := strings.Cut(address, "/?")
+		get, stop := openConsole(t, c, kubeconfig)
 		for range 3 {
-			if text := get(base + "/console/api/v1/me"); text != `{"user":"alice"}` {
-				t.Errorf("the browser gets %q", text)
+			if code, text := get("me"); code != http.StatusOK || text != `{"user":"alice"}` {
+				t.Errorf("the browser gets %d %q", code, text)
 			}
 		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the command, when it is interrupted: %v", err)
-		}
+		stop()
 	}
 	t.Run("server", func(t *testing.T) {
 		run(t, consoleCmd{Listen: "127.0.0.1:0", Server: console.URL, CA: ca}, consoleKubeconfig(t, "https://127.0.0.1:1", "{token: alices-token}"))

@@ -25,7 +25,7 @@ const minGzip = 512
 const busyPause = time.Second
 
 // Send sends a batch: one CloudEvent, or a list of them. A batch that is too large for the link
-// goes in halves. While edgecore holds enough it waits: the sink's queue keeps what comes.
+// goes in halves: a first half that edgecore has is not sent again with the second. While edgecore holds enough it waits: the sink's queue keeps what comes.
 func (c cloud) Send(ctx context.Context, p pipeline.Ref, sink, url string, events []pipeline.Event) error {
 	if len(events) == 0 {
 		return nil
@@ -60,7 +60,18 @@ func (c cloud) Send(ctx context.Context, p pipeline.Ref, sink, url string, event
 	if err := c.Send(ctx, p, sink, url, events[:half]); err != nil {
 		return err
 	}
-	return c.Send(ctx, p, sink, url, events[half:])
+	return behind(half, c.Send(ctx, p, sink, url, events[half:]))
+}
+
+// behind is the error for a batch of which so many events were sent before those that err is about.
+func behind(sent int, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*pipeline.SentError](err); ok {
+		return &pipeline.SentError{Sent: sent + e.Sent, Err: e.Err}
+	}
+	return &pipeline.SentError{Sent: sent, Err: err}
 }
 
 // encode is the form that controller/pipelines posts: one event by itself, several as a list.

@@ -20,12 +20,13 @@ import (
 
 // host is edgecore, over its socket.
 type host struct {
-	client *http.Client
-	log    *slog.Logger
+	client  *http.Client
+	log     *slog.Logger
+	maxBody int // the largest batch in bytes
 }
 
 func newHost(socket string, log *slog.Logger) *host {
-	return &host{log: log.With("component", "edgecore"), client: socketClient(socket)}
+	return &host{log: log.With("component", "edgecore"), client: socketClient(socket), maxBody: wire.MaxBody}
 }
 
 // socketClient is a client of a server on a unix socket.
@@ -160,7 +161,7 @@ var errTooLarge = errors.New("the batch is larger than the link carries")
 
 // events sends a batch for the cloud. nil means that it is durable.
 func (h *host) events(ctx context.Context, namespace, name, sink, target, encoding string, count int, body []byte) error {
-	if len(body) > wire.MaxBody {
+	if len(body) > h.maxBody {
 		return errTooLarge
 	}
 	q := url.Values{"namespace": {namespace}, "name": {name}, "sink": {sink}, "url": {target}, "events": {strconv.Itoa(count)}}

@@ -61,6 +61,7 @@ type Controller struct {
 	queues    *delivery.Queues
 	statuses  *statuses
 	inputs    *inputs
+	partials  partials
 
 	mu       sync.Mutex
 	attached map[string]int // sources with a subscriber, by node

@@ -32,6 +32,15 @@ const defaultRetry = 24 * time.Hour
 
 // try sends one batch once. nil means that it is done with: taken, given up, or nobody's.
 func (c *Controller) try(ctx context.Context, node string, e hub.Event, since time.Time) error {
+	err := c.tryOnce(ctx, node, e, since)
+	if err == nil {
+		c.partials.forget(sourceKey{node, e.Source})
+	}
+	return err
+}
+
+// tryOnce is try but for what is remembered between tries.
+func (c *Controller) tryOnce(ctx context.Context, node string, e hub.Event, since time.Time) error {
 	name := cache.Name{Namespace: e.Key.Namespace, Name: e.Key.Name}
 	drop := func(why string, args ...any) error {
 		c.statuses.counts.dropped.Add(1)
@@ -59,8 +68,10 @@ func (c *Controller) try(ctx context.Context, node string, e hub.Event, since ti
 	if sink == nil {
 		return drop("the pipeline has no such sink of kind cloud", "sink", batch.Sink)
 	}
-	s := &sending{c: c, node: node, event: e, batch: &batch, p: item.Object, sink: sink}
+	from := sourceKey{node, e.Source}
+	s := &sending{c: c, node: node, event: e, batch: &batch, p: item.Object, sink: sink, partial: c.partials.load(from, e.ID, batch.Events)}
 	err = s.all(ctx)
+	c.partials.keep(from, e.ID, batch.Events, s.partial)
 	switch {
 	case err == nil:
 		if s.refused > 0 {

@@ -252,6 +252,76 @@ func TestURLTakesPart(t *testing.T) {
 	}
 }
 
+// TestPartsAreSentOnce: while a part of a batch is tried again, the URL gets no event again that it took
+// or that was given up, and the part has the same name.
+func TestPartsAreSentOnce(t *testing.T) {
+	pipelineName := name
+	for name, data := range map[string][]string{
+		"small": {"a", "bad", "b", "c", "d", "later", "bad", "e"},
+		// In two windows of memory, the last of which is tried again.
+		"large": {big("a"), "bad", big("b"), big("c"), big("d"), big("later"), "bad", big("e")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReceiver(t)
+			r.refuses, r.later = "bad", "later"
+			c := newDelivering(t, r.URL)
+			b := batchOf(t, true, data...)
+			if err := c.tryBatch(t, b, 0); err == nil {
+				t.Fatal("the batch is done with")
+			}
+			if got := strings.Join(r.ids, " "); got != "e0 e2 e3" {
+				t.Errorf("in the first try the URL took %s", got)
+			}
+			first := len(r.batches)
+			if err := c.tryBatch(t, b, 0); err == nil || !slices.Equal(r.batches[first:], r.batches[first-2:first]) {
+				t.Errorf("%v: the second try has the requests %v, want the last two of %v", err, r.batches[first:], r.batches[:first])
+			}
+			r.later = ""
+			if err := c.tryBatch(t, b, 0); err != nil {
+				t.Error(err)
+			}
+			if got := strings.Join(r.ids, " "); got != "e0 e2 e3 e4 e5 e7" {
+				t.Errorf("the URL took %s", got)
+			}
+			if s := c.Stats(); s.Delivered != 6 || s.Expired != 2 || len(c.partials.all) != 0 {
+				t.Errorf("%+v, and %d batches are remembered", s, len(c.partials.all))
+			}
+			// The next batch of the source is another one.
+			r.refuses, r.ids = "", nil
+			if err := c.try(t.Context(), "edge-1", hub.Event{Source: "src", ID: 8, Key: keyOf(pipelineName), Body: batchOf(t, true, "x", "y").Encode()}, time.Now()); err != nil || len(r.ids) != 2 {
+				t.Errorf("the next batch: %v, %v", err, r.ids)
+			}
+		})
+	}
+}
+
+// big is data that begins with a text; three of them are larger than a window.
+func big(text string) string { return text + strings.Repeat(" ", maxWindow/2-1000) }
+
+// TestPartialsAreBounded: what is remembered belongs to one batch of a source, and is bounded.
+func TestPartialsAreBounded(t *testing.T) {
+	var p partials
+	for i := range maxPartials + 10 {
+		p.keep(sourceKey{fmt.Sprint(i), "s"}, 7, 9, partial{done: 1})
+	}
+	if len(p.all) != maxPartials {
+		t.Errorf("%d are remembered", len(p.all))
+	}
+	p.keep(sourceKey{"n", "s"}, 7, 9, partial{done: 5, taken: 4})
+	for _, other := range []partial{p.load(sourceKey{"n", "s"}, 8, 9), p.load(sourceKey{"n", "s"}, 7, 10), p.load(sourceKey{"m", "s"}, 7, 9), p.load(sourceKey{"n", "r"}, 7, 9)} {
+		if other != (partial{}) {
+			t.Errorf("another batch has %+v", other)
+		}
+	}
+	if got := p.load(sourceKey{"n", "s"}, 7, 9); got.done != 5 || got.taken != 4 {
+		t.Errorf("%+v", got)
+	}
+	p.forget(sourceKey{"n", "s"})
+	if got := p.load(sourceKey{"n", "s"}, 7, 9); got != (partial{}) {
+		t.Errorf("after forget %+v", got)
+	}
+}
+
 // TestURLStatuses: what passes, or is mended by an operator, is tried again until the time is over.
 func TestURLStatuses(t *testing.T) {
 	r := newReceiver(t)

@@ -30,11 +30,12 @@
 // application/cloudevents-batch+json, or application/cloudevents+json for one event. Batches
 // of one sink of one node go one at a time in their order. One that is not taken with a 2xx
 // status is sent again with back-off for as long as retry.for, and is then dropped and
-// counted. The URL is the Pipeline's, whatever the node says. A batch comes twice only when
-// cloudcore is killed, or the node goes to another cloudcore, between its arrival and the
-// acknowledgement: the ids of the CloudEvents are the same then. Redirects are not followed, and
-// addresses of this machine and link-local ones are not called unless Config.LocalTargets allows
-// it.
+// counted. The URL is the Pipeline's, whatever the node says. A batch that the URL refuses is sent
+// in parts until the events are found that it refuses; when a part must be sent again, those
+// before it are not. A batch comes twice only when cloudcore is killed, or the node goes to
+// another cloudcore, between its arrival and the acknowledgement: the ids of the CloudEvents
+// are the same then. Redirects are not followed, and addresses of this machine and link-local
+// ones are not called unless Config.LocalTargets allows it.
 //
 // # Status
 //

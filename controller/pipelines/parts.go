@@ -25,12 +25,7 @@ type sending struct {
 	p     *v1alpha1.Pipeline
 	sink  *v1alpha1.Sink
 
-	taken int // events
-
-	// Events that the URL refuses, and why it refuses the last of them.
-	refused int
-	why     error
-	last    string // that event, as JSON
+	partial // of earlier tries and of this one
 }
 
 // maxWindow is how many bytes of a batch that was refused are in memory, but for one event that is
@@ -39,8 +34,11 @@ const maxWindow = 128 << 10
 
 // all sends the batch. If the URL refuses it, it sends parts until the events are found that it
 // refuses, as sinks of kind http do on the node. An error is about what has to be tried again: the
-// URL may then get events twice.
+// next try goes on behind the parts that the URL has taken.
 func (s *sending) all(ctx context.Context) error {
+	if s.done > 0 {
+		return s.windows(ctx) // an earlier try has found that the URL refuses it as a whole
+	}
 	err := s.c.send(ctx, s, nil)
 	if err == nil {
 		s.taken = s.batch.Events
@@ -88,16 +86,26 @@ func (s *sending) windows(ctx context.Context) error {
 	return nil
 }
 
-// part sends a part of the batch, in halves if the URL refuses it.
+// part sends a part of the batch, in halves if the URL refuses it. The parts of a batch are the same at
+// each try, so that their names are, too; those that are done with are left out.
 func (s *sending) part(ctx context.Context, p part) error {
+	end := p.at + len(p.events)
+	switch {
+	case end <= s.done:
+		return nil
+	case p.at < s.done:
+		return s.halves(ctx, p) // the URL has refused it
+	}
 	err := s.c.send(ctx, s, &p)
 	switch {
 	case err == nil:
 		s.taken += len(p.events)
+		s.done = end
 	case isRefused(err) && len(p.events) > 1:
 		return s.halves(ctx, p)
 	case isRefused(err):
 		s.refused++
+		s.done = end
 		s.why, s.last, err = err, brief(p.events[0]), nil
 	}
 	return err

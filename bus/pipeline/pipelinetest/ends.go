@@ -147,7 +147,8 @@ type Sink struct {
 }
 
 // Fail sets a function that is called before events are kept, nil for none. Its error is that
-// of Send. Of a batch with a *pipeline.RefusedError the events before it are kept.
+// of Send. Of a batch with a *pipeline.RefusedError the events before it are kept, of one with a
+// *pipeline.SentError those that it says.
 func (s *Sink) Fail(f func(events []pipeline.Event) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,9 +165,13 @@ func (s *Sink) Send(ctx context.Context, events []pipeline.Event) error {
 	keep := len(events)
 	if fail != nil {
 		if err = fail(events); err != nil {
-			keep = 0
-			if refused, ok := err.(*pipeline.RefusedError); ok { //nolint:errorlint // wrapped ones say nothing of what was sent
-				keep = refused.Index
+			switch e := err.(type) { //nolint:errorlint // wrapped ones say nothing of what was sent
+			case *pipeline.RefusedError:
+				keep = e.Index
+			case *pipeline.SentError:
+				keep = e.Sent
+			default:
+				keep = 0
 			}
 		}
 	}

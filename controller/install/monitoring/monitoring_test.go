@@ -36,7 +36,7 @@ func TestGeneratedFiles(t *testing.T) {
 	}
 }
 
-// TestAlerts looks for what each alert must have, and for its runbook in README.md.
+// TestAlerts looks for what each alert must have, and for its runbook and its cause in README.md.
 func TestAlerts(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -59,6 +59,9 @@ func TestAlerts(t *testing.T) {
 			if !bytes.Contains(readme, []byte("\n### "+r.Alert+"\n")) {
 				t.Errorf("README.md has no runbook with the heading ### %s", r.Alert)
 			}
+			if !bytes.Contains(readme, []byte("\n| "+r.Alert+" | ")) {
+				t.Errorf("README.md does not say in its table what the cause is that 'make monitoring' makes for %s", r.Alert)
+			}
 			if want := monitoring.Runbooks + "#" + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
 				t.Errorf("%s: runbook_url is %q, want %q", r.Alert, r.Annotations["runbook_url"], want)
 			}
@@ -75,6 +78,9 @@ func TestAlerts(t *testing.T) {
 	for line := range strings.Lines(string(readme)) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "### Edgekit"); ok && !seen["Edgekit"+name] {
 			t.Errorf("README.md has a runbook for Edgekit%s, which is no alert", name)
+		}
+		if name, ok := strings.CutPrefix(line, "| Edgekit"); ok && !seen["Edgekit"+strings.Fields(name)[0]] {
+			t.Errorf("README.md has a cause for what is no alert: %s", line)
 		}
 	}
 }

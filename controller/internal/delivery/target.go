@@ -30,6 +30,8 @@ type TargetsConfig struct {
 	CAs     *x509.CertPool // authorities of https:// URLs; nil means the system's
 	Local   bool           // URLs at addresses of this machine, and link-local ones, may be called
 	Timeout time.Duration  // bounds the wait for an answer; 0 is no bound besides that of a try
+	// Dial opens a connection, in place of a net.Dialer and of Local; for tests in virtual time.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Who may not call local addresses, and what setting allows it: for an error.
 	Who, Setting string
 }
@@ -47,9 +49,12 @@ func NewTargets(cfg TargetsConfig) *Targets {
 	if !cfg.Local {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error { return cfg.refuseLocal(address) }
 	}
+	if cfg.Dial == nil {
+		cfg.Dial = dialer.DialContext
+	}
 	transport := func(keep bool) *http.Transport {
 		return &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
+			Proxy: http.ProxyFromEnvironment, DialContext: cfg.Dial,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.CAs},
 			TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: cfg.Timeout, MaxResponseHeaderBytes: 128 << 10,
 			MaxConnsPerHost: perHost, MaxIdleConnsPerHost: 2, MaxIdleConns: 100, IdleConnTimeout: 30 * time.Second,

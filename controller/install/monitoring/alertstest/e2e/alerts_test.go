@@ -26,7 +26,6 @@ type source string
 const (
 	programs   source = "programs"   // at the real cloudcore or edgecore
 	collectors source = "collectors" // at real parts with their real collector, in this test
-	simulated  source = "simulated"  // a series with the name that the code exports has the value
 )
 
 // cause makes the cause of alerts and mends it.
@@ -44,12 +43,13 @@ func TestAlerts(t *testing.T) {
 	w, s := newWorld(t), newStage(t)
 	p := startPrometheus(
 		t, w.discovery(), target{"cloudcore", w.cloudSees, "cloudcore", ""}, target{"cloudcore", s.cloud, "stage", ""},
-		target{"edgecore", w.edgeSees, "edgecore", node}, target{"edgecore", s.node, "stage", "stage"}, target{"mappers", s.mapper, "stage", ""},
+		target{"edgecore", w.edgeSees, "edgecore", node}, target{"edgecore", w.secondSees, "edgecore-2", second},
+		target{"edgecore", s.node, "stage", "stage"}, target{"mappers", s.mapper, "stage", ""},
 	)
 	w.callNode(t)
 	until(t, time.Minute, func() string {
-		if n, err := p.query(t.Context(), "up == 1"); n != 6 {
-			return fmt.Sprintf("%d targets are up, want 6 (%v)", n, err)
+		if n, err := p.query(t.Context(), "up == 1"); n != 7 {
+			return fmt.Sprintf("%d targets are up, want 7 (%v)", n, err)
 		}
 		return ""
 	})
@@ -58,7 +58,7 @@ func TestAlerts(t *testing.T) {
 	}
 	counts := make(map[source]int)
 	tested := make(map[string]bool)
-	for i, phase := range [][]cause{slices.Concat(s.simulations(), s.fleet.causes(), s.parts(), w.troubles()), {w.restarts()}, {w.away()}, {w.noCloudcore(s)}} {
+	for i, phase := range [][]cause{slices.Concat([]cause{w.wrongClock()}, s.fleet.causes(), s.parts(), w.orders(), w.troubles()), {w.restarts(), w.leaderless()}, {w.away()}, {w.noCloudcore(s)}} {
 		var names []string
 		for _, c := range phase {
 			names = append(names, c.alerts...)
@@ -70,11 +70,11 @@ func TestAlerts(t *testing.T) {
 		for _, c := range phase {
 			c.begin(t)
 		}
-		p.fire(t, 2*time.Minute, names...)
-		for _, c := range phase {
+		p.fire(t, 3*time.Minute, names...)
+		for _, c := range slices.Backward(phase) { // the disk first, which the mending of others is stored on
 			c.mend(t)
 		}
-		p.resolve(t, 2*time.Minute, names...)
+		p.resolve(t, 3*time.Minute, names...)
 		if i == 1 { // sessions have begun and ended
 			checkDashboard(t, p)
 		}
@@ -93,30 +93,6 @@ func TestAlerts(t *testing.T) {
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		t.Logf("RESULT alerts_fired_%s %d count", kind, counts[kind])
 	}
-}
-
-// simulations set series that have no real source here.
-func (s *stage) simulations() []cause {
-	var out []cause
-	for alert, c := range map[string]struct {
-		series string
-		value  float64
-	}{
-		"EdgekitUpgradeStuck":     {"cloudcore_jobs_working_nodes", 2}, // the reports are the real cloudcore's: none
-		"EdgekitDeadLetters":      {"cloudcore_rules_dead_letters_total", 5},
-		"EdgekitNodeClockSkew":    {"edgekit_clock_skew_seconds", -90},
-		"EdgekitNodeTwinsStale":   {"edgekit_twins_stale", 1},
-		"EdgekitNodeUpgradeStuck": {"edgecore_upgrade_phase", 3},
-	} {
-		gauge, mended := s.simulated[c.series], 0.0
-		if alert == "EdgekitDeadLetters" {
-			mended = c.value // a counter stays
-		}
-		out = append(out, cause{
-			[]string{alert}, simulated, func(*testing.T) { gauge.Set(c.value) }, func(*testing.T) { gauge.Set(mended) },
-		})
-	}
-	return out
 }
 
 // parts are causes at real parts in this test.
@@ -160,7 +136,7 @@ func (s *stage) parts() []cause {
 // troubles are causes at the real programs that can be there at the same time.
 func (w *world) troubles() []cause {
 	filler := filepath.Join(w.disk, "filler")
-	var endThief, endCalls func()
+	var endCalls func()
 	return []cause{
 		{
 			[]string{"EdgekitNodeStoreNearFull", "EdgekitNodeStoreNotWritable"}, programs,
@@ -172,16 +148,22 @@ func (w *world) troubles() []cause {
 				if err := os.Remove(filler); err != nil {
 					t.Fatal(err)
 				}
+				reaches(t, w.edgeSees, "edgekit_store_writable", "1") // else the jobs that end now are tried again minutes later
 			},
-		},
-		{
-			[]string{"EdgekitNoLeader"}, programs,
-			func(t *testing.T) { endThief = w.stealLease(t) }, func(*testing.T) { endThief() },
 		},
 		{
 			[]string{"EdgekitKubeletProxyErrors"}, programs,
 			func(t *testing.T) { endCalls = w.exhaust(t) }, func(*testing.T) { endCalls() },
 		},
+	}
+}
+
+// leaderless is a Lease of jobs that no cloudcore gets. Jobs stand still meanwhile.
+func (w *world) leaderless() cause {
+	var end func()
+	return cause{
+		[]string{"EdgekitNoLeader"}, programs,
+		func(t *testing.T) { end = w.stealLease(t) }, func(*testing.T) { end() },
 	}
 }
 

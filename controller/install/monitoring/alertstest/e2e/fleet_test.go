@@ -20,7 +20,6 @@ import (
 type fleet struct {
 	mu     sync.Mutex
 	report report
-	skew   time.Duration // of the clock of a node by its keepalives
 }
 
 // report is what a node says of itself.
@@ -58,7 +57,7 @@ func (f *fleet) set(edit func(*fleet)) {
 
 // healthy is a node without a trouble.
 func healthy(f *fleet) {
-	f.report, f.skew = report{full: 40, ends: time.Now().Add(60 * 24 * time.Hour)}, 0
+	f.report = report{full: 40, ends: time.Now().Add(60 * 24 * time.Hour)}
 }
 
 // collector is the real one, over the Node and the links of a server.
@@ -66,14 +65,7 @@ func (f *fleet) collector(t *testing.T, server *hub.Server) prometheus.Collector
 	t.Helper()
 	f.set(healthy)
 	c, err := fleetmetrics.New(fleetmetrics.Config{
-		Nodes: f, Stats: server.Stats, Every: -1,
-		Extremes: func() hub.Extremes {
-			x := server.Extremes()
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			x.ClockSkew = max(x.ClockSkew, f.skew)
-			return x
-		},
+		Nodes: f, Stats: server.Stats, Every: -1, Extremes: server.Extremes,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,10 +84,6 @@ func (f *fleet) causes() []cause {
 					f.report = report{full: 95, stale: 3, ends: time.Now().Add(2 * time.Hour)}
 				})
 			}, mend,
-		},
-		{
-			[]string{"EdgekitFleetClockSkew"}, simulated,
-			func(*testing.T) { f.set(func(f *fleet) { f.skew = 2 * time.Minute }) }, mend,
 		},
 	}
 }

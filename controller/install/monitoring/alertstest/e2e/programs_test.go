@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -23,7 +25,7 @@ const root = "../../../../.."
 
 // program is a program of this repository or another that the test starts, stops and starts again.
 type program struct {
-	path     string
+	path     string // its name up to a hyphen is the one by which it reads its settings
 	args     []string
 	settings map[string]string // edgecore's and cloudcore's, in the environment
 
@@ -54,8 +56,9 @@ func (p *program) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Env = os.Environ()
+	prefix, _, _ := strings.Cut(filepath.Base(p.path), "-")
 	for name, value := range p.settings {
-		cmd.Env = append(cmd.Env, strings.ToUpper(filepath.Base(p.path)+"_"+strings.ReplaceAll(name, "-", "_"))+"="+value)
+		cmd.Env = append(cmd.Env, strings.ToUpper(prefix+"_"+strings.ReplaceAll(name, "-", "_"))+"="+value)
 	}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	if err := cmd.Start(); err != nil {
@@ -88,6 +91,47 @@ func buildPrograms(t *testing.T) string {
 		t.Fatalf("go build: %v\n%s", err, text)
 	}
 	return out
+}
+
+// ahead is by how much the clock of the edgecore that buildAhead builds is ahead.
+const ahead = 2 * time.Minute
+
+// buildAhead builds the edgecore of this tree with another package time, in which it is later than it is: to
+// that program it is what a wrong clock of its machine is. All packages are compiled anew the first time.
+func buildAhead(t *testing.T, out string) string {
+	t.Helper()
+	goroot, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(strings.TrimSpace(string(goroot)), "src", "time", "time.go")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const line = "sec, nsec, mono := runtimeNow()\n"
+	if n := strings.Count(string(text), line); n == 0 {
+		t.Fatalf("%s does not read the clock as this test expects: %q is not there", file, line)
+	}
+	dir := t.TempDir()
+	changed, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json")
+	text = []byte(strings.ReplaceAll(string(text), line, fmt.Sprintf("sec, nsec, mono := runtimeNow(); sec += %d\n", int(ahead.Seconds()))))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{changed: text, overlay: replace} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(out, "edgecore-ahead")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", path, "./cmd/edgecore")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, text)
+	}
+	return path
 }
 
 // freeAddress is an address with a TCP port that is free now.

@@ -31,7 +31,7 @@ import (
 )
 
 // stage serves the real collectors of this repository over parts that the test has in its hand, where the
-// cause of an alert is hard to make with the programs, and series that are only simulated.
+// cause of an alert is hard to make with the programs.
 type stage struct {
 	cloud, node, mapper string // addresses
 
@@ -44,10 +44,9 @@ type stage struct {
 
 	clone, removeClone func() // a second machine with a node's identity
 
-	fleet     fleet
-	links     *hub.Server                 // with the slow node
-	simulated map[string]prometheus.Gauge // by name
-	serving   *switchboard                // of the cloud
+	fleet   fleet
+	links   *hub.Server  // with the slow node
+	serving *switchboard // of the cloud
 }
 
 // switchboard serves nothing while it is off.
@@ -66,13 +65,12 @@ func (s *switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{simulated: make(map[string]prometheus.Gauge)}
+	s := &stage{}
 	cloud, edge, mapper := prometheus.NewRegistry(), prometheus.NewRegistry(), prometheus.NewRegistry()
 	cloud.MustRegister(s.slowLink(t), s.certificates(t))
 	cloud.MustRegister(s.fleet.collector(t, s.links))
 	edge.MustRegister(s.outbox(t), s.nodeCertificate(t), s.clonedNode(t))
 	mapper.MustRegister(s.devices(t))
-	s.simulate(cloud, edge)
 	s.serving = &switchboard{Handler: promhttp.HandlerFor(cloud, promhttp.HandlerOpts{})}
 	s.cloud, s.node, s.mapper = serve(t, s.serving), serve(t, promhttp.HandlerFor(edge, promhttp.HandlerOpts{})), serve(t, promhttp.HandlerFor(mapper, promhttp.HandlerOpts{}))
 	return s
@@ -292,19 +290,4 @@ func (s *stage) devices(t *testing.T) prometheus.Collector {
 		t.Fatal(err)
 	}
 	return collector
-}
-
-// simulate adds the series for which nothing real is at hand here.
-func (s *stage) simulate(cloud, edge *prometheus.Registry) {
-	add := func(to *prometheus.Registry, name string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Simulated."})
-		to.MustRegister(g)
-		return g
-	}
-	for _, name := range []string{"cloudcore_jobs_working_nodes", "cloudcore_rules_dead_letters_total"} {
-		s.simulated[name] = add(cloud, name)
-	}
-	for _, name := range []string{"edgekit_clock_skew_seconds", "edgekit_twins_stale", "edgecore_upgrade_phase"} {
-		s.simulated[name] = add(edge, name)
-	}
 }

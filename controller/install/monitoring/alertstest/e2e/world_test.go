@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -27,8 +28,11 @@ import (
 	"github.com/edgekit/edgekit/edged/runtimetest"
 )
 
-// node is the name of the real node.
-const node = "edge-1"
+// node is the name of the real node; second is that of another one, whose clock may be wrong.
+const (
+	node   = "edge-1"
+	second = "edge-2"
+)
 
 // patience bounds the wait for one thing; a busy machine takes long to start a program.
 const patience = 2 * time.Minute
@@ -41,11 +45,15 @@ type world struct {
 	bin                   string
 	cloudcore             *program
 	edgecore              *program
-	cloudAt               string // where nodes connect
-	cloudSees             string // cloudcore's metrics
-	edgeSees              string // edgecore's metrics
-	disk                  string // the folder of edgecore's disk
-	logs                  string // the folder of logs of pods
+	runtime               *runtimetest.Runtime // edgecore's
+	mqtt                  string               // edgecore's broker
+	second                *program             // the edgecore of the second node
+	artifacts             *hangingServer       // where the second node fetches its program
+	cloudAt               string               // where nodes connect
+	cloudSees             string               // cloudcore's metrics
+	edgeSees, secondSees  string               // metrics of the edgecores
+	disk                  string               // the folder of edgecore's disk
+	logs                  string               // the folder of logs of pods
 }
 
 func newWorld(t *testing.T) *world {
@@ -57,7 +65,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		clientCert: cert, clientKey: key,
 		api: apiservertest.Start(t, "--kubelet-client-certificate="+cert, "--kubelet-client-key="+key),
-		bin: buildPrograms(t), cloudAt: freeAddress(t), cloudSees: freeAddress(t), edgeSees: freeAddress(t), disk: smallDisk(t),
+		bin: buildPrograms(t), cloudAt: freeAddress(t), cloudSees: freeAddress(t), edgeSees: freeAddress(t), secondSees: freeAddress(t),
+		mqtt: freeAddress(t), disk: smallDisk(t), runtime: runtimetest.New(), artifacts: newHangingServer(t),
 	}
 	var err error
 	if w.client, err = kubernetes.NewForConfig(w.api.Admin); err != nil {
@@ -73,32 +82,47 @@ func newWorld(t *testing.T) *world {
 	w.cloudcore = newProgram(t, filepath.Join(w.bin, "cloudcore"), map[string]string{
 		"kubeconfig": w.api.Kubeconfig(t), "listen": w.cloudAt, "advertise": w.cloudAt, "metrics-listen": w.cloudSees, "keepalive": "2s",
 		"kubelet-ports": "33400-33415", "kubelet-client-ca": cert, "kubelet-sessions": "1", "log-level": "warn",
+		"rules-local-targets": "true",
 	})
 	w.cloudcore.start(t)
-	w.edgecore = w.newEdgecore(t, w.disk, w.edgeSees)
-	w.join(t)
+	w.logs = filepath.Join(t.TempDir(), "pods-log")
+	w.runtime.AddImage("registry.example/app:1")
+	w.edgecore = w.newEdgecore(t, "edgecore", w.disk, w.edgeSees, w.runtime, map[string]string{"mqtt-listen": "tcp://" + w.mqtt, "pod-log-dir": w.logs})
+	disk := t.TempDir()
+	w.second = w.newEdgecore(t, "edgecore", disk, w.secondSees, runtimetest.New(), map[string]string{
+		"pod-log-dir": filepath.Join(disk, "pods-log"), "upgrade-trust": trust(t), "upgrade-plain-http": w.artifacts.host,
+	})
+	w.join(t, node, w.disk)
+	w.join(t, second, disk)
 	w.edgecore.start(t)
-	w.connected(t)
+	w.second.start(t)
+	w.connected(t, node)
+	w.connected(t, second)
 	w.runPod(t)
 	return w
 }
 
 // discovery scrapes the nodes that cloudcore names, through cloudcore, as the example scrape/http.yaml does.
-// It comes less often than the others: each scrape is a session of the one that cloudcore allows here.
+// It comes less often than the others, and for one node: each scrape is a session of the one that cloudcore
+// allows here.
 func (w *world) discovery() map[string]any {
 	return map[string]any{
 		"job_name": "discovered", "scheme": "https", "scrape_interval": "3s", "scrape_timeout": "3s",
 		"tls_config":      map[string]any{"cert_file": w.clientCert, "key_file": w.clientKey, "insecure_skip_verify": true},
 		"http_sd_configs": []map[string]string{{"url": "http://" + w.cloudSees + "/sd", "refresh_interval": "1s"}},
-		"relabel_configs": []map[string]any{{"source_labels": []string{"__meta_edgekit_node"}, "target_label": "node"}},
+		"relabel_configs": []map[string]any{
+			{"source_labels": []string{"__meta_edgekit_node"}, "regex": node, "action": "keep"},
+			{"source_labels": []string{"__meta_edgekit_node"}, "target_label": "node"},
+		},
 	}
 }
 
-// smallDisk mounts a disk of 128 MiB that lives as long as the test.
+// smallDisk mounts a disk of 256 MiB that lives as long as the test. The store is near full from 64 MiB on, and
+// edgecore writes and reserves some 60 MiB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128m,mode=0700"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m,mode=0700"); err != nil {
 		t.Skipf("no disk can be mounted here: %v", err)
 	}
 	t.Cleanup(func() {
@@ -110,22 +134,21 @@ func smallDisk(t *testing.T) string {
 }
 
 // newEdgecore is an edgecore whose folders are in dir.
-func (w *world) newEdgecore(t *testing.T, dir, metrics string) *program {
+func (w *world) newEdgecore(t *testing.T, name, dir, metrics string, rt *runtimetest.Runtime, more map[string]string) *program {
 	t.Helper()
-	rt := runtimetest.New()
-	rt.AddImage("registry.example/app:1")
-	w.logs = filepath.Join(t.TempDir(), "pods-log")
-	return newProgram(t, filepath.Join(w.bin, "edgecore"), map[string]string{
+	settings := map[string]string{
 		"data-dir": filepath.Join(dir, "data"), "runtime-endpoint": critest.Serve(t, rt), "cgroup-driver": "cgroupfs", "cgroups-per-qos": "false",
-		"enforce-node-allocatable": "none", "pod-log-dir": w.logs, "container-log-links": "", "mqtt-listen": "tcp://" + freeAddress(t),
+		"enforce-node-allocatable": "none", "container-log-links": "", "mqtt-listen": "tcp://" + freeAddress(t),
 		"local-api-listen": freeAddress(t), "device-plugin-dir": filepath.Join(dir, "dp"), "pod-resources-socket": filepath.Join(dir, "pr", "kubelet.sock"),
 		"kernel-log": "", "eviction-hard": "", "rules-listen": freeAddress(t), "transport": "websocket", "metrics-listen": metrics, "log-level": "warn",
 		"dmi-listen": "unix://" + filepath.Join(dir, "dmi.sock"),
-	})
+	}
+	maps.Copy(settings, more)
+	return newProgram(t, filepath.Join(w.bin, name), settings)
 }
 
-// join makes the disk that of a node; it tries until cloudcore listens.
-func (w *world) join(t *testing.T) {
+// join makes a disk that of a node; it tries until cloudcore listens.
+func (w *world) join(t *testing.T, node, disk string) {
 	t.Helper()
 	store, err := nodeidentity.New(nodeidentity.Config{Client: w.client})
 	if err != nil {
@@ -142,15 +165,15 @@ func (w *world) join(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(w.bin, "edgecore"), "join", "--cloud", w.cloudAt, "--node", node, "--token", token.String(), "--data-dir", filepath.Join(w.disk, "data"))
-	cmd.Env = append(os.Environ(), "TMPDIR="+w.disk)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(w.bin, "edgecore"), "join", "--cloud", w.cloudAt, "--node", node, "--token", token.String(), "--data-dir", filepath.Join(disk, "data"))
+	cmd.Env = append(os.Environ(), "TMPDIR="+disk)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("join: %v\n%s", err, out)
 	}
 }
 
-// connected waits until the node is connected and ready.
-func (w *world) connected(t *testing.T) {
+// connected waits until a node is connected and ready.
+func (w *world) connected(t *testing.T, node string) {
 	t.Helper()
 	until(t, patience, func() string {
 		n, err := w.client.CoreV1().Nodes().Get(t.Context(), node, metav1.GetOptions{})
