@@ -33,7 +33,7 @@ const receiverDir = "EDGEKIT_TEST_RECEIVER_DIR"
 
 // receive applies messages until the program is killed.
 func receive(dir, url, inside string) error {
-	store, err := badgerstore.Open(badgerstore.Config{Dir: filepath.Join(dir, "store")})
+	store, err := badgerstore.Open(badgerstore.Config{Dir: filepath.Join(dir, "store"), Scratch: dir}) // a kill leaves nothing elsewhere
 	if err != nil {
 		return err
 	}
