@@ -86,6 +86,9 @@ func TestValueLogFolder(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(first[0], "sub"), 0o700); err != nil { // as after a kill
 		t.Fatal(err)
 	}
+	if err := syscall.Mkfifo(first[0]+"0", 0o666); err != nil { // anybody may make one in /dev/shm: to open it waits for ever
+		t.Fatal(err)
+	}
 	s = openAs(t, cfg)
 	write(s)
 	if now := folders(); len(now) != 1 || now[0] == first[0] {

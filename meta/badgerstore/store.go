@@ -57,7 +57,7 @@ type Store struct {
 	reached  uint64 // the revision that the store in the folder, or one that was damaged, is known to have had
 	parked   bool   // badger does not compact, because the disk was full when it was opened
 	scratch  string // the copy in memory that is used because the disk could not be written; empty for none
-	valueLog string // the folder in memory of badger\'s value log; empty for none
+	valueLog string // the folder in memory of badger's value log; empty for none
 	cause    error  // why it lives there
 }
 

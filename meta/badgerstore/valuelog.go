@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // valueLogRoom is what a folder in memory must have free for badger's value log, which takes a few
@@ -57,9 +58,10 @@ func (s *Store) removeLeft(parent, pattern string) {
 	}
 }
 
-// inUse reports whether badger of some process has locked the folder.
+// inUse reports whether badger of some process has locked the folder. Anybody may write in
+// /dev/shm: what has the name of a folder may be a FIFO, which must not hold up the caller.
 func inUse(dir string) bool {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
