@@ -156,6 +156,9 @@ func decodeClaim(payload []byte) (m topics.ClaimMessage, err error) {
 			return m, fmt.Errorf("field %q is required", f.field)
 		}
 	}
+	if m.Instance == localInstance {
+		return m, fmt.Errorf("field %q is %q, which is edgecore's own: use a random one", "instance", m.Instance)
+	}
 	for _, f := range []struct{ field, value string }{{"mapper", m.Mapper}, {"instance", m.Instance}, {"holder", m.Holder}, {"holder_name", m.HolderName}} {
 		if !topics.IsMapperName(f.value) {
 			return m, fmt.Errorf("field %q is %.140q: use at most %d bytes that can be printed", f.field, f.value, topics.MaxMapperName)

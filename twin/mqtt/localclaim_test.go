@@ -78,6 +78,14 @@ func TestLocalClaim(t *testing.T) {
 		if list := results(); len(list) != 0 {
 			t.Errorf("a claim that changes nothing is published as %q", list)
 		}
+		say(`{"event_id":"e-3","mapper":"modbus-1","instance":"edgecore","release":true}`) // it is not theirs to release
+		if list := results(); len(list) != 1 || !strings.Contains(list[0], `"code":400`) {
+			t.Errorf("a claim in edgecore's name is answered %q", list)
+		}
+		claim("")
+		if list := results(); len(list) != 0 {
+			t.Errorf("after it the claim has changed: %q", list)
+		}
 		say(nativeClaims)
 		if list := results(); len(list) != 1 || !strings.Contains(list[0], `"waiting":["modbus-1"]`) {
 			t.Errorf("the mapper over MQTT is answered %q", list)
