@@ -17,8 +17,9 @@ const traceQueue = 512
 // addTracing adds what exports spans and makes those of twins, and the metrics of that.
 func (n *node) addTracing(all parts, engine *twin.Engine) {
 	n.metrics.MustRegister(tracing.Metrics(n.tracer))
+	n.tracer.Twins(engine)
 	if n.tracer != nil {
-		all["tracing"], all["tracing of twins"] = n.tracer.Run, func(ctx context.Context) error { return n.tracer.Twins(ctx, engine) }
+		all["tracing"] = n.tracer.Run
 	}
 }
 

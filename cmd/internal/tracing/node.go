@@ -32,7 +32,11 @@ type downSink struct {
 // Apply stores objects. A trace that comes with one is that of the object from now on.
 func (s *downSink) Apply(ctx context.Context, objects []hub.Object) error {
 	began := time.Now()
-	err := s.Sink.Apply(ctx, objects)
+	type stored struct {
+		key  string
+		span trace.Span
+	}
+	var spans []stored
 	for i := range objects {
 		o := &objects[i]
 		of := kind(o.Key.Resource)
@@ -40,9 +44,18 @@ func (s *downSink) Apply(ctx context.Context, objects []hub.Object) error {
 			continue
 		}
 		span := s.t.start(remote(o.Trace), of+store, began, append(about(s.t.cfg.Node, o.Key), attribute.Bool("edgekit.deleted", o.Deleted))...)
-		end(span, err)
-		if err == nil {
-			s.t.tracks.set(o.Key.String(), span.SpanContext(), time.Now(), o.Version)
+		key := o.Key.String()
+		spans = append(spans, stored{key, span})
+		// Before: the agent and the twins may begin before Apply has returned.
+		s.t.tracks.set(key, span.SpanContext(), began, o.Version)
+	}
+	err := s.Sink.Apply(ctx, objects)
+	for _, o := range spans {
+		end(o.span, err)
+		if err != nil {
+			s.t.tracks.leave(o.key, o.span.SpanContext())
+		} else {
+			s.t.tracks.ended(o.key, o.span.SpanContext(), time.Now())
 		}
 	}
 	return err
@@ -194,13 +207,12 @@ func (t *Tracer) Published() func(device string, began time.Time, err error) {
 	}
 }
 
-// Twins makes the spans of the engine's commits until ctx ends, and returns nil. A nil Tracer does nothing.
-func (t *Tracer) Twins(ctx context.Context, engine *twin.Engine) error {
+// Twins makes the spans of the engine's commits from now on. It is called before a twin/mqtt.Bridge runs,
+// so that a commit has its span before its delta is published. A nil Tracer does nothing.
+func (t *Tracer) Twins(engine *twin.Engine) {
 	if t != nil {
-		defer engine.Subscribe(t.commit)()
+		engine.Subscribe(t.commit) // for the life of both
 	}
-	<-ctx.Done()
-	return nil
 }
 
 // commit makes the span of one commit. The engine waits for it.

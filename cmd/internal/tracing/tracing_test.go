@@ -61,6 +61,49 @@ func attach(t *testing.T, tracer *tracing.Tracer, n hub.Node) hub.Node {
 	return got
 }
 
+// eagerSink has an agent begin, and a failure happen, before Apply has returned.
+type eagerSink struct {
+	hubtest.Sink
+	before func()
+	err    error
+}
+
+func (s *eagerSink) Apply(context.Context, []hub.Object) error {
+	s.before()
+	return s.err
+}
+
+// TestStepsBeforeApplyReturns: an agent that is quicker than the return of the store has its steps in the trace.
+// An object that was not stored is in no trace.
+func TestStepsBeforeApplyReturns(t *testing.T) {
+	collector := newReceiver(t)
+	tracer := started(t, tracing.Config{Endpoint: collector.URL, Sampling: 0, Service: "edgecore", Node: edgeNode})
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+	step := func(name string) {
+		_, end := tracer.PodTrace()(t.Context(), pod, edged.TraceStep{Name: name})
+		end(nil)
+	}
+	sink := &eagerSink{before: func() { step("sandbox") }}
+	objects := []hub.Object{{Key: podKey("web"), Version: "1", Trace: sampled}}
+	if err := tracer.Sink(sink).Apply(t.Context(), objects); err != nil {
+		t.Fatal(err)
+	}
+	collector.wait(t, "step of the pod", chains([]string{"pod.store", "pod.sandbox"}))
+	sink.before, sink.err = func() {}, errors.New("the disk is full")
+	if err := tracer.Sink(sink).Apply(t.Context(), objects); !errors.Is(err, sink.err) {
+		t.Fatal(err)
+	}
+	step("remove")
+	sink.before, sink.err = func() {}, nil
+	if err := tracer.Sink(sink).Apply(t.Context(), objects); err != nil {
+		t.Fatal(err)
+	}
+	step("stop")
+	if all := collector.wait(t, "step of the pod", func(all []span) []span { return named(all, "pod.stop") }); len(named(collector.all(), "pod.remove")) > 0 {
+		t.Errorf("a step of an object that was not stored has a span: %v", all)
+	}
+}
+
 // TestOff: without an endpoint there is no tracer, and nothing is wrapped.
 func TestOff(t *testing.T) {
 	off, err := tracing.Flags{Sampling: 1}.New(tracing.Config{Service: "edgecore"})

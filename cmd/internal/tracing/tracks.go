@@ -91,6 +91,25 @@ func (t *tracks[K]) follow(key K, parent trace.SpanContext, at time.Time) {
 	}
 }
 
+// ended notes when the parent of the object's next spans ended, unless another span has taken its place.
+func (t *tracks[K]) ended(key K, parent trace.SpanContext, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if was, ok := t.all[key]; ok && was.parent.Equal(parent) {
+		was.at = at
+		t.all[key] = was
+	}
+}
+
+// leave takes an object out of its trace, unless its next spans have another parent.
+func (t *tracks[K]) leave(key K, parent trace.SpanContext) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if was, ok := t.all[key]; ok && was.parent.Equal(parent) {
+		delete(t.all, key)
+	}
+}
+
 // take returns the trace of an object and forgets it.
 func (t *tracks[K]) take(key K) (track, bool) {
 	t.mu.Lock()
