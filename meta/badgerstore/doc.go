@@ -68,9 +68,9 @@
 // what is written. badger syncs it with each commit all the same, beside its log of the memtable,
 // and no option turns that off: with WithSyncWrites both are synced too. So it is in a folder of
 // its own in memory (Config.Scratch, on Linux, if 8 MiB are free there), where a sync costs
-// nothing; it is made anew by each Open and holds nothing that could be lost. One write at a time
-// took 0.32 ms before and 0.27 ms after (medians of six pairs on a busy disk). Without such a
-// folder it is beside the tables. Open compacts the backlog of processes that were killed before they could
+// nothing; it is made anew by each Open and holds nothing that could be lost. "make bench-meta" gave
+// 11,610 and 12,580 durable writes a second before, and 14,070 and 14,170 after (in turns, on a quiet
+// machine). Without such a folder it is beside the tables. Open compacts the backlog of processes that were killed before they could
 // compact. badger runs in managed mode with the store's revision as its version. A batch
 // that is too big for one transaction is written in several of the same version. It counts
 // only when the last one has written the store's state; Open removes the rest of a batch
