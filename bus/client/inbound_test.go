@@ -74,7 +74,7 @@ func TestInbound(t *testing.T) {
 	i.compare(same)
 	i.compare(other)
 	if !same.Duplicate || other.Duplicate {
-		t.Error("a message is told by its identifier alone, or not by it")
+		t.Error("a message is recognised by its identifier alone, or without it")
 	}
 	if !i.remove(7) || !i.remove(1) || len(d.sums) != 1 {
 		t.Errorf("%d on the disk", len(d.sums))

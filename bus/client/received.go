@@ -67,8 +67,8 @@ func (i *inbound) load(ctx context.Context) error {
 }
 
 // put remembers a message that was delivered. It reports whether PUBREC is to be sent: not when
-// Run has ended, since nobody may have the message. If the store fails, PUBREC is sent all the
-// same: the broker sends no more messages while too many have no answer.
+// Run has ended, since the handler may not have taken the message. If the store fails, PUBREC is
+// sent all the same: a broker that waits for too many answers sends nothing more.
 func (i *inbound) put(p *packets.Publish) bool {
 	if i == nil || p.QoS != 2 {
 		return true
@@ -137,7 +137,7 @@ func (i *inbound) write(change func(ctx context.Context) error) bool {
 	defer i.mu.Unlock()
 	if !i.failed {
 		i.failed = true
-		i.log.Error("it cannot be stored which MQTT messages of QoS 2 have come: they may come twice after a restart", "err", err)
+		i.log.Error("identifiers of MQTT messages of QoS 2 cannot be stored: these messages may come twice after a restart", "err", err)
 	}
 	return true
 }

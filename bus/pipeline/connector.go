@@ -71,8 +71,8 @@ func (e *RefusedError) Error() string {
 // Unwrap returns ErrRefused and the reason.
 func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Err} }
 
-// SentError says that the first events of a batch were sent, and what is with the others: Err is the
-// error that Send would return for these alone, but no *RefusedError.
+// SentError says that the first events of a batch were sent and the others were not. Err is the error
+// that Send would return for the others alone; it is never a *RefusedError.
 type SentError struct {
 	Sent int   // events
 	Err  error // why the others were not

@@ -25,7 +25,8 @@ const minGzip = 512
 const busyPause = time.Second
 
 // Send sends a batch: one CloudEvent, or a list of them. A batch that is too large for the link
-// goes in halves: a first half that edgecore has is not sent again with the second. While edgecore holds enough it waits: the sink's queue keeps what comes.
+// goes in halves: a first half that edgecore has is not sent again with the second. While edgecore
+// holds enough, Send waits: the sink's queue keeps what comes.
 func (c cloud) Send(ctx context.Context, p pipeline.Ref, sink, url string, events []pipeline.Event) error {
 	if len(events) == 0 {
 		return nil
@@ -63,7 +64,7 @@ func (c cloud) Send(ctx context.Context, p pipeline.Ref, sink, url string, event
 	return behind(half, c.Send(ctx, p, sink, url, events[half:]))
 }
 
-// behind is the error for a batch of which so many events were sent before those that err is about.
+// behind adds to err, which is about the rest of a batch, that its first events were sent.
 func behind(sent int, err error) error {
 	if err == nil {
 		return nil

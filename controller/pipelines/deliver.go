@@ -39,7 +39,7 @@ func (c *Controller) try(ctx context.Context, node string, e hub.Event, since ti
 	return err
 }
 
-// tryOnce is try but for what is remembered between tries.
+// tryOnce delivers a batch, or the parts of it that earlier tries have left.
 func (c *Controller) tryOnce(ctx context.Context, node string, e hub.Event, since time.Time) error {
 	name := cache.Name{Namespace: e.Key.Namespace, Name: e.Key.Name}
 	drop := func(why string, args ...any) error {

@@ -9,7 +9,7 @@ const maxPartials = 20_000
 // sourceKey names a source of a node.
 type sourceKey struct{ node, name string }
 
-// partial is what became of a batch so far, whose URL refused it as a whole, so that it goes in parts.
+// partial is the progress of a batch that goes in parts, because its URL refused it as a whole.
 // The zero value is a batch of which no part was sent.
 type partial struct {
 	done  int // how many of its events were sent or refused: those before this index
@@ -36,7 +36,7 @@ type batchPart struct {
 	partial
 }
 
-// load returns what became of a batch in earlier tries.
+// load returns the progress of a batch in earlier tries.
 func (p *partials) load(from sourceKey, id uint64, events int) partial {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,8 +46,8 @@ func (p *partials) load(from sourceKey, id uint64, events int) partial {
 	return partial{}
 }
 
-// keep remembers what became of a batch that is tried again. Beyond maxPartials another source is
-// forgotten, whose batch may then be sent anew.
+// keep remembers the progress of a batch that is tried again. Beyond maxPartials it forgets another
+// source, whose batch may then be sent anew.
 func (p *partials) keep(from sourceKey, id uint64, events int, what partial) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,5 +1,4 @@
-// Command gateway is a device gateway without Kubernetes: twins in a store on
-// disk, an MQTT broker for apps, a driver, and HTTP to read, set and watch the twins.
+// Command gateway is a device gateway without Kubernetes: twins on disk, an MQTT broker, a driver, and HTTP for the twins.
 //
 //	go run ./examples/gateway
 //	curl 127.0.0.1:8080/twin/v1/devices
